@@ -1,0 +1,92 @@
+//! fork and exit of processes, not of threads.
+//!
+//! Raw tracepoints `sched_process_fork(parent, child)` and `sched_process_exit(task)`; both fire for threads too. A child is a process if it leads its
+//! own group; fork is reported before the child is woken, so it precedes all that the child does. A process ends when its last
+//! thread does: `signal->live` is 0 then. Two last threads can both see 0: the loader takes the first.
+
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use sensor_common::{Exit, Fork, kind, program};
+
+use crate::{
+    field::{Addr, at, pointer, read, value},
+    maps::LISTENERS,
+    served,
+    stats::{Lost, Sent, reserve, settle, submit, write_head},
+    task,
+};
+
+const SIGNAL_GROUP_EXIT: u32 = 4;
+
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn fork(ctx: RawTracePointContext) -> i32 {
+    let (parent, child) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1));
+    if value::<u32>(child, at!(task_tgid)) != value::<u32>(child, at!(task_pid)) {
+        return 0; // a thread
+    }
+    settle(program::FORK, forked(parent, child));
+    0
+}
+
+#[inline(always)]
+fn forked(parent: Addr, child: Addr) -> Result<Sent, Lost> {
+    let key = task::known_key(child)?;
+    let (creator_tgid, creator_start) = task::known_key(parent)?;
+    // SAFETY: a lookup by value; the result is only tested.
+    let listens = unsafe { LISTENERS.get(creator_tgid) }.is_some();
+    let served = if listens { served::find_served(child, program::FORK) } else { 0 };
+    let mut entry = reserve::<Fork>()?;
+    let record = entry.as_mut_ptr();
+    // SAFETY: a reserved record; every field is written, nothing fails before submit.
+    unsafe {
+        write_head(&raw mut (*record).head, kind::FORK, size_of::<Fork>());
+        task::describe(child, key, &raw mut (*record).task);
+        (*record).creator_start = creator_start;
+        (*record).creator_tgid = creator_tgid;
+        (*record).pad = 0;
+        served::write(served, &raw mut (*record).served);
+    }
+    submit(entry);
+    Ok(Sent::Whole)
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn exit(ctx: RawTracePointContext) -> i32 {
+    let task = ctx.arg::<u64>(0);
+    let signal = pointer(task, at!(task_signal));
+    if value::<u32>(signal, at!(signal_live)) != 0 {
+        return 0; // other threads go on
+    }
+    settle(program::EXIT, exited(task, signal));
+    0
+}
+
+/// The status as wait(2) would report it: the group's if one was set, else the leader's own.
+#[inline(always)]
+fn status(task: Addr, signal: Addr) -> (u32, u32) {
+    if value::<u32>(signal, at!(signal_flags)) & SIGNAL_GROUP_EXIT != 0 {
+        read(signal, at!(signal_group_exit_code))
+    } else {
+        read(pointer(task, at!(task_group_leader)), at!(task_exit_code))
+    }
+}
+
+#[inline(always)]
+fn exited(task: Addr, signal: Addr) -> Result<Sent, Lost> {
+    let key = task::known_key(task)?;
+    let _ = LISTENERS.remove(key.0);
+    let (status, readable) = status(task, signal);
+    if readable == 0 {
+        return Err(Lost::Unreadable);
+    }
+    let mut entry = reserve::<Exit>()?;
+    let record = entry.as_mut_ptr();
+    // SAFETY: a reserved record; every field is written, nothing fails before submit.
+    unsafe {
+        write_head(&raw mut (*record).head, kind::EXIT, size_of::<Exit>());
+        task::describe(task, key, &raw mut (*record).task);
+        (*record).status = status;
+        (*record).pad = 0;
+    }
+    submit(entry);
+    Ok(Sent::Whole)
+}

@@ -1,0 +1,91 @@
+//! Counting: what each program saw, sent and lost, so that losses are numbers and not gaps.
+//!
+//! Per CPU, and yet atomic: on some kernels a program can be preempted by another run of itself on the same CPU.
+
+use core::arch::asm;
+
+use aya_ebpf::{helpers::generated::bpf_ktime_get_boot_ns, maps::ring_buf::RingBufEntry};
+use sensor_common::{Head, VERSION};
+
+use crate::{
+    field::patched,
+    maps::{COUNTERS, EVENTS, WAKE_BYTES},
+};
+
+const BPF_RB_NO_WAKEUP: u64 = 1;
+const BPF_RB_FORCE_WAKEUP: u64 = 2;
+const BPF_RB_AVAIL_DATA: u64 = 0;
+
+/// Why an event could not be sent.
+pub enum Lost {
+    /// The ring had no room.
+    Full,
+    /// What identifies the event could not be read.
+    Unreadable,
+}
+
+/// What was sent.
+pub enum Sent {
+    Whole,
+    Truncated,
+}
+
+#[inline(always)]
+fn increment(counter: *mut u64) {
+    // SAFETY: callers pass a field of a live, aligned per-CPU value of the map. The plain atomic add (BPF_XADD): rustc offers none for this
+    // target, and the fetching ones do not exist on 5.10.
+    unsafe { asm!("lock *(u64 *)({counter} + 0) += {one}", counter = in(reg) counter, one = in(reg) 1u64) };
+}
+
+/// Accounts for one event of a program. Every event passes here exactly once.
+#[inline(always)]
+pub fn settle(row: u32, result: Result<Sent, Lost>) {
+    let Some(counters) = COUNTERS.get_ptr_mut(row) else { return };
+    // SAFETY: a live value of the map; only addresses of its fields are taken.
+    unsafe {
+        increment(&raw mut (*counters).seen);
+        increment(match result {
+            Ok(Sent::Whole) => &raw mut (*counters).sent,
+            Ok(Sent::Truncated) => {
+                increment(&raw mut (*counters).truncated);
+                &raw mut (*counters).sent
+            }
+            Err(Lost::Full) => &raw mut (*counters).lost_full,
+            Err(Lost::Unreadable) => &raw mut (*counters).lost_read,
+        });
+    }
+}
+
+/// Counts a socket that found no room in the map of tracked sockets.
+#[inline(always)]
+pub fn untracked(row: u32) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(row) {
+        // SAFETY: as above.
+        increment(unsafe { &raw mut (*counters).untracked });
+    }
+}
+
+/// Writes the first bytes of a record.
+///
+/// # Safety
+/// `out` points at room for a `Head`.
+#[inline(always)]
+pub unsafe fn write_head(out: *mut Head, kind: u16, size: usize) {
+    // SAFETY: the caller's promise; the helper takes nothing.
+    unsafe { out.write(Head { kind, version: VERSION, size: size as u32, time: bpf_ktime_get_boot_ns() }) };
+}
+
+/// Room for one record.
+#[inline(always)]
+pub fn reserve<T: 'static>() -> Result<RingBufEntry<T>, Lost> {
+    EVENTS.reserve::<T>(0).ok_or(Lost::Full)
+}
+
+/// Hands a filled record to the loader. Waking it is the ring's main cost, so it comes by itself every few milliseconds and is woken only
+/// when the ring fills.
+#[inline(always)]
+pub fn submit<T: 'static>(entry: RingBufEntry<T>) {
+    let flags =
+        if EVENTS.query(BPF_RB_AVAIL_DATA) >= patched(&WAKE_BYTES) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    entry.submit(flags);
+}

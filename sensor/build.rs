@@ -1,0 +1,39 @@
+//! Builds the eBPF object with what `cargo xtask setup` put into `target/tools`.
+
+use std::{env, fs, path::Path, process::exit};
+
+fn main() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let tools = root.join("target/tools");
+    println!("cargo:rerun-if-changed={}", tools.join("toolchain").display());
+    for folder in ["sensor-common/src", "sensor-common/Cargo.toml"] {
+        println!("cargo:rerun-if-changed={}", root.join(folder).display());
+    }
+    let Ok(toolchain) = fs::read_to_string(tools.join("toolchain")) else {
+        eprintln!("the eBPF half cannot be built yet: run `cargo xtask setup` first");
+        exit(1);
+    };
+    let path = env::join_paths(
+        [tools.join("bin")].into_iter().chain(env::split_paths(&env::var_os("PATH").unwrap_or_default())),
+    );
+    // SAFETY: a build script has one thread here.
+    unsafe {
+        // Unstable features of the BPF target on a compiler that calls itself stable.
+        env::set_var("RUSTC_BOOTSTRAP", "1");
+        if let Ok(path) = path {
+            env::set_var("PATH", path);
+        }
+    }
+    let features: &[&str] = if env::var_os("CARGO_FEATURE_EBPF_LOG").is_some() { &["log"] } else { &[] };
+    let folder = root.join("sensor-ebpf");
+    let package = aya_build::Package {
+        name: "sensor-ebpf",
+        root_dir: &folder.to_string_lossy(),
+        no_default_features: false,
+        features,
+    };
+    if let Err(error) = aya_build::build_ebpf([package], aya_build::Toolchain::Custom(toolchain.trim())) {
+        eprintln!("cannot build the eBPF half: {error:#}");
+        exit(1);
+    }
+}

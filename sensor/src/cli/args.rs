@@ -1,0 +1,190 @@
+//! The command line as typed.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{event::record::Action, render::filter::Filter};
+
+#[derive(Parser)]
+#[command(
+    name = "sensor",
+    version,
+    about = "The audit trail of every SSH session on this host, from eBPF",
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 77 cannot run here (not root, or no BTF).\n\
+                  Environment: SENSOR_LOG sets what sensor says of itself on standard error (error, warn, info, debug)."
+)]
+pub(super) struct Cli {
+    /// Say nothing on standard error but errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Subcommand)]
+pub(super) enum Verb {
+    /// Watch SSH sessions live
+    #[command(after_help = "Examples:\n  \
+        sudo sensor trace                                sessions, commands and connections as they happen\n  \
+        sudo sensor trace --user alice --action exec     what alice runs\n  \
+        sudo sensor trace --pid $$ --all                 this shell and all that it starts\n  \
+        sudo sensor trace --format json | jq .process    records for other tools\n  \
+        sudo sensor trace --record /tmp/s --duration 1m  keep the stream; `sensor replay /tmp/s` shows it again")]
+    Trace(TraceArgs),
+    /// Run as a daemon: records to a file or standard output
+    #[command(after_help = "SIGTERM and SIGINT write what is left and stop. SIGHUP opens the output anew (logrotate) and reads names again.\n\n\
+        Example configuration:\n\n  \
+        [output]\n  path = \"/var/log/sensor/sensor.json\"\n\n  \
+        [scope]\n  all = false            # also processes and connections outside of SSH sessions\n\n  \
+        [kernel]\n  ring_bytes = 4194304\n\n  \
+        [limits]\n  processes = 65536\n  sessions = 16384\n  connections = 65536")]
+    Run(RunArgs),
+    /// Tell whether this machine can run the sensor, and what it would not see
+    Check(CheckArgs),
+    /// Show a recorded stream again
+    #[command(after_help = "Example:\n  sensor replay /tmp/s --session 3f9a --format json")]
+    Replay(ReplayArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  sensor completions bash > /etc/bash_completion.d/sensor")]
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    Table,
+    Json,
+}
+
+/// What is shown, and how.
+#[derive(Args)]
+pub(super) struct ShowArgs {
+    /// How to show records
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Output,
+    /// Also processes and connections outside of SSH sessions, and the server's own processes
+    #[arg(long)]
+    pub all: bool,
+    /// Only this process and all that it starts (repeatable)
+    #[arg(long, value_name = "PID")]
+    pub pid: Vec<u32>,
+    /// Only this user: login, real or SSH user, by name or id (repeatable)
+    #[arg(long, value_name = "USER")]
+    user: Vec<String>,
+    /// Only this session: the beginning of its id (repeatable)
+    #[arg(long, value_name = "ID")]
+    session: Vec<String>,
+    /// Only sessions from, and connections with, this address (repeatable)
+    #[arg(long, value_name = "IP")]
+    address: Vec<std::net::IpAddr>,
+    /// Only this kind of record (repeatable): a value of event.action, or exec, exit, login, logout, connect
+    #[arg(long, value_name = "ACTION", value_parser = action)]
+    action: Vec<Actions>,
+}
+
+#[derive(Args)]
+pub(super) struct TraceArgs {
+    #[command(flatten)]
+    pub show: ShowArgs,
+    /// Also keep the event stream in this file (0600), for `sensor replay`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Stop after this time, such as 30s, 10m, 2h
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Where the host's /proc is
+    #[arg(long, value_name = "DIR", default_value = "/proc")]
+    pub proc: PathBuf,
+    /// Size of the ring buffer in bytes (a power of two)
+    #[arg(long, value_name = "BYTES", default_value_t = sensor_common::RING_BYTES)]
+    pub ring_bytes: u32,
+}
+
+#[derive(Args)]
+pub(super) struct RunArgs {
+    /// The configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+#[derive(Args)]
+pub(super) struct CheckArgs {
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: Output,
+}
+
+#[derive(Args)]
+pub(super) struct ReplayArgs {
+    /// A file written by `sensor trace --record`
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub show: ShowArgs,
+}
+
+/// One or more actions under one name.
+#[derive(Clone)]
+pub(super) struct Actions(Vec<Action>);
+
+impl ShowArgs {
+    pub(super) fn filter(&self) -> Filter {
+        Filter {
+            users: self.user.clone(),
+            sessions: self.session.clone(),
+            addresses: self.address.iter().map(|address| address.to_canonical().to_string()).collect(),
+            actions: self.action.iter().flat_map(|actions| actions.0.clone()).collect(),
+        }
+    }
+}
+
+fn action(text: &str) -> Result<Actions, String> {
+    use Action as A;
+    let short = match text {
+        "exec" => vec![A::ProcessStarted],
+        "exit" => vec![A::ProcessEnded],
+        "login" => vec![A::SshSessionStarted],
+        "logout" => vec![A::SshSessionEnded],
+        "connect" => vec![A::ConnectionOpened, A::ConnectionFailed],
+        _ => A::ALL.into_iter().filter(|action| action.meaning().name == text).collect(),
+    };
+    if short.is_empty() {
+        let names: Vec<&str> = A::ALL.iter().map(|action| action.meaning().name).collect();
+        return Err(format!("known are exec, exit, login, logout, connect, {}", names.join(", ")));
+    }
+    Ok(Actions(short))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| "a number and a unit, such as 30s, 10m or 2h".to_owned())?;
+    let seconds = match unit {
+        "s" | "" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        other => return Err(format!("unknown unit `{other}`: use s, m, h or d")),
+    };
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        assert!(duration("5x").is_err() && duration("h").is_err());
+    }
+}

@@ -1,0 +1,122 @@
+//! `sensor check`: can this machine run the sensor, and what would it not see?
+//!
+//! Loads and attaches every probe for a moment. Exit code 0: all that is required is there; 1: something required is missing; 77: nothing can be tried (not
+//! root, no BTF).
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::{
+    CANNOT_RUN_HERE,
+    args::{CheckArgs, Output},
+};
+use crate::{
+    host::mounts,
+    kernel::{self, Kernel, Options},
+};
+
+#[derive(Serialize)]
+struct Item {
+    name: String,
+    /// `ok`, `missing`.
+    state: &'static str,
+    required: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    /// What is lost without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effect: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    kernel: String,
+    usable: bool,
+    checks: Vec<Item>,
+}
+
+pub(super) fn run(args: &CheckArgs) -> ExitCode {
+    let mut report = Report {
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        usable: true,
+        checks: Vec::new(),
+    };
+    let stop = examine(&mut report.checks);
+    report.usable = stop.is_none() && report.checks.iter().all(|item| item.state == "ok" || !item.required);
+    match args.format {
+        Output::Json => match serde_json::to_string_pretty(&report) {
+            Ok(text) => println!("{text}"),
+            Err(error) => eprintln!("sensor: {error}"),
+        },
+        Output::Table => print(&report),
+    }
+    match stop {
+        Some(error) => {
+            eprintln!("sensor: {error}");
+            ExitCode::from(if error.is_unusable() { CANNOT_RUN_HERE } else { 1 })
+        }
+        None if report.usable => ExitCode::SUCCESS,
+        None => ExitCode::FAILURE,
+    }
+}
+
+/// Fills the list; an error says why it ends early.
+fn examine(checks: &mut Vec<Item>) -> Option<kernel::Error> {
+    let item = |name: &str, required, found: Option<String>, missing: &str, effect: &str| {
+        let ok = found.is_some();
+        Item {
+            name: name.into(),
+            state: if ok { "ok" } else { "missing" },
+            required,
+            detail: Some(found.unwrap_or_else(|| missing.into())),
+            effect: (!ok).then(|| effect.into()),
+        }
+    };
+    let root = rustix::process::geteuid().is_root().then(|| "uid 0".to_owned());
+    checks.push(item("root", true, root.clone(), "run it with sudo", "nothing can be loaded"));
+    let btf = std::fs::metadata(kernel::BTF).ok().map(|m| format!("{} ({} KiB)", kernel::BTF, m.len() / 1024));
+    checks.push(item("btf", true, btf, "no /sys/kernel/btf/vmlinux", "nothing can be loaded"));
+    let cgroup2 = mounts::cgroup2();
+    let shown = cgroup2.as_ref().map(|path| path.display().to_string());
+    checks.push(item("cgroup v2", false, shown, "not mounted", "no outgoing connections"));
+    if root.is_none() {
+        return Some(kernel::Error::Root);
+    }
+    match kernel::read_layout(kernel::BTF.as_ref()) {
+        Ok(layout) => {
+            let gaps = kernel::gaps(&layout);
+            for (field, effect) in &gaps {
+                checks.push(item(&format!("field {field}"), false, None, "not in this kernel's BTF", effect));
+            }
+            if gaps.is_empty() {
+                checks.push(item("kernel fields", true, Some("all found in BTF".into()), "", ""));
+            }
+        }
+        Err(error) => return Some(error),
+    }
+    match Kernel::try_each(&Options { cgroup2, ..Options::default() }) {
+        Ok(probes) => {
+            for (probe, spec) in probes.into_iter().zip(kernel::PROBES) {
+                let found = probe.why.is_none().then(|| probe.target.clone());
+                let why = probe.why.unwrap_or_default();
+                checks.push(item(&format!("probe {}", spec.name), spec.required, found, &why, spec.effect));
+            }
+            None
+        }
+        Err(error) => Some(error),
+    }
+}
+
+fn print(report: &Report) {
+    println!("kernel {}", report.kernel);
+    for item in &report.checks {
+        let need = if item.required { "" } else { " (optional)" };
+        let detail = item.detail.as_deref().unwrap_or_default();
+        println!("{:<8} {:<16} {detail}{}", item.state, item.name, if item.state == "ok" { "" } else { need });
+        if let Some(effect) = &item.effect {
+            println!("{:<8} {:<16} without it: {effect}", "", "");
+        }
+    }
+    println!("{}", if report.usable { "sensor can run here" } else { "sensor cannot run here" });
+}

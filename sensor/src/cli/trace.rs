@@ -1,0 +1,78 @@
+//! `sensor trace`: watch live, with a summary at the end.
+
+use std::io::{self, IsTerminal as _};
+
+use super::{
+    Error,
+    args::{Output, ShowArgs, TraceArgs},
+    runtime, signals,
+};
+use crate::{
+    correlate::{Limits, Scope},
+    kernel::Program,
+    pipeline::{self, Format, Middle, Source, Writer},
+    render::{json::Json, table::Table},
+    sink::Sink,
+    stats::Stats,
+};
+
+pub(super) fn run(args: TraceArgs) -> Result<(), Error> {
+    runtime()?.block_on(async {
+        let source = Source::attach(args.ring_bytes, &args.proc)?;
+        let mut writer = writer(&args.show)?;
+        if let Some(path) = &args.record {
+            let what = || format!("cannot record to {}", path.display());
+            writer.record_to(path).map_err(|source| Error::Io { what: what(), source })?;
+        }
+        let io_error = |source| Error::Io { what: "cannot wait for signals".into(), source };
+        let stop = signals::stop(args.duration).map_err(io_error)?;
+        // Nobody asks a trace to reload; a terminal that goes away ends it.
+        let (_keep, requests) = tokio::sync::mpsc::channel(1);
+        let (stats, source) = pipeline::live(source, middle(&args.show), writer, requests, stop).await?;
+        summary(stats, &source.accounts()?);
+        Ok(())
+    })
+}
+
+/// The middle as the arguments want it.
+pub(super) fn middle(show: &ShowArgs) -> Middle {
+    Middle::new(Limits::default(), Scope { all: show.all, pids: show.pid.clone() })
+}
+
+/// The writer as the arguments want it: colour and width only on a terminal.
+pub(super) fn writer(show: &ShowArgs) -> Result<Writer, Error> {
+    let format = match show.format {
+        Output::Json => Format::Json(Json::default()),
+        Output::Table => {
+            let terminal = io::stdout().is_terminal();
+            let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            let width = if terminal { terminal_width() } else { None };
+            Format::Table(Table::new(color, width, show.all))
+        }
+    };
+    Ok(Writer::new(format, show.filter(), Sink::open("-".as_ref())?))
+}
+
+fn terminal_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// What happened between the kernel and the terminal, on standard error.
+fn summary(stats: Stats, accounts: &[Program]) {
+    let sum = |count: fn(&Program) -> u64| accounts.iter().map(count).sum::<u64>();
+    let seen = sum(|program| program.counters.seen);
+    let lost = sum(Program::lost);
+    let misses = sum(|program| program.recursion_misses.unwrap_or(0));
+    eprintln!(
+        "sensor: {} records shown ({} filtered out), from {seen} kernel events: {} taken, {lost} lost, {misses} skipped by the kernel, {} undecodable",
+        stats.written, stats.filtered, stats.taken, stats.undecodable
+    );
+    for program in accounts.iter().filter(|program| program.lost() > 0 || !program.reconciles()) {
+        let c = program.counters;
+        eprintln!(
+            "sensor: {}: seen {}, sent {}, lost {} (ring full), {} (unreadable)",
+            program.name, c.seen, c.sent, c.lost_full, c.lost_read
+        );
+    }
+}

@@ -1,0 +1,138 @@
+//! Layer 1: the configuration file of `sensor run`: TOML, every key optional, an unknown key is an error that names its line.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    /// The parser's message shows the line.
+    #[error("{path} is not a valid configuration:\n{source}")]
+    Parse { path: PathBuf, source: Box<toml::de::Error> },
+    #[error("{path}: {key} is {value}: {rule}")]
+    Value { path: PathBuf, key: &'static str, value: String, rule: &'static str },
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub output: Output,
+    pub scope: Scope,
+    pub kernel: Kernel,
+    pub limits: Limits,
+    pub host: Host,
+}
+
+/// Where records go.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Output {
+    /// A file (created 0600, appended to, reopened on SIGHUP), or `-` for standard output.
+    pub path: PathBuf,
+}
+
+/// What is recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scope {
+    /// Also processes and connections outside of SSH sessions.
+    pub all: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kernel {
+    /// Size of the ring buffer in bytes: a power of two, at least 4096. It is mapped twice: VmRSS shows double.
+    pub ring_bytes: u32,
+}
+
+/// Bounds of what is kept in memory. What they refuse is counted and recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Living processes known; about 300 bytes each.
+    pub processes: usize,
+    /// SSH sessions open or with living processes; about 500 bytes each.
+    pub sessions: usize,
+    /// Open outgoing connections of recorded processes; about 400 bytes each.
+    pub connections: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Host {
+    /// The host's /proc, where it is mounted elsewhere (in a container: /host/proc).
+    pub proc: PathBuf,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self { path: "-".into() }
+    }
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Self { ring_bytes: sensor_common::RING_BYTES }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { processes: 65_536, sessions: 16_384, connections: 65_536 }
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self { proc: "/proc".into() }
+    }
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// `path` is for messages only.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Error> {
+        let config: Self =
+            toml::from_str(text).map_err(|source| Error::Parse { path: path.into(), source: Box::new(source) })?;
+        let ring = config.kernel.ring_bytes;
+        if !ring.is_power_of_two() || ring < 4096 {
+            return Err(Error::Value {
+                path: path.into(),
+                key: "kernel.ring_bytes",
+                value: ring.to_string(),
+                rule: "it must be a power of two and at least 4096",
+            });
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        assert_eq!(Config::parse("", "x".as_ref()).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn an_unknown_key_is_rejected_with_its_line() {
+        let error = Config::parse("[output]\npath = \"-\"\nformat = \"json\"\n", "s.toml".as_ref()).unwrap_err().to_string();
+        assert!(error.contains("line 3") && error.contains("format"), "{error}");
+    }
+
+    #[test]
+    fn a_ring_that_the_kernel_would_refuse_is_refused_here() {
+        let error = Config::parse("[kernel]\nring_bytes = 5000\n", "s.toml".as_ref()).unwrap_err().to_string();
+        assert!(error.contains("kernel.ring_bytes is 5000"), "{error}");
+    }
+}

@@ -1,0 +1,154 @@
+//! Sessions that were open before the sensor.
+//!
+//! A server process with a connection is a session's root, and what descends from it belongs to it. Orphans (their parent is gone: nohup, setsid) are
+//! adopted by the kernel's audit session id, else by SSH_CONNECTION in their initial environment, else not. The root's identity gives the session's id,
+//! so it is the same before and after a restart of the sensor.
+
+use super::{
+    Correlate,
+    build::session_id,
+    lifecycle::{account, note_audit},
+    sessions::Phase,
+};
+use crate::event::{
+    record::Record,
+    stream::{Found, ProcessId},
+};
+
+impl Correlate {
+    pub(super) fn found(&mut self, time: u64, found: &Found) {
+        let id = found.task.id;
+        let parent = found.task.parent.and_then(|parent| self.processes.get(parent)).map(|p| (p.id, p.session));
+        let name = self.found_program(found);
+        let server = found.role.is_server();
+        let process = self.processes.add(&found.task, parent.map(|(id, _)| id));
+        process.name = name.0;
+        process.executable = name.1;
+        process.command_line = name.2;
+        process.server = server;
+        process.watched |= self.scope.pids.contains(&id.tgid);
+        let inherited = process.session;
+        let mut key = inherited;
+        if server && let Some(served) = found.served {
+            let own = inherited.and_then(|key| self.sessions.get(key)).is_some_and(|session| session.serves(&served));
+            if !own {
+                let entity = self.processes.entity(id);
+                key = self.sessions.open(session_id(&entity), Some(id), Some(served), time);
+                if let Some(session) = key.and_then(|key| self.sessions.get_mut(key)) {
+                    session.adopted_by = Some("connection");
+                }
+                self.belongs(id, key);
+            }
+        }
+        let Some(key) = key else {
+            if parent.is_none_or(|(parent, _)| parent.tgid == 1) {
+                self.orphans.push(found.clone());
+            }
+            return;
+        };
+        self.member_found(key, found);
+    }
+
+    /// Every process has been told: now orphans can be matched, and sessions announced.
+    pub(super) fn seeded(&mut self, time: u64, out: &mut Vec<Record>) {
+        for orphan in std::mem::take(&mut self.orphans) {
+            if let Some((key, by)) = self.adopter(&orphan, time) {
+                if let Some(session) = self.sessions.get_mut(key)
+                    && session.root.is_none()
+                {
+                    session.adopted_by = Some(by);
+                }
+                self.adopt(key, orphan);
+            }
+        }
+        let mut open: Vec<u64> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| matches!(session.phase, Phase::Authenticated { .. }))
+            .map(|(key, _)| key)
+            .collect();
+        open.sort_unstable();
+        for key in open {
+            self.start_session(key, out);
+        }
+    }
+
+    /// The session that an orphan came from, and how we know.
+    fn adopter(&mut self, orphan: &Found, time: u64) -> Option<(u64, &'static str)> {
+        if orphan.task.audit_session.is_some() {
+            let same = self.sessions.iter().find(|(_, session)| session.audit_session == orphan.task.audit_session);
+            if let Some((key, _)) = same {
+                return Some((key, "audit-session"));
+            }
+        }
+        let (client, server) = orphan.ssh_connection?;
+        let same = self.sessions.iter().find(|(_, session)| session.endpoints == Some((server, client)));
+        if let Some((key, _)) = same {
+            return Some((key, "ssh-connection"));
+        }
+        // The connection is over; its survivors are told under one id.
+        let id = session_id(&format!("{client} {server}"));
+        let key = self.sessions.open(id, None, None, time)?;
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.endpoints = Some((server, client));
+            session.phase = Phase::Ended;
+        }
+        Some((key, "ssh-connection"))
+    }
+
+    /// The orphan and all that descends from it.
+    fn adopt(&mut self, key: u64, orphan: Found) {
+        let mut family = vec![orphan.task.id];
+        self.member_found(key, &orphan);
+        self.belongs(orphan.task.id, Some(key));
+        // The table knows parents only; a few passes reach the grandchildren.
+        for _ in 0..64 {
+            let more: Vec<ProcessId> = self
+                .processes
+                .iter()
+                .filter(|p| p.session.is_none() && p.parent.is_some_and(|parent| family.contains(&parent)))
+                .map(|p| p.id)
+                .collect();
+            if more.is_empty() {
+                return;
+            }
+            for id in &more {
+                self.belongs(*id, Some(key));
+                self.joined(key, false);
+            }
+            family = more;
+        }
+    }
+
+    fn belongs(&mut self, id: ProcessId, key: Option<u64>) {
+        if let Some(process) = self.processes.get_mut(id) {
+            process.session = key;
+        }
+    }
+
+    fn member_found(&mut self, key: u64, found: &Found) {
+        self.joined(key, found.role.is_server());
+        // What it runs was told by an earlier run, or never: its end is told either way.
+        if let Some(process) = self.processes.get_mut(found.task.id) {
+            process.told = !found.role.is_server();
+        }
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        note_audit(session, &found.task);
+        if found.role.is_server() {
+            let root = session.root == Some(found.task.id);
+            if !root && session.net_child.is_none() && session.phase == Phase::Connected {
+                session.net_child = Some(found.task.id);
+            }
+        } else if session.user.is_none() {
+            session.user = account(&found.task);
+        }
+        // Somebody is logged in if a login set its audit identity or if a command runs.
+        if session.phase == Phase::Connected && (session.loginuid.is_some() || !found.role.is_server()) {
+            session.phase = Phase::Authenticated { since: session.connected };
+            session.net_child = None;
+            if session.user.is_none() {
+                session.user = session.loginuid.clone();
+            }
+        }
+    }
+}

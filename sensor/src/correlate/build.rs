@@ -1,0 +1,312 @@
+//! Records from what the tables know: one function per kind of record, and the parts they share.
+
+use std::{net::IpAddr, sync::Arc};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Correlate, connections::Connection, processes::Process, sessions::Session};
+use crate::event::{
+    record::{
+        Account, Action, Auditd, Container, Destination, Endpoint, EntryLeader, EntryMeta, Error, IpOnly, Leader,
+        Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh, SshSession, Thread, Time, User,
+    },
+    stream::{Args, Exec, Exit, Found, NS_PER_TICK, Path, ProcessId, Status, Task},
+    text::escape,
+};
+
+/// `process.command_line` is cut here; `process.args` holds what there is.
+const COMMAND_LINE_MAX: usize = 4096;
+
+/// What a process runs, as text, with what had to be said about it.
+#[derive(Default)]
+pub(super) struct Program {
+    pub name: Option<Arc<str>>,
+    pub executable: Option<Arc<str>>,
+    pub args: Vec<String>,
+    pub command_line: Option<String>,
+    pub working_directory: Option<String>,
+    escaped: Vec<&'static str>,
+    truncated: Vec<&'static str>,
+}
+
+/// Programs whose act continues in another daemon, where lineage cannot follow.
+const DELEGATES: &[&str] = &[
+    "docker", "docker-compose", "nerdctl", "ctr", "crictl", "kubectl", "systemctl", "systemd-run", "machinectl",
+    "loginctl", "busctl", "dbus-send", "gdbus", "at", "batch", "crontab", "tmux", "screen", "pkexec", "lxc", "incus",
+    "virsh",
+];
+
+/// `ssh.session.id`: from the serving process's entity id, so it is the same after a restart of the sensor.
+pub(super) fn session_id(root: &str) -> Arc<str> {
+    let hash = Sha256::new().chain_update(b"ssh.session").chain_update(root.as_bytes()).finalize();
+    hex::encode(hash.get(..8).unwrap_or_default()).into()
+}
+
+pub(super) fn network(ip: IpAddr, direction: &'static str, protocol: Option<&'static str>) -> Network {
+    let kind = if ip.is_ipv4() { "ipv4" } else { "ipv6" };
+    Network { transport: "tcp", protocol, kind, direction }
+}
+
+impl Correlate {
+    /// The text of an exec.
+    pub(super) fn program(&self, exec: &Exec) -> Program {
+        let mut program = Program::default();
+        let known = self.processes.get(exec.task.id);
+        let watched = known.is_some_and(|p| p.watched) || self.scope.pids.contains(&exec.task.id.tgid);
+        let told = self.scope.tells(known.and_then(|p| p.session), watched);
+        if let Some(path) = &exec.executable {
+            let text = program.path(path, "process.executable");
+            program.name = Some(basename(&text).into());
+            program.executable = Some(text.into());
+        }
+        if !told {
+            return program; // seen as somebody's parent at most
+        }
+        if let Some(path) = &exec.working_directory {
+            program.working_directory = Some(program.path(path, "process.working_directory"));
+        }
+        program.args(&exec.args);
+        program
+    }
+
+    /// Name, executable and command line of a process found.
+    pub(super) fn found_program(&self, found: &Found) -> (Option<Arc<str>>, Option<Arc<str>>, Option<Arc<str>>) {
+        let mut program = Program::default();
+        let executable = found.executable.as_ref().map(|path| program.path(path, ""));
+        let name = executable.as_deref().map_or_else(|| String::from_utf8_lossy(&found.task.comm), |e| basename(e).into());
+        (Some(name.as_ref().into()), executable.as_deref().map(Into::into), None)
+    }
+
+    pub(super) fn process_started(&self, time: u64, exec: &Exec, program: &Program) -> Record {
+        let mut record = Record::new(self.wall(time), Action::ProcessStarted, Outcome::Success);
+        self.describe_task(&mut record, &exec.task);
+        let known = self.processes.get(exec.task.id);
+        let mut fields = self.process_fields(exec.task.id, exec.task.parent, known);
+        fields.name.clone_from(&program.name);
+        fields.executable.clone_from(&program.executable);
+        fields.args = (!program.args.is_empty()).then(|| program.args.clone());
+        fields.args_count = (exec.argc > 0).then_some(exec.argc);
+        fields.command_line.clone_from(&program.command_line);
+        fields.working_directory.clone_from(&program.working_directory);
+        fields.session_leader = exec.task.sid.and_then(|sid| self.processes.by_tgid(sid)).map(|id| self.leader(id));
+        fields.thread = exec.by_thread.then_some(Thread { id: exec.task.tid });
+        record.process = Some(Box::new(fields));
+        self.describe_membership(&mut record, known.and_then(|p| p.session));
+        let sensor = &mut record.sensor;
+        sensor.plumbing = known.is_some_and(|p| p.server);
+        if program.name.as_deref().is_some_and(|name| DELEGATES.contains(&name)) {
+            sensor.lineage = Some("delegated");
+        }
+        sensor.redacted = exec.args.redacted.then(|| vec!["process.args"]);
+        sensor.escaped = (!program.escaped.is_empty()).then(|| program.escaped.clone());
+        sensor.truncated = (!program.truncated.is_empty()).then(|| program.truncated.clone());
+        sensor.original_size = exec.args.cut.then_some(exec.args.total);
+        record
+    }
+
+    pub(super) fn process_ended(&self, time: u64, exit: &Exit, process: &Process) -> Record {
+        let outcome = if exit.status == Status::Code(0) { Outcome::Success } else { Outcome::Failure };
+        let mut record = Record::new(self.wall(time), Action::ProcessEnded, outcome);
+        self.describe_task(&mut record, &exit.task);
+        let mut fields = self.process_fields(process.id, exit.task.parent, Some(process));
+        fields.name.clone_from(&process.name);
+        fields.executable.clone_from(&process.executable);
+        fields.command_line = process.command_line.as_deref().map(str::to_owned);
+        fields.end = Some(Time(self.wall(time)));
+        fields.exit_code = Some(exit.status.exit_code());
+        if let Status::Signal { number, .. } = exit.status {
+            fields.exit_signal = Some(number);
+        }
+        record.process = Some(Box::new(fields));
+        record.duration = Some(time.saturating_sub(process.id.start * NS_PER_TICK));
+        record.sensor.plumbing = process.server;
+        self.describe_membership(&mut record, process.session);
+        record
+    }
+
+    pub(super) fn session_ended(&self, time: u64, session: &Session) -> Record {
+        let mut record = Record::new(self.wall(time), Action::SshSessionEnded, Outcome::Success);
+        self.describe_session(&mut record, session);
+        record.duration = Some(time.saturating_sub(session.connected));
+        if let Some(ssh) = &mut record.ssh {
+            ssh.session.commands = Some(session.commands);
+            ssh.session.processes = Some(session.processes);
+            ssh.session.processes_left = Some(session.others);
+            ssh.session.bytes_in = session.bytes.map(|(bytes_in, _)| bytes_in);
+            ssh.session.bytes_out = session.bytes.map(|(_, bytes_out)| bytes_out);
+        }
+        record
+    }
+
+    /// A connection to an SSH server on which nobody logged in.
+    pub(super) fn login_failed(&self, time: u64, session: &Session) -> Option<Record> {
+        session.endpoints?;
+        let mut record = Record::new(self.wall(time), Action::ConnectionClosed, Outcome::Failure);
+        self.describe_session(&mut record, session);
+        record.duration = Some(time.saturating_sub(session.connected));
+        record.error = Some(Error { code: None, message: Some("the connection ended before anybody had logged in".into()) });
+        Some(record)
+    }
+
+    /// What every record of a session says.
+    pub(super) fn describe_session(&self, record: &mut Record, session: &Session) {
+        self.describe_ssh(record, session);
+        if let Some((local, remote)) = session.endpoints {
+            record.source = Some(Endpoint::of(remote));
+            record.destination = Some(Destination {
+                ip: Some(local.ip().to_string()),
+                port: Some(local.port()),
+                bytes: None,
+                user: session.user.clone(),
+            });
+            record.network = Some(network(remote.ip(), "ingress", Some("ssh")));
+            let name = session.user.as_ref().and_then(|user| user.name.clone());
+            record.related = Some(Related {
+                ip: vec![remote.ip().to_string(), local.ip().to_string()],
+                user: name.into_iter().collect(),
+            });
+        }
+        if let Some(root) = session.root {
+            let mut fields = self.process_fields(root, None, self.processes.get(root));
+            if let Some(process) = self.processes.get(root) {
+                fields.name.clone_from(&process.name);
+                fields.executable.clone_from(&process.executable);
+            }
+            record.process = Some(Box::new(fields));
+        }
+        if session.user.is_some() || session.loginuid.is_some() {
+            let user = session.user.clone().unwrap_or_default();
+            record.user = Some(User { id: user.id, name: user.name, effective: None, audit: session.loginuid.clone() });
+        }
+        record.auditd = session.audit_session.map(|session| Auditd { session: session.to_string() });
+        record.sensor.adopted_by = session.adopted_by;
+    }
+
+    fn describe_ssh(&self, record: &mut Record, session: &Session) {
+        record.ssh = Some(Ssh {
+            role: Some("server"),
+            capture: "lineage",
+            session: SshSession {
+                id: session.id.clone(),
+                adopted: session.adopted_by.map(|_| true),
+                ..SshSession::default()
+            },
+        });
+    }
+
+    /// The session that a process's record belongs to, and where it came from.
+    pub(super) fn describe_membership(&self, record: &mut Record, key: Option<u64>) {
+        let Some(session) = key.and_then(|key| self.sessions.get(key)) else { return };
+        self.describe_ssh(record, session);
+        let Some(process) = &mut record.process else { return };
+        if let (Some(root), Some((_, remote))) = (session.root, session.endpoints) {
+            let source = IpOnly { ip: remote.ip().to_string() };
+            process.entry_leader = Some(EntryLeader {
+                pid: root.tgid,
+                entity_id: self.processes.entity(root),
+                entry_meta: EntryMeta { kind: "sshd", source },
+            });
+        }
+    }
+
+    /// Who a task is.
+    pub(super) fn describe_task(&self, record: &mut Record, task: &Task) {
+        let account = |id: Option<u32>, name: &Option<Arc<str>>| {
+            id.map(|id| Account { id: Some(id.to_string()), name: name.clone() })
+        };
+        let uid = task.credentials.map(|c| c.uid);
+        let euid = task.credentials.map(|c| c.euid);
+        record.user = Some(User {
+            id: uid.map(|uid| uid.to_string()),
+            name: task.names.user.clone(),
+            effective: account(euid, &task.names.effective),
+            audit: account(task.loginuid, &task.names.audit),
+        });
+        record.auditd = task.audit_session.map(|session| Auditd { session: session.to_string() });
+        record.container = task.names.cgroup.as_deref().and_then(container_id).map(|id| Container { id: id.into() });
+    }
+
+    pub(super) fn describe_owner(&self, record: &mut Record, connection: &Connection) {
+        let mut fields =
+            self.process_fields(connection.owner, connection.task.parent, self.processes.get(connection.owner));
+        fields.name.clone_from(&connection.name);
+        fields.executable.clone_from(&connection.executable);
+        record.process = Some(Box::new(fields));
+    }
+
+    fn process_fields(&self, id: ProcessId, parent: Option<ProcessId>, known: Option<&Process>) -> ProcessFields {
+        let parent = parent.or_else(|| known.and_then(|process| process.parent));
+        ProcessFields {
+            pid: id.tgid,
+            entity_id: self.processes.entity(id),
+            start: Some(Time(self.wall(id.start * NS_PER_TICK))),
+            parent: parent.map(|parent| self.parent(parent, known)),
+            ..ProcessFields::default()
+        }
+    }
+
+    fn parent(&self, id: ProcessId, child: Option<&Process>) -> Parent {
+        let alive = self.processes.get(id);
+        // What it was when it forked, if it is gone; not if the child was given to another parent.
+        let then = child.filter(|child| child.parent == Some(id));
+        Parent {
+            pid: id.tgid,
+            entity_id: self.processes.entity(id),
+            name: alive.map_or_else(|| then.and_then(|c| c.parent_name.clone()), |p| p.name.clone()),
+            executable: alive.map_or_else(|| then.and_then(|c| c.parent_executable.clone()), |p| p.executable.clone()),
+        }
+    }
+
+    fn leader(&self, id: ProcessId) -> Leader {
+        Leader { pid: id.tgid, entity_id: self.processes.entity(id) }
+    }
+}
+
+impl Program {
+    fn text(&mut self, bytes: &[u8], field: &'static str) -> String {
+        let (text, escaped) = escape(bytes);
+        if escaped && !self.escaped.contains(&field) {
+            self.escaped.push(field);
+        }
+        text.into_owned()
+    }
+
+    fn path(&mut self, path: &Path, field: &'static str) -> String {
+        if path.cut {
+            self.truncated.push(field);
+        }
+        self.text(&path.bytes, field)
+    }
+
+    fn args(&mut self, args: &Args) {
+        self.args = args.list.iter().map(|arg| self.text(arg, "process.args")).collect();
+        if args.cut {
+            self.truncated.push("process.args");
+        }
+        if self.args.is_empty() {
+            return;
+        }
+        let mut line = self.args.join(" ");
+        if line.len() > COMMAND_LINE_MAX {
+            line.truncate(line.floor_char_boundary(COMMAND_LINE_MAX));
+            self.truncated.push("process.command_line");
+        }
+        if self.escaped.contains(&"process.args") {
+            self.escaped.push("process.command_line");
+        }
+        self.command_line = Some(line);
+    }
+}
+
+fn basename(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The container that a cgroup path names: 64 hex digits, as docker, containerd, cri-o and podman write them.
+fn container_id(cgroup: &str) -> Option<&str> {
+    cgroup.rsplit('/').find_map(|part| {
+        let part = part.strip_suffix(".scope").unwrap_or(part);
+        let id = part.rsplit(['-', ':']).next()?;
+        (id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
+    })
+}

@@ -1,0 +1,103 @@
+//! Outgoing TCP connections: attempts joined with what became of them.
+//!
+//! An attempt is known before the kernel acts on it. SYN_SENT follows at once unless it fails on the spot (no route, refused by policy), which no hook
+//! reports: the next close of the socket, or a second without SYN_SENT, tells.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+
+use crate::event::stream::{ProcessId, Task};
+
+/// SYN_SENT comes within microseconds of the attempt; a second is beyond doubt.
+pub(super) const AT_ONCE_NS: u64 = 1_000_000_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Attempted,
+    SynSent,
+    Established { at: u64 },
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    pub owner: ProcessId,
+    /// Who it was when it connected.
+    pub task: Task,
+    pub session: Option<u64>,
+    pub name: Option<Arc<str>>,
+    pub executable: Option<Arc<str>>,
+    pub remote: SocketAddr,
+    pub attempted: u64,
+    pub progress: Progress,
+}
+
+pub(super) struct Connections {
+    table: HashMap<u64, Connection>,
+    limit: usize,
+    refused: u64,
+}
+
+impl Connections {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { table: HashMap::new(), limit: limit.max(1), refused: 0 }
+    }
+
+    pub(super) fn add(&mut self, socket: u64, connection: Connection) {
+        if self.table.len() >= self.limit {
+            self.refused += 1;
+        } else {
+            self.table.insert(socket, connection);
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, socket: u64) -> Option<&mut Connection> {
+        self.table.get_mut(&socket)
+    }
+
+    pub(super) fn remove(&mut self, socket: u64) -> Option<Connection> {
+        self.table.remove(&socket)
+    }
+
+    /// Attempts that never got as far as a SYN, older than `time`, in order.
+    pub(super) fn take_stuck(&mut self, time: u64) -> Vec<Connection> {
+        let mut sockets: Vec<u64> = self
+            .table
+            .iter()
+            .filter(|(_, c)| c.progress == Progress::Attempted && c.attempted <= time)
+            .map(|(socket, _)| *socket)
+            .collect();
+        sockets.sort_unstable();
+        sockets.iter().filter_map(|socket| self.table.remove(socket)).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(super) fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
+    }
+}
+
+/// The symbolic name of an errno that a TCP socket can end with.
+pub(super) fn errno_name(errno: u16) -> Option<&'static str> {
+    Some(match errno {
+        1 => "EPERM",
+        13 => "EACCES",
+        22 => "EINVAL",
+        32 => "EPIPE",
+        71 => "EPROTO",
+        92 => "ENOPROTOOPT",
+        98 => "EADDRINUSE",
+        99 => "EADDRNOTAVAIL",
+        100 => "ENETDOWN",
+        101 => "ENETUNREACH",
+        103 => "ECONNABORTED",
+        104 => "ECONNRESET",
+        105 => "ENOBUFS",
+        110 => "ETIMEDOUT",
+        111 => "ECONNREFUSED",
+        112 => "EHOSTDOWN",
+        113 => "EHOSTUNREACH",
+        _ => return None,
+    })
+}

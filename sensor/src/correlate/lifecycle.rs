@@ -1,0 +1,215 @@
+//! fork, exec and exit: lineage, and the sessions that grow from it.
+
+use super::{
+    Correlate,
+    processes::Process,
+    sessions::Phase,
+};
+use crate::event::{
+    record::{Account, Action, Outcome, Record},
+    stream::{Exec, Exit, Fork, ProcessId, Role, Served, Status, Task},
+};
+
+impl Correlate {
+    pub(super) fn fork(&mut self, time: u64, fork: &Fork) {
+        if self.processes.get(fork.task.id).is_some() {
+            return; // found in /proc, forked after the probes were attached
+        }
+        let maker = self.processes.get(fork.creator).map(|p| (p.session, p.server));
+        self.processes.add(&fork.task, Some(fork.creator));
+        let Some((session, server)) = maker else { return };
+        if let Some(key) = session {
+            self.joined(key, server);
+        }
+        // A listening server's child with a connection serves it. A server process of a session can listen too (port forwarding):
+        // the connection that its children inherit is the session's own.
+        if server && let Some(served) = fork.served {
+            self.serve(time, fork.task.id, served);
+        }
+        if let Some(key) = session
+            && let Some(session) = self.sessions.get_mut(key)
+            && session.phase == Phase::Connected
+            && session.net_child.is_none()
+            && session.root == Some(fork.creator)
+        {
+            session.net_child = Some(fork.task.id);
+        }
+    }
+
+    pub(super) fn exec(&mut self, time: u64, exec: &Exec, out: &mut Vec<Record>) {
+        let id = exec.task.id;
+        if self.processes.get(id).is_none() {
+            // Its fork was lost, or it was evicted: its parent still tells where it belongs.
+            let process = self.processes.add(&exec.task, exec.task.parent);
+            if let (Some(key), server) = (process.session, process.server) {
+                self.joined(key, server);
+            }
+        }
+        let server = exec.role.is_some_and(Role::is_server);
+        if server && let Some(served) = exec.served {
+            self.serve(time, id, served);
+        }
+        let program = self.program(exec);
+        let Some(process) = self.processes.get_mut(id) else { return };
+        let (was_server, was_told) = (process.server, process.told);
+        process.name = program.name.clone();
+        process.executable = program.executable.clone();
+        process.command_line = program.command_line.clone().map(Into::into);
+        process.server = server;
+        process.watched |= self.scope.pids.contains(&id.tgid);
+        process.told = self.scope.tells(process.session, process.watched);
+        let (session, told) = (process.session, process.told);
+        if let Some(key) = session {
+            self.executed(key, time, exec, was_server, server, was_told, out);
+        }
+        if told {
+            out.push(self.process_started(time, exec, &program));
+        }
+    }
+
+    /// A process of a session executed a program.
+    #[allow(clippy::too_many_arguments, reason = "one call, every argument another fact")]
+    fn executed(&mut self, key: u64, time: u64, exec: &Exec, was_server: bool, server: bool, was_told: bool, out: &mut Vec<Record>) {
+        let leads = exec.task.sid == Some(exec.task.id.tgid);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        match (was_server, server) {
+            (true, false) => {
+                session.servers -= session.servers.min(1);
+                session.others += 1;
+            }
+            (false, true) => {
+                session.others -= session.others.min(1);
+                session.servers += 1;
+            }
+            _ => {}
+        }
+        if server {
+            return;
+        }
+        // Counted once: the first exec of a process, or the one by which it stops being the server's.
+        if !was_told || was_server {
+            session.processes += 1;
+        }
+        // sshd makes each command the leader of a POSIX session of its own; helpers of PAM and AuthorizedKeysCommand are not.
+        if was_server && leads {
+            session.commands += 1;
+            if session.phase == Phase::Connected {
+                session.phase = Phase::Authenticated { since: time };
+            }
+            if session.user.is_none() {
+                session.user = account(&exec.task);
+            }
+            note_audit(session, &exec.task);
+        }
+        if let Phase::Authenticated { .. } = session.phase
+            && session.user.is_some()
+        {
+            self.start_session(key, out);
+        }
+    }
+
+    pub(super) fn exit(&mut self, time: u64, exit: &Exit, out: &mut Vec<Record>) {
+        // The second of two last threads, or a process that was never known.
+        let Some(process) = self.processes.remove(exit.task.id) else { return };
+        if process.told {
+            out.push(self.process_ended(time, exit, &process));
+        }
+        let Some(key) = process.session else { return };
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        note_audit(session, &exit.task);
+        if session.net_child == Some(process.id) {
+            session.net_child = None;
+            if session.phase == Phase::Connected && exit.status == Status::Code(0) {
+                session.phase = Phase::Authenticated { since: time };
+            }
+        } else if process.server && session.root != Some(process.id) && session.user.is_none() {
+            // The user's own server process: a session without commands (forwarding only).
+            session.user = account(&exit.task).filter(|_| session.phase != Phase::Connected);
+        }
+        self.left(key, time, &process, out);
+    }
+
+    /// The process serves this connection from now on: a new session, unless it is its session's own connection.
+    fn serve(&mut self, time: u64, id: ProcessId, served: Served) {
+        let Some(process) = self.processes.get(id) else { return };
+        let (old, server) = (process.session, process.server);
+        if let Some(session) = old.and_then(|key| self.sessions.get(key))
+            && session.serves(&served)
+        {
+            return;
+        }
+        let entity = self.processes.entity(id);
+        let Some(key) = self.sessions.open(super::build::session_id(&entity), Some(id), Some(served), time) else { return };
+        if let Some(old) = old {
+            self.unjoined(old, server);
+            self.sessions.forget_if_over(old);
+        }
+        if let Some(process) = self.processes.get_mut(id) {
+            process.session = Some(key);
+        }
+        self.joined(key, server);
+    }
+
+    pub(super) fn joined(&mut self, key: u64, server: bool) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            *(if server { &mut session.servers } else { &mut session.others }) += 1;
+        }
+    }
+
+    fn unjoined(&mut self, key: u64, server: bool) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            let count = if server { &mut session.servers } else { &mut session.others };
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    fn left(&mut self, key: u64, time: u64, process: &Process, out: &mut Vec<Record>) {
+        self.unjoined(key, process.server);
+        if process.server && self.sessions.get(key).is_some_and(|session| session.servers == 0) {
+            self.end_session(key, time, out);
+        }
+        self.sessions.forget_if_over(key);
+    }
+
+    /// Writes `ssh-session-started`, once.
+    pub(super) fn start_session(&mut self, key: u64, out: &mut Vec<Record>) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Phase::Authenticated { since } = session.phase else { return };
+        session.phase = Phase::Started;
+        let session = session.clone();
+        let mut record = Record::new(self.wall(since), Action::SshSessionStarted, Outcome::Success);
+        self.describe_session(&mut record, &session);
+        out.push(record);
+    }
+
+    /// The connection is over: `ssh-session-ended`, or what remains to be said of one where nobody logged in.
+    pub(super) fn end_session(&mut self, key: u64, time: u64, out: &mut Vec<Record>) {
+        self.start_session(key, out);
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let before = std::mem::replace(&mut session.phase, Phase::Ended);
+        let session = session.clone();
+        match before {
+            Phase::Started => out.push(self.session_ended(time, &session)),
+            Phase::Connected => out.extend(self.login_failed(time, &session)),
+            Phase::Authenticated { .. } | Phase::Ended => {}
+        }
+        self.sessions.forget_if_over(key);
+    }
+}
+
+/// Real uid and its name.
+pub(super) fn account(task: &Task) -> Option<Account> {
+    let credentials = task.credentials?;
+    Some(Account { id: Some(credentials.uid.to_string()), name: task.names.user.clone() })
+}
+
+/// Keeps the audit identity of the first task that has one.
+pub(super) fn note_audit(session: &mut super::sessions::Session, task: &Task) {
+    if session.audit_session.is_none() {
+        session.audit_session = task.audit_session;
+    }
+    if session.loginuid.is_none() {
+        session.loginuid =
+            task.loginuid.map(|id| Account { id: Some(id.to_string()), name: task.names.audit.clone() });
+    }
+}

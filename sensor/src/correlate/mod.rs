@@ -1,0 +1,194 @@
+//! Layer 3: events to records.
+//!
+//! Pure: a value and a time in, records out; the same stream gives the same records. `observe` is the table of contents: one function per kind of
+//! event. All state is in three bounded tables (`processes`, `sessions`, `connections`); what a limit refuses is counted and becomes a record.
+
+mod adopt;
+mod build;
+mod connections;
+mod lifecycle;
+mod network;
+mod processes;
+mod sessions;
+
+#[cfg(test)]
+mod tests;
+
+use connections::{AT_ONCE_NS, Connections};
+use processes::Processes;
+use sessions::Sessions;
+
+use crate::event::{
+    record::{self, Action, Outcome, Record},
+    stream::{Degraded, Event, Found, Host, Lost, What},
+};
+
+/// How long a session without any command waits before it is told without a user.
+const START_WAIT_NS: u64 = 2_000_000_000;
+
+/// A step of the wall clock that a reader of the log must know of.
+const CLOCK_JUMP_NS: i64 = 1_000_000_000;
+
+/// Bounds of the tables; see the configuration for what they cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub processes: usize,
+    pub sessions: usize,
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        // 65,536 processes are about 20 MiB; a host has its pid_max, 32,768 by default on small ones.
+        Self { processes: 65_536, sessions: 16_384, connections: 65_536 }
+    }
+}
+
+/// Whose acts are told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Also what happens outside of sessions.
+    pub all: bool,
+    /// Only these processes and what descends from them, in or out of sessions. Empty: everybody.
+    pub pids: Vec<u32>,
+}
+
+impl Scope {
+    fn tells(&self, session: Option<u64>, watched: bool) -> bool {
+        if self.pids.is_empty() { self.all || session.is_some() } else { watched }
+    }
+}
+
+pub struct Correlate {
+    scope: Scope,
+    host: Host,
+    /// CLOCK_REALTIME - CLOCK_BOOTTIME, ns.
+    offset: i64,
+    /// Boot time of the first event.
+    began: u64,
+    processes: Processes,
+    sessions: Sessions,
+    connections: Connections,
+    /// Found at start without a living parent, until all are told.
+    orphans: Vec<Found>,
+}
+
+impl Correlate {
+    pub fn new(limits: Limits, scope: Scope) -> Self {
+        Self {
+            scope,
+            host: Host::default(),
+            offset: 0,
+            began: 0,
+            processes: Processes::new(limits.processes),
+            sessions: Sessions::new(limits.sessions),
+            connections: Connections::new(limits.connections),
+            orphans: Vec::new(),
+        }
+    }
+
+    /// Takes one event; appends the records that it completes.
+    pub fn observe(&mut self, event: &Event, out: &mut Vec<Record>) {
+        let time = event.time;
+        match &event.what {
+            What::Host(host) => {
+                self.processes.set_boot(&host.boot);
+                self.host = host.clone();
+                self.began = time;
+            }
+            What::Clock { offset } => self.clock(time, *offset, out),
+            What::Found(found) => self.found(time, found),
+            What::Seeded => self.seeded(time, out),
+            What::Fork(fork) => self.fork(time, fork),
+            What::Exec(exec) => self.exec(time, exec, out),
+            What::Exit(exit) => self.exit(time, exit, out),
+            What::Connect(connect) => self.connect(time, connect),
+            What::Tcp(change) => self.tcp(time, change, out),
+            What::Lost(lost) => out.push(self.lost(time, lost)),
+            What::Degraded(degraded) => out.push(self.degraded(time, degraded)),
+            What::Probes(probes) => {
+                let mut record = self.health(time, Action::SensorStarted, Outcome::Success);
+                record.sensor.probes = Some(probes.iter().map(Into::into).collect());
+                out.push(record);
+            }
+            What::Reloaded => out.push(self.health(time, Action::SensorConfigReloaded, Outcome::Success)),
+            What::Tick => self.tick(time, out),
+            What::Stop => {
+                self.tick(u64::MAX, out);
+                self.refusals(time, out);
+                out.push(self.health(time, Action::SensorStopped, Outcome::Success));
+            }
+            What::Program { .. } | What::User { .. } | What::Cgroup { .. } => {}
+        }
+    }
+
+    /// (processes, sessions, connections) in the tables.
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        (self.processes.len(), self.sessions.len(), self.connections.len())
+    }
+
+    fn tick(&mut self, time: u64, out: &mut Vec<Record>) {
+        for key in self.sessions.waiting(time.saturating_sub(START_WAIT_NS)) {
+            self.start_session(key, out);
+        }
+        for connection in self.connections.take_stuck(time.saturating_sub(AT_ONCE_NS)) {
+            out.push(self.connection_failed_at_once(&connection));
+        }
+        self.refusals(time, out);
+    }
+
+    /// What the limits refused since the last time.
+    fn refusals(&mut self, time: u64, out: &mut Vec<Record>) {
+        for (kind, count) in [
+            ("process-evicted", self.processes.take_evicted()),
+            ("session-refused", self.sessions.take_refused()),
+            ("connection-refused", self.connections.take_refused()),
+        ] {
+            if count > 0 {
+                let lost = Lost { stage: "correlate".into(), kind: kind.into(), count, since: self.began };
+                let time = if time == u64::MAX { self.began } else { time };
+                out.push(self.lost(time, &lost));
+            }
+        }
+    }
+
+    fn clock(&mut self, time: u64, offset: i64, out: &mut Vec<Record>) {
+        let step = offset - self.offset;
+        let known = self.offset != 0;
+        self.offset = offset;
+        if known && step.abs() >= CLOCK_JUMP_NS {
+            out.push(self.degraded(
+                time,
+                &Degraded {
+                    what: "system clock".into(),
+                    why: format!("it was set {:+.3} s", step as f64 / 1e9),
+                    effect: "records before this one bear the old time".into(),
+                },
+            ));
+        }
+    }
+
+    /// Boot time to ns since the epoch.
+    fn wall(&self, boot: u64) -> i64 {
+        (boot as i64).wrapping_add(self.offset)
+    }
+
+    fn health(&self, time: u64, action: Action, outcome: Outcome) -> Record {
+        Record::new(self.wall(time), action, outcome)
+    }
+
+    fn lost(&self, time: u64, lost: &Lost) -> Record {
+        let mut record = self.health(time, Action::SensorEventsLost, Outcome::Failure);
+        record.span = Some((self.wall(lost.since), self.wall(time)));
+        record.sensor.lost =
+            Some(record::Lost { stage: lost.stage.clone(), kind: lost.kind.clone(), count: lost.count });
+        record
+    }
+
+    fn degraded(&self, time: u64, degraded: &Degraded) -> Record {
+        let mut record = self.health(time, Action::SensorDegraded, Outcome::Failure);
+        let Degraded { what, why, effect } = degraded.clone();
+        record.sensor.degraded = Some(record::Degraded { what, why, effect });
+        record
+    }
+}

@@ -1,0 +1,118 @@
+//! Connections of processes, and the end of the connections that sessions are about.
+
+use super::{
+    Correlate,
+    build::network,
+    connections::{Connection, Progress, errno_name},
+};
+use crate::event::{
+    record::{Action, Destination, Endpoint, Error, Outcome, Record},
+    stream::{Connect, TcpChange, TcpState},
+};
+
+impl Correlate {
+    pub(super) fn connect(&mut self, time: u64, connect: &Connect) {
+        let process = self.processes.get(connect.task.id);
+        let session = process.and_then(|p| p.session);
+        if !self.scope.tells(session, process.is_some_and(|p| p.watched)) {
+            return;
+        }
+        self.connections.add(
+            connect.socket,
+            Connection {
+                owner: connect.task.id,
+                session,
+                name: process.and_then(|p| p.name.clone()),
+                executable: process.and_then(|p| p.executable.clone()),
+                task: connect.task.clone(),
+                remote: connect.remote,
+                attempted: time,
+                progress: Progress::Attempted,
+            },
+        );
+    }
+
+    pub(super) fn tcp(&mut self, time: u64, change: &TcpChange, out: &mut Vec<Record>) {
+        if let Some(key) = self.sessions.by_socket(change.socket) {
+            if change.new == TcpState::Close {
+                if let Some(session) = self.sessions.get_mut(key) {
+                    session.bytes = Some((change.bytes_in, change.bytes_out));
+                }
+                self.end_session(key, time, out);
+            }
+            return;
+        }
+        let Some(connection) = self.connections.get_mut(change.socket) else { return };
+        match (connection.progress, change.new) {
+            (Progress::Attempted, TcpState::SynSent) => connection.progress = Progress::SynSent,
+            (Progress::SynSent | Progress::Attempted, TcpState::Established) => {
+                connection.progress = Progress::Established { at: time };
+                let connection = connection.clone();
+                let mut record = self.connection(time, Action::ConnectionOpened, Outcome::Success, &connection);
+                record.duration = Some(time.saturating_sub(connection.attempted));
+                record.source = Some(Endpoint::of(change.local));
+                out.push(record);
+            }
+            (_, TcpState::Close) => {
+                let Some(connection) = self.connections.remove(change.socket) else { return };
+                out.push(match connection.progress {
+                    Progress::Attempted => self.connection_failed_at_once(&connection),
+                    Progress::SynSent => self.connection_failed(time, &connection, change),
+                    Progress::Established { at } => self.connection_closed(time, at, &connection, change),
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn connection_closed(&self, time: u64, at: u64, connection: &Connection, change: &TcpChange) -> Record {
+        let mut record = self.connection(time, Action::ConnectionClosed, Outcome::Success, connection);
+        record.duration = Some(time.saturating_sub(at));
+        record.source = Some(Endpoint { bytes: Some(change.bytes_out), ..Endpoint::of(change.local) });
+        if let Some(destination) = &mut record.destination {
+            destination.bytes = Some(change.bytes_in);
+        }
+        if let Some(errno) = change.error {
+            record.outcome = Outcome::Failure;
+            record.error = Some(error(errno));
+        }
+        record
+    }
+
+    fn connection_failed(&self, time: u64, connection: &Connection, change: &TcpChange) -> Record {
+        let mut record = self.connection(time, Action::ConnectionFailed, Outcome::Failure, connection);
+        record.duration = Some(time.saturating_sub(connection.attempted));
+        record.source = Some(Endpoint::of(change.local));
+        record.error = Some(match change.error {
+            Some(errno) => error(errno),
+            None => Error { code: None, message: Some("closed by the process before an answer came".into()) },
+        });
+        record
+    }
+
+    pub(super) fn connection_failed_at_once(&self, connection: &Connection) -> Record {
+        let mut record =
+            self.connection(connection.attempted, Action::ConnectionFailed, Outcome::Failure, connection);
+        let message = "no packet was sent: no route to the address, or refused by local policy";
+        record.error = Some(Error { code: None, message: Some(message.into()) });
+        record
+    }
+
+    fn connection(&self, time: u64, action: Action, outcome: Outcome, connection: &Connection) -> Record {
+        let mut record = Record::new(self.wall(time), action, outcome);
+        self.describe_task(&mut record, &connection.task);
+        self.describe_owner(&mut record, connection);
+        self.describe_membership(&mut record, connection.session);
+        record.destination = Some(Destination {
+            ip: Some(connection.remote.ip().to_string()),
+            port: Some(connection.remote.port()),
+            ..Destination::default()
+        });
+        record.network = Some(network(connection.remote.ip(), "egress", None));
+        record
+    }
+}
+
+fn error(errno: u16) -> Error {
+    Error { code: Some(errno_name(errno).map_or_else(|| format!("errno {errno}"), str::to_owned)), message: None }
+}

@@ -1,0 +1,151 @@
+//! The process table: who descends from whom, and what each process runs.
+//!
+//! Keyed by (tgid, start), so a reused pid is another process. An entry lives from fork (or /proc, at start) to exit. Memory is bounded: over the limit the
+//! oldest process outside any session goes, counted; it is known again, without its past, when it next execs.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::event::stream::{ProcessId, Task};
+
+/// A process that is alive.
+#[derive(Clone, Debug)]
+pub(super) struct Process {
+    pub id: ProcessId,
+    pub parent: Option<ProcessId>,
+    /// What the parent was when it forked: it may be gone when we tell.
+    pub parent_name: Option<Arc<str>>,
+    pub parent_executable: Option<Arc<str>>,
+    pub name: Option<Arc<str>>,
+    pub executable: Option<Arc<str>>,
+    pub command_line: Option<Arc<str>>,
+    /// Key of the SSH session it belongs to.
+    pub session: Option<u64>,
+    /// Runs an SSH server's own program.
+    pub server: bool,
+    /// One of the processes asked for, or descends from one.
+    pub watched: bool,
+    /// A `process-started` record was written.
+    pub told: bool,
+}
+
+pub(super) struct Processes {
+    table: HashMap<ProcessId, Process>,
+    /// Insertion order, for eviction; may name processes that are gone.
+    order: VecDeque<ProcessId>,
+    /// The newest process with a tgid: for leaders known by number only.
+    by_tgid: HashMap<u32, ProcessId>,
+    limit: usize,
+    evicted: u64,
+    boot: String,
+}
+
+impl Processes {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            table: HashMap::new(),
+            order: VecDeque::new(),
+            by_tgid: HashMap::new(),
+            limit: limit.max(1),
+            evicted: 0,
+            boot: String::new(),
+        }
+    }
+
+    pub(super) fn set_boot(&mut self, boot: &str) {
+        boot.clone_into(&mut self.boot);
+    }
+
+    /// `process.entity_id`: the same from a probe, from /proc, after a restart and on replay.
+    pub(super) fn entity(&self, id: ProcessId) -> Arc<str> {
+        let mut hash = Sha256::new();
+        hash.update(self.boot.as_bytes());
+        hash.update(id.tgid.to_le_bytes());
+        hash.update(id.start.to_le_bytes());
+        hex::encode(hash.finalize().get(..12).unwrap_or_default()).into()
+    }
+
+    pub(super) fn get(&self, id: ProcessId) -> Option<&Process> {
+        self.table.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ProcessId) -> Option<&mut Process> {
+        self.table.get_mut(&id)
+    }
+
+    pub(super) fn by_tgid(&self, tgid: u32) -> Option<ProcessId> {
+        self.by_tgid.get(&tgid).copied()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Process> {
+        self.table.values()
+    }
+
+    /// Adds a process: what its maker was, it is at first.
+    pub(super) fn add(&mut self, task: &Task, maker: Option<ProcessId>) -> &mut Process {
+        let maker = maker.and_then(|id| self.table.get(&id));
+        let comm = || Some(String::from_utf8_lossy(&task.comm).as_ref().into());
+        let process = Process {
+            id: task.id,
+            parent: task.parent,
+            parent_name: maker.and_then(|p| p.name.clone()),
+            parent_executable: maker.and_then(|p| p.executable.clone()),
+            name: maker.map_or_else(comm, |p| p.name.clone()),
+            executable: maker.and_then(|p| p.executable.clone()),
+            command_line: maker.and_then(|p| p.command_line.clone()),
+            session: maker.and_then(|p| p.session),
+            server: maker.is_some_and(|p| p.server),
+            watched: maker.is_some_and(|p| p.watched),
+            told: false,
+        };
+        self.make_room();
+        self.order.push_back(task.id);
+        self.by_tgid.insert(task.id.tgid, task.id);
+        self.table.entry(task.id).insert_entry(process).into_mut()
+    }
+
+    pub(super) fn remove(&mut self, id: ProcessId) -> Option<Process> {
+        let process = self.table.remove(&id)?;
+        if self.by_tgid.get(&id.tgid) == Some(&id) {
+            self.by_tgid.remove(&id.tgid);
+        }
+        Some(process)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Processes evicted since the last call.
+    pub(super) fn take_evicted(&mut self) -> u64 {
+        std::mem::take(&mut self.evicted)
+    }
+
+    fn make_room(&mut self) {
+        // Exited processes leave their place in the order: clear it when it is mostly those.
+        if self.order.len() > 2 * self.table.len() + 1024 {
+            let table = &self.table;
+            self.order.retain(|id| table.contains_key(id));
+        }
+        let mut kept = 0;
+        while self.table.len() >= self.limit {
+            let Some(oldest) = self.order.pop_front() else { return };
+            match self.table.get(&oldest) {
+                None => {}
+                // Sessions are what we are for: their processes go last, when nothing else is left.
+                Some(process) if process.session.is_some() && kept < self.order.len() => {
+                    kept += 1;
+                    self.order.push_back(oldest);
+                }
+                Some(_) => {
+                    self.remove(oldest);
+                    self.evicted += 1;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! SSH sessions by lineage: their state, from the connection to its end.
+//!
+//! sshd forks one process per connection and, before authentication, an unprivileged child that speaks to the network (OpenSSH 10: sshd-auth). That first child exits
+//! with 0 after a success and with 255 (or a signal) otherwise: this is how a login is seen without reading the protocol. Servers without such a
+//! child (dropbear) are authenticated when they start a command. A session ends when its connection closes or its last server process is gone; processes that
+//! survive it keep its id.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+
+use crate::event::{
+    record::Account,
+    stream::{ProcessId, Served},
+};
+
+/// How far a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// A connection is served; nobody has logged in.
+    Connected,
+    /// Logged in at this boot time; `ssh-session-started` is not written: who it is shows with the first command.
+    Authenticated { since: u64 },
+    /// `ssh-session-started` is written.
+    Started,
+    Ended,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    /// `ssh.session.id`.
+    pub id: Arc<str>,
+    /// The process that serves the connection. None: found by its survivors only.
+    pub root: Option<ProcessId>,
+    pub endpoints: Option<(SocketAddr, SocketAddr)>,
+    pub socket: Option<u64>,
+    pub phase: Phase,
+    pub connected: u64,
+    pub adopted_by: Option<&'static str>,
+    /// The unprivileged child before authentication.
+    pub net_child: Option<ProcessId>,
+    pub user: Option<Account>,
+    pub audit_session: Option<u32>,
+    pub loginuid: Option<Account>,
+    pub commands: u64,
+    /// Distinct processes that executed a program, the server's own not counted.
+    pub processes: u64,
+    /// Server processes alive.
+    pub servers: u64,
+    /// Other processes alive.
+    pub others: u64,
+    pub bytes: Option<(u64, u64)>,
+}
+
+/// Sessions with a connection or with living processes.
+pub(super) struct Sessions {
+    table: HashMap<u64, Session>,
+    by_socket: HashMap<u64, u64>,
+    next: u64,
+    limit: usize,
+    refused: u64,
+}
+
+impl Sessions {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { table: HashMap::new(), by_socket: HashMap::new(), next: 0, limit: limit.max(1), refused: 0 }
+    }
+
+    /// Opens a session. None if the limit is reached: counted, and its processes are then followed as any other.
+    pub(super) fn open(&mut self, id: Arc<str>, root: Option<ProcessId>, served: Option<Served>, time: u64) -> Option<u64> {
+        if self.table.len() >= self.limit {
+            self.refused += 1;
+            return None;
+        }
+        self.next += 1;
+        let socket = served.and_then(|served| served.socket);
+        if let Some(socket) = socket {
+            self.by_socket.insert(socket, self.next);
+        }
+        self.table.insert(
+            self.next,
+            Session {
+                id,
+                root,
+                endpoints: served.map(|served| (served.local, served.remote)),
+                socket,
+                phase: Phase::Connected,
+                connected: time,
+                adopted_by: None,
+                net_child: None,
+                user: None,
+                audit_session: None,
+                loginuid: None,
+                commands: 0,
+                processes: 0,
+                servers: 0,
+                others: 0,
+                bytes: None,
+            },
+        );
+        Some(self.next)
+    }
+
+    pub(super) fn get(&self, key: u64) -> Option<&Session> {
+        self.table.get(&key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: u64) -> Option<&mut Session> {
+        self.table.get_mut(&key)
+    }
+
+    pub(super) fn by_socket(&self, socket: u64) -> Option<u64> {
+        self.by_socket.get(&socket).copied()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Session)> {
+        self.table.iter().map(|(key, session)| (*key, session))
+    }
+
+    /// Keys of sessions that wait for somebody to show who logged in, since before `time`.
+    pub(super) fn waiting(&self, time: u64) -> Vec<u64> {
+        let mut keys: Vec<u64> = self
+            .iter()
+            .filter(|(_, session)| matches!(session.phase, Phase::Authenticated { since } if since <= time))
+            .map(|(key, _)| key)
+            .collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// Forgets a session that has ended and has no living process.
+    pub(super) fn forget_if_over(&mut self, key: u64) {
+        if let Some(session) = self.table.get(&key)
+            && session.phase == Phase::Ended
+            && session.servers + session.others == 0
+        {
+            if let Some(socket) = session.socket {
+                self.by_socket.remove(&socket);
+            }
+            self.table.remove(&key);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Sessions refused since the last call.
+    pub(super) fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
+    }
+}
+
+impl Session {
+    /// Is this the connection that the session is about?
+    pub(super) fn serves(&self, served: &Served) -> bool {
+        match (self.socket, served.socket) {
+            (Some(own), Some(other)) => own == other,
+            _ => self.endpoints == Some((served.local, served.remote)),
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.phase != Phase::Ended
+    }
+}

@@ -1,0 +1,91 @@
+//! Ring records to events: pieces of a long argv are put together and redacted.
+//!
+//! The pieces of an argv precede their exec record, so when that comes everything that will ever come is there: no waiting, no timer. Pieces whose
+//! exec record was lost (a full ring) are dropped when `PENDING_MAX` newer ones have come, so memory is bounded.
+
+use std::collections::VecDeque;
+
+use sensor_common::ARGS_MAX;
+use serde_bytes::ByteBuf;
+
+use super::{
+    redact::redact_args,
+    wire::{self, Error, RawArgs, Record},
+};
+use crate::event::stream::{Args, Event, What};
+
+/// Execs that can have pieces in flight at once: one per CPU, and some that lost their exec record. 64 x 32 KiB.
+const PENDING_MAX: usize = 64;
+
+struct Pending {
+    tgid: u32,
+    exec_time: u64,
+    bytes: Vec<u8>,
+    /// A piece in the middle was lost: what follows it would be misplaced.
+    broken: bool,
+}
+
+/// Decodes the records of one ring, in order.
+#[derive(Default)]
+pub struct Decoder {
+    pending: VecDeque<Pending>,
+}
+
+impl Decoder {
+    /// One record. None: a piece, whose exec follows.
+    pub fn decode(&mut self, record: &[u8]) -> Result<Option<Event>, Error> {
+        match wire::read(record)? {
+            Record::Event(event) => Ok(Some(event)),
+            Record::Piece { tgid, exec_time, offset, data } => {
+                self.keep(tgid, exec_time, offset, &data);
+                Ok(None)
+            }
+            Record::Exec { mut event, time, args } => {
+                event.args = self.args(event.task.id.tgid, time, args);
+                Ok(Some(Event { time, what: What::Exec(event) }))
+            }
+        }
+    }
+
+    fn keep(&mut self, tgid: u32, exec_time: u64, offset: u32, data: &[u8]) {
+        let known = self.pending.iter().position(|p| p.tgid == tgid && p.exec_time == exec_time);
+        if known.is_none() {
+            if self.pending.len() >= PENDING_MAX {
+                self.pending.pop_front();
+            }
+            self.pending.push_back(Pending { tgid, exec_time, bytes: Vec::new(), broken: false });
+        }
+        let slot = known.unwrap_or(self.pending.len().saturating_sub(1));
+        if let Some(pending) = self.pending.get_mut(slot) {
+            let fits = pending.bytes.len() == offset as usize && pending.bytes.len() + data.len() <= ARGS_MAX as usize;
+            if fits && !pending.broken {
+                pending.bytes.extend_from_slice(data);
+            } else {
+                pending.broken = true;
+            }
+        }
+    }
+
+    fn args(&mut self, tgid: u32, time: u64, raw: RawArgs) -> Args {
+        let mut bytes = match raw.inline {
+            Some(bytes) => bytes,
+            None => match self.pending.iter().position(|p| p.tgid == tgid && p.exec_time == time) {
+                Some(slot) => self.pending.remove(slot).map(|p| p.bytes).unwrap_or_default(),
+                None => Vec::new(),
+            },
+        };
+        let cut = bytes.len() < raw.total as usize || raw.copied < raw.total;
+        if bytes.last() == Some(&0) {
+            bytes.pop();
+        }
+        let mut list: Vec<Vec<u8>> = match bytes.is_empty() {
+            // argv[0] may be empty; no argv at all looks the same and is as rare.
+            true => Vec::new(),
+            false => bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect(),
+        };
+        let redacted = redact_args(&mut list);
+        // The raw bytes are gone from here on but for the ring itself.
+        bytes.fill(0);
+        Args { list: list.into_iter().map(ByteBuf::from).collect(), total: raw.total, cut, redacted }
+    }
+}

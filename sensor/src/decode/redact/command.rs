@@ -1,0 +1,279 @@
+//! One simple command: the rules of its program, applied word by word.
+//!
+//! In: the words of a command (an argv, or words of a shell line after quote removal) and who reads its
+//! output. Out: edits by word, and which words were followed as shell text of their own. It rests on
+//! [`wrappers`] for the way from `sudo -u a env B=c sh -c ...` to the program that matters, and on the table
+//! in [`tools`]. A program it does not know is searched by names and shapes only.
+
+use super::bytes::{basename, starts_with_ignore_case, tail};
+use super::context::{Context, Output};
+use super::edits::{self, Edit};
+use super::flags::looks_like_option;
+use super::names::{self, Class};
+use super::pairs::{self, Place};
+use super::tools::{self, Nth, Positional, TOOLS, Tool};
+use super::values::may_stay;
+use super::wrappers::{self, Runs};
+use super::{line, parts, shapes, urls};
+
+/// Words of the shell's grammar that a command may follow.
+const RESERVED: &[&[u8]] = &[b"if", b"then", b"else", b"elif", b"do", b"while", b"until", b"!", b"{", b"}", b"time"];
+
+/// What was found in a command.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Per word: edits in its text.
+    edits: Vec<Vec<Edit>>,
+    /// Per word: its text was searched as a shell line, substitutions included.
+    followed: Vec<bool>,
+}
+
+impl Found {
+    pub(super) fn by_word(self) -> impl Iterator<Item = Vec<Edit>> {
+        self.edits.into_iter()
+    }
+
+    /// For each word: its edits, and whether it was followed.
+    pub(super) fn into_words(self) -> impl Iterator<Item = (Vec<Edit>, bool)> {
+        self.edits.into_iter().zip(self.followed)
+    }
+}
+
+/// Searches a simple command.
+pub(super) fn search(words: &[&[u8]], context: Context, output: Output) -> Found {
+    let found = Found { edits: vec![Vec::new(); words.len()], followed: vec![false; words.len()] };
+    let mut command = Command { words, context, found };
+    command.read(output);
+    command.found
+}
+
+/// Searches text that is no command: here-documents, redirection targets, comments.
+pub(super) fn search_text(text: &[u8], place: Place, edits: &mut Vec<Edit>) {
+    pairs::search(text, place, edits);
+    urls::search(text, edits);
+    shapes::search(text, edits);
+}
+
+struct Command<'a> {
+    words: &'a [&'a [u8]],
+    context: Context<'a>,
+    found: Found,
+}
+
+impl<'a> Command<'a> {
+    fn word(&self, i: usize) -> &'a [u8] {
+        self.words.get(i).copied().unwrap_or_default()
+    }
+
+    fn edit(&mut self, i: usize, new: impl IntoIterator<Item = Edit>) {
+        if let Some(edits) = self.found.edits.get_mut(i) {
+            edits.extend(new);
+        }
+    }
+
+    fn read(&mut self, output: Output) {
+        let mut at = 0;
+        while at < self.words.len() {
+            let word = self.word(at);
+            if wrappers::is_assignment(word) || RESERVED.contains(&word) {
+                self.scan(at, Place::Argument);
+                at += 1;
+                continue;
+            }
+            self.scan(at, Place::Argument);
+            let end = self.words.len();
+            match wrappers::read(self.words, at) {
+                Runs::Program(inner) => {
+                    self.arguments(at, inner);
+                    at = inner;
+                }
+                Runs::Line(i) => {
+                    self.arguments(at, i);
+                    self.follow(i);
+                    self.arguments(i, end);
+                    return;
+                }
+                Runs::Joined(from) => {
+                    self.arguments(at, from);
+                    self.follow_joined(from);
+                    return;
+                }
+                Runs::Itself => {
+                    self.arguments(at, end);
+                    self.printed(at, output);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Applies the rules to the words after the program `at`, before `end`.
+    fn arguments(&mut self, at: usize, end: usize) {
+        let name = basename(self.word(at));
+        let rest = self.words.get(at + 1..end).unwrap_or_default();
+        let rows: Vec<&Tool> = TOOLS.iter().filter(|tool| tool.applies(name, rest)).collect();
+        let mut i = at + 1;
+        while i < end {
+            i = self.argument(i, end, &rows).max(i + 1);
+        }
+        for positional in rows.iter().flat_map(|tool| tool.positionals) {
+            self.positional(positional, at + 1, end);
+        }
+    }
+
+    /// Applies the rules to word `i`; gives the next word to look at.
+    fn argument(&mut self, i: usize, end: usize, rows: &[&Tool]) -> usize {
+        let word = self.word(i);
+        for flag in rows.iter().flat_map(|tool| tool.flags) {
+            if let Some((value, from)) = flag.value(self.words, i, end) {
+                let edits = flag.2.edits(self.word(value), from);
+                self.edit(value, edits);
+                if flag.2 != parts::Part::Reference {
+                    self.scan_from(value, from, flag.2.place());
+                }
+                return value + 1;
+            }
+        }
+        let has_next = i + 1 < end;
+        let is_option = word.first() == Some(&b'-') && !word.contains(&b'=') && !word.contains(&b':');
+        if is_option && has_next && !names::is_switch(word) && !looks_like_option(self.word(i + 1)) {
+            if let Some(class) = names::classify(word) {
+                self.whole(i + 1, class);
+                return i + 2;
+            }
+            if tools::LIST_OPTIONS.iter().any(|option| option.as_bytes() == word) {
+                self.scan(i + 1, Place::List);
+                return i + 2;
+            }
+        }
+        if word == b"set" && i + 2 < end && !looks_like_option(self.word(i + 2)) && is_secret_name(self.word(i + 1)) {
+            // `aws configure set aws_secret_access_key x`, `redis-cli config set requirepass x`.
+            self.whole(i + 2, Class::Value);
+            return i + 3;
+        }
+        if has_next
+            && starts_with_ignore_case(word, b"bearer")
+            && word.len() == 6
+            && shapes::is_bearer_token(self.word(i + 1))
+        {
+            self.whole(i + 1, Class::Value);
+            return i + 2;
+        }
+        if has_next
+            && wrappers::is_shell(basename(word))
+            && let Some(line) = wrappers::shell_line(self.words, i).filter(|&line| line < end)
+        {
+            // A shell behind a program that no table knows.
+            self.follow(line);
+            return line + 1;
+        }
+        self.scan(i, Place::Argument);
+        i + 1
+    }
+
+    fn positional(&mut self, rule: &Positional, from: usize, end: usize) {
+        let start = if rule.after.is_empty() {
+            from
+        } else {
+            let Some(i) = (from..end).find(|&i| self.word(i) == rule.after.as_bytes()) else { return };
+            i + 1
+        };
+        let words: Vec<usize> = (start..end).filter(|&i| !looks_like_option(self.word(i))).collect();
+        let chosen = match rule.nth {
+            Nth::Index(n) => words.get(n..=n).unwrap_or_default(),
+            Nth::Last => words.last().map_or(&[][..], std::slice::from_ref),
+            Nth::All => words.as_slice(),
+        };
+        for &i in chosen {
+            let edits = rule.part.edits(self.word(i), 0);
+            self.edit(i, edits);
+            self.scan(i, rule.part.place());
+        }
+    }
+
+    /// The operands of `echo` and `printf`, if what they print is a secret.
+    fn printed(&mut self, at: usize, output: Output) {
+        let name = basename(self.word(at));
+        if output == Output::Open || !matches!(name, b"echo" | b"printf") {
+            return;
+        }
+        for i in at + 1..self.words.len() {
+            let word = self.word(i);
+            let is_option = matches!(word, b"-n" | b"-e" | b"-E" | b"-ne" | b"-en" | b"--");
+            let is_format = name == b"printf" && i == at + 1 && word.starts_with(b"%") && word.len() <= 8;
+            if is_option || is_format {
+                continue;
+            }
+            let colon = memchr::memchr(b':', word).filter(|_| output == Output::AccountSecret);
+            let from = colon.map_or(0, |colon| colon + 1);
+            if !may_stay(tail(word, from), Class::Value) {
+                self.edit(i, [Edit::mark(from, word.len())]);
+            }
+        }
+    }
+
+    fn whole(&mut self, i: usize, class: Class) {
+        let word = self.word(i);
+        if may_stay(word, class) {
+            self.scan(i, Place::Argument);
+        } else {
+            self.edit(i, [Edit::mark(0, word.len())]);
+        }
+    }
+
+    fn scan(&mut self, i: usize, place: Place) {
+        self.scan_from(i, 0, place);
+    }
+
+    /// Searches word `i` from `from` on by names and shapes.
+    fn scan_from(&mut self, i: usize, from: usize, place: Place) {
+        let mut edits = Vec::new();
+        search_text(tail(self.word(i), from), place, &mut edits);
+        self.edit(i, edits.into_iter().map(|edit| Edit { start: edit.start + from, end: edit.end + from, ..edit }));
+    }
+
+    /// Word `i` is a shell line.
+    fn follow(&mut self, i: usize) {
+        let edits = line::search(self.word(i), self.context.nested(), Output::Open);
+        self.edit(i, edits);
+        self.mark_followed(i);
+    }
+
+    /// The words from `from` on, joined by spaces, are a shell line.
+    fn follow_joined(&mut self, from: usize) {
+        let words = self.words.get(from..).unwrap_or_default();
+        if words.len() == 1 {
+            return self.follow(from);
+        }
+        let text = words.join(&b' ');
+        let mut edits = edits::merge(line::search(&text, self.context.nested(), Output::Open)).into_iter().peekable();
+        let mut start = 0;
+        for (i, word) in words.iter().enumerate() {
+            let end = start + word.len();
+            while let Some(edit) = edits.next_if(|edit| edit.end <= end) {
+                self.edit(from + i, clip(edit, start, end));
+            }
+            if let Some(&edit) = edits.peek() {
+                self.edit(from + i, clip(edit, start, end));
+            }
+            self.mark_followed(from + i);
+            start = end + 1;
+        }
+    }
+
+    fn mark_followed(&mut self, i: usize) {
+        if let Some(followed) = self.found.followed.get_mut(i) {
+            *followed = true;
+        }
+    }
+}
+
+/// The part of an edit in the joined text that lies in the word `start..end`, as an edit of that word.
+fn clip(edit: Edit, start: usize, end: usize) -> Option<Edit> {
+    let (from, to) = (edit.start.max(start), edit.end.min(end));
+    (from < to).then(|| Edit { start: from - start, end: to - start, mark: edit.mark })
+}
+
+fn is_secret_name(word: &[u8]) -> bool {
+    !word.contains(&b'=') && names::classify(word).is_some()
+}

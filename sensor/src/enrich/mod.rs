@@ -1,0 +1,54 @@
+//! Layer 3: puts names where the kernel has numbers.
+//!
+//! Pure: it learns from the facts in the stream (users, cgroups, programs, clock) and fills the fields of later events that are for it. What
+//! was never told stays absent.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::event::stream::{Event, FileId, Role, Task, What};
+
+/// Entries kept per kind of fact: as many as `host::facts` tells before it starts over.
+const KEPT_MAX: usize = 16_384;
+
+#[derive(Default)]
+pub struct Enrich {
+    users: HashMap<(u32, u32), Arc<str>>,
+    cgroups: HashMap<u64, Arc<str>>,
+    programs: HashMap<FileId, Role>,
+}
+
+impl Enrich {
+    /// Learns from a fact or completes an event.
+    pub fn apply(&mut self, event: &mut Event) {
+        match &mut event.what {
+            What::User { mnt_ns, uid, name } => keep(&mut self.users, (*mnt_ns, *uid), name.clone()),
+            What::Cgroup { id, path } => keep(&mut self.cgroups, *id, path.clone()),
+            What::Program { file, role } => keep(&mut self.programs, *file, *role),
+            What::Found(found) => self.name(&mut found.task),
+            What::Exec(exec) => {
+                self.name(&mut exec.task);
+                exec.role = exec.file.and_then(|file| self.programs.get(&file)).copied();
+            }
+            What::Fork(fork) => self.name(&mut fork.task),
+            What::Exit(exit) => self.name(&mut exit.task),
+            What::Connect(connect) => self.name(&mut connect.task),
+            _ => {}
+        }
+    }
+
+    fn name(&self, task: &mut Task) {
+        task.names.cgroup = task.cgroup.and_then(|id| self.cgroups.get(&id)).cloned();
+        let Some(mnt_ns) = task.mnt_ns else { return };
+        let user = |uid: u32| self.users.get(&(mnt_ns, uid)).cloned();
+        task.names.user = task.credentials.and_then(|c| user(c.uid));
+        task.names.effective = task.credentials.and_then(|c| user(c.euid));
+        task.names.audit = task.loginuid.and_then(user);
+    }
+}
+
+fn keep<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, key: K, value: V) {
+    if map.len() >= KEPT_MAX {
+        map.clear();
+    }
+    map.insert(key, value);
+}

@@ -1,0 +1,367 @@
+//! What leaves: one audit record, in the field names of the Elastic Common Schema 8.17; `ssh.*` and `sensor.*` are ours.
+//!
+//! A field that is not known is absent: never null, never a made-up zero. `render` adds what only a writer knows: `event.sequence`, `event.id`
+//! and the host. Times are ns since the epoch here and RFC 3339 there.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use serde::Serialize;
+use serde_with::skip_serializing_none;
+
+use super::stream::Probe;
+
+/// `event.action`, with what follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    SshSessionStarted,
+    SshSessionEnded,
+    ProcessStarted,
+    ProcessEnded,
+    ConnectionOpened,
+    ConnectionClosed,
+    ConnectionFailed,
+    SensorStarted,
+    SensorStopped,
+    SensorConfigReloaded,
+    SensorDegraded,
+    SensorEventsLost,
+}
+
+/// What an action means in ECS terms.
+pub struct Meaning {
+    pub name: &'static str,
+    pub dataset: &'static str,
+    pub category: &'static [&'static str],
+    pub kind: &'static [&'static str],
+}
+
+impl Action {
+    pub const ALL: [Self; 12] = [
+        Self::SshSessionStarted,
+        Self::SshSessionEnded,
+        Self::ProcessStarted,
+        Self::ProcessEnded,
+        Self::ConnectionOpened,
+        Self::ConnectionClosed,
+        Self::ConnectionFailed,
+        Self::SensorStarted,
+        Self::SensorStopped,
+        Self::SensorConfigReloaded,
+        Self::SensorDegraded,
+        Self::SensorEventsLost,
+    ];
+
+    pub fn meaning(self) -> Meaning {
+        let (name, dataset, category, kind): (_, _, &[_], &[_]) = match self {
+            Self::SshSessionStarted => ("ssh-session-started", "sensor.ssh", &["session"], &["start"]),
+            Self::SshSessionEnded => ("ssh-session-ended", "sensor.ssh", &["session"], &["end"]),
+            Self::ProcessStarted => ("process-started", "sensor.process", &["process"], &["start"]),
+            Self::ProcessEnded => ("process-ended", "sensor.process", &["process"], &["end"]),
+            Self::ConnectionOpened => ("connection-opened", "sensor.network", &["network"], &["connection", "start"]),
+            Self::ConnectionClosed => ("connection-closed", "sensor.network", &["network"], &["connection", "end"]),
+            Self::ConnectionFailed => ("connection-failed", "sensor.network", &["network"], &["connection", "denied"]),
+            Self::SensorStarted => ("sensor-started", "sensor.health", &["configuration", "process"], &["start"]),
+            Self::SensorStopped => ("sensor-stopped", "sensor.health", &["configuration", "process"], &["end"]),
+            Self::SensorConfigReloaded => {
+                ("sensor-config-reloaded", "sensor.health", &["configuration", "process"], &["change"])
+            }
+            Self::SensorDegraded => ("sensor-degraded", "sensor.health", &["configuration"], &["error"]),
+            Self::SensorEventsLost => ("sensor-events-lost", "sensor.health", &["configuration"], &["error"]),
+        };
+        Meaning { name, dataset, category, kind }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    Success,
+    Failure,
+    Unknown,
+}
+
+/// A record before it is rendered.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize)]
+pub struct Record {
+    /// ns since the epoch.
+    #[serde(skip)]
+    pub time: i64,
+    #[serde(skip)]
+    pub action: Action,
+    #[serde(skip)]
+    pub outcome: Outcome,
+    /// `event.duration`, ns.
+    #[serde(skip)]
+    pub duration: Option<u64>,
+    /// `event.start` and `event.end`, ns since the epoch.
+    #[serde(skip)]
+    pub span: Option<(i64, i64)>,
+    pub process: Option<Box<Process>>,
+    pub user: Option<User>,
+    pub auditd: Option<Auditd>,
+    pub container: Option<Container>,
+    pub source: Option<Endpoint>,
+    pub destination: Option<Destination>,
+    pub network: Option<Network>,
+    pub ssh: Option<Ssh>,
+    pub error: Option<Error>,
+    pub related: Option<Related>,
+    /// `render` merges it with its own.
+    #[serde(skip)]
+    pub sensor: Sensor,
+}
+
+impl Record {
+    pub fn new(time: i64, action: Action, outcome: Outcome) -> Self {
+        Self {
+            time,
+            action,
+            outcome,
+            duration: None,
+            span: None,
+            process: None,
+            user: None,
+            auditd: None,
+            container: None,
+            source: None,
+            destination: None,
+            network: None,
+            ssh: None,
+            error: None,
+            related: None,
+            sensor: Sensor::default(),
+        }
+    }
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Process {
+    pub pid: u32,
+    pub entity_id: Arc<str>,
+    pub name: Option<Arc<str>>,
+    pub executable: Option<Arc<str>>,
+    pub args: Option<Vec<String>>,
+    pub args_count: Option<u32>,
+    pub command_line: Option<String>,
+    pub working_directory: Option<String>,
+    pub start: Option<Time>,
+    pub end: Option<Time>,
+    pub exit_code: Option<u16>,
+    pub exit_signal: Option<u8>,
+    pub thread: Option<Thread>,
+    pub parent: Option<Parent>,
+    pub session_leader: Option<Leader>,
+    pub entry_leader: Option<EntryLeader>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Thread {
+    pub id: u32,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize)]
+pub struct Parent {
+    pub pid: u32,
+    pub entity_id: Arc<str>,
+    pub name: Option<Arc<str>>,
+    pub executable: Option<Arc<str>>,
+}
+
+/// A process group's or session's leader.
+#[derive(Clone, Debug, Serialize)]
+pub struct Leader {
+    pub pid: u32,
+    pub entity_id: Arc<str>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct EntryLeader {
+    pub pid: u32,
+    pub entity_id: Arc<str>,
+    pub entry_meta: EntryMeta,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct EntryMeta {
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    pub source: IpOnly,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct IpOnly {
+    pub ip: String,
+}
+
+/// A user: the id always, the name if known.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct User {
+    pub id: Option<String>,
+    pub name: Option<Arc<str>>,
+    pub effective: Option<Account>,
+    pub audit: Option<Account>,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Account {
+    pub id: Option<String>,
+    pub name: Option<Arc<str>>,
+}
+
+/// The kernel's audit session, as Auditbeat names it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Auditd {
+    pub session: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Container {
+    pub id: String,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize)]
+pub struct Endpoint {
+    pub ip: String,
+    /// Absent where it is not known (a connection that failed before it had one).
+    pub port: Option<u16>,
+    /// Payload sent by this side.
+    pub bytes: Option<u64>,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Destination {
+    pub ip: Option<String>,
+    pub port: Option<u16>,
+    /// Payload sent by this side.
+    pub bytes: Option<u64>,
+    pub user: Option<Account>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Network {
+    pub transport: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<&'static str>,
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    pub direction: &'static str,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Ssh {
+    pub role: Option<&'static str>,
+    /// `lineage` until the protocol itself is read.
+    pub capture: &'static str,
+    pub session: SshSession,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SshSession {
+    pub id: Arc<str>,
+    pub adopted: Option<bool>,
+    pub commands: Option<u64>,
+    pub processes: Option<u64>,
+    pub processes_left: Option<u64>,
+    pub bytes_in: Option<u64>,
+    pub bytes_out: Option<u64>,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Error {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+
+/// What a search should find this record by.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Related {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ip: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub user: Vec<Arc<str>>,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Sensor {
+    pub adopted_by: Option<&'static str>,
+    pub lineage: Option<&'static str>,
+    pub redacted: Option<Vec<&'static str>>,
+    pub escaped: Option<Vec<&'static str>>,
+    pub truncated: Option<Vec<&'static str>>,
+    /// True size in bytes of what was cut.
+    pub original_size: Option<u32>,
+    pub probes: Option<Vec<ProbeState>>,
+    pub degraded: Option<Degraded>,
+    pub lost: Option<Lost>,
+    /// The SSH server's own process: for the eye, not for the record.
+    #[serde(skip)]
+    pub plumbing: bool,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize)]
+pub struct ProbeState {
+    pub name: String,
+    pub target: String,
+    pub state: String,
+    pub why: Option<String>,
+}
+
+impl From<&Probe> for ProbeState {
+    fn from(probe: &Probe) -> Self {
+        let Probe { name, target, state, why } = probe.clone();
+        Self { name, target, state, why }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Degraded {
+    pub what: String,
+    pub why: String,
+    pub effect: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Lost {
+    pub stage: String,
+    pub kind: String,
+    pub count: u64,
+}
+
+/// A time in ns since the epoch, shown as RFC 3339 in UTC with nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time(pub i64);
+
+impl std::fmt::Display for Time {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match jiff::Timestamp::from_nanosecond(self.0.into()) {
+            Ok(time) => write!(f, "{time:.9}"),
+            // i64 nanoseconds cannot leave the range of years that jiff knows.
+            Err(_) => write!(f, "1970-01-01T00:00:00.000000000Z"),
+        }
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Endpoint {
+    pub fn of(address: SocketAddr) -> Self {
+        // Port 0 is no port: the kernel had not chosen one.
+        Self { ip: address.ip().to_string(), port: Some(address.port()).filter(|port| *port != 0), bytes: None }
+    }
+}

@@ -1,0 +1,300 @@
+//! What enters the pure middle: kernel events, decoded and redacted, and what the host was seen to be (processes found at start,
+//! names, programs). A recording is this stream and nothing else, so a replay needs neither kernel nor host.
+//!
+//! Order is meaning: the kernel reserves ring records in causal order, and a fact about the host precedes the first event that needs it.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// Seconds are for people: start times are compared in USER_HZ ticks, which is all that /proc knows.
+pub const NS_PER_TICK: u64 = 10_000_000;
+
+/// One element of the stream. `time` is CLOCK_BOOTTIME in ns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub time: u64,
+    pub what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum What {
+    /// First in every stream.
+    Host(Host),
+    /// CLOCK_REALTIME - CLOCK_BOOTTIME in ns: at the start and whenever it stepped.
+    Clock { offset: i64 },
+    /// A process that was there before the probes.
+    Found(Box<Found>),
+    /// All processes found have been told.
+    Seeded,
+    /// What an executable file is; told before the first event that depends on it.
+    Program { file: FileId, role: Role },
+    /// The name of a user, by the passwd file of a mount namespace.
+    User { mnt_ns: u32, uid: u32, name: Arc<str> },
+    /// The path of a cgroup.
+    Cgroup { id: u64, path: Arc<str> },
+    Fork(Fork),
+    Exec(Box<Exec>),
+    Exit(Exit),
+    Connect(Connect),
+    Tcp(TcpChange),
+    /// Something was lost before it came here.
+    Lost(Lost),
+    /// Something cannot be seen, from now on.
+    Degraded(Degraded),
+    /// The state of each probe, before the events start.
+    Probes(Vec<Probe>),
+    /// The configuration was read again.
+    Reloaded,
+    /// Time passed without events.
+    Tick,
+    /// The sensor stops, in good order.
+    Stop,
+}
+
+/// The machine and this run of the sensor.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    pub name: String,
+    /// Hash of machine-id.
+    pub id: String,
+    /// Hash of the kernel's boot id: part of every entity id.
+    pub boot: String,
+    /// Hash of boot id and start of the daemon.
+    pub run: String,
+    pub kernel: String,
+}
+
+/// A process for as long as the machine runs: a tgid alone is reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ProcessId {
+    pub tgid: u32,
+    /// Start of the thread group's leader, in USER_HZ ticks since boot.
+    pub start: u64,
+}
+
+/// An executable file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FileId {
+    pub dev: u32,
+    pub inode: u64,
+}
+
+/// What a program does for SSH, by what its file contains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// sshd before 9.8 (listener and sessions), or the listener since; dropbear.
+    Server,
+    /// sshd-session of OpenSSH 9.8 and later: monitor and user's process.
+    ServerSession,
+    /// sshd-auth of OpenSSH 10: the process before authentication.
+    ServerAuth,
+    Other,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    pub uid: u32,
+    pub euid: u32,
+    pub gid: u32,
+    pub egid: u32,
+}
+
+/// Names that `enrich` adds; never recorded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Names {
+    pub user: Option<Arc<str>>,
+    pub effective: Option<Arc<str>>,
+    pub audit: Option<Arc<str>>,
+    pub cgroup: Option<Arc<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    pub id: ProcessId,
+    pub tid: u32,
+    pub parent: Option<ProcessId>,
+    /// tgid of the POSIX session's leader.
+    pub sid: Option<u32>,
+    pub credentials: Option<Credentials>,
+    /// Absent where no login set one.
+    pub loginuid: Option<u32>,
+    pub audit_session: Option<u32>,
+    pub mnt_ns: Option<u32>,
+    pub pid_ns: Option<u32>,
+    pub cgroup: Option<u64>,
+    #[serde(with = "serde_bytes")]
+    pub comm: Vec<u8>,
+    #[serde(skip)]
+    pub names: Names,
+}
+
+/// The connection that a process was found to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Served {
+    /// Unique per socket and run; absent for sockets found in /proc.
+    pub socket: Option<u64>,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+}
+
+/// argv, redacted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Args {
+    pub list: Vec<serde_bytes::ByteBuf>,
+    /// Its true size in bytes, NULs included.
+    pub total: u32,
+    /// Some of it did not get here.
+    pub cut: bool,
+    pub redacted: bool,
+}
+
+/// A path, absolute unless `cut`: then its beginning is missing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Path {
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+    pub cut: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    pub task: Task,
+    pub file: Option<FileId>,
+    pub role: Role,
+    pub executable: Option<Path>,
+    pub args: Args,
+    pub served: Option<Served>,
+    /// SSH_CONNECTION of its initial environment, where it matters (orphans): client and server endpoint.
+    pub ssh_connection: Option<(SocketAddr, SocketAddr)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fork {
+    /// The child.
+    pub task: Task,
+    /// Who called fork; with CLONE_PARENT not the parent.
+    pub creator: ProcessId,
+    pub served: Option<Served>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exec {
+    pub task: Task,
+    pub file: Option<FileId>,
+    /// Filled by `enrich` from the facts about programs.
+    #[serde(skip)]
+    pub role: Option<Role>,
+    pub executable: Option<Path>,
+    pub working_directory: Option<Path>,
+    pub args: Args,
+    pub argc: u32,
+    pub served: Option<Served>,
+    /// The exec was called by another thread than the leader.
+    pub by_thread: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Exit {
+    pub task: Task,
+    pub status: Status,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    Code(u8),
+    Signal { number: u8, core: bool },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Connect {
+    pub task: Task,
+    pub socket: u64,
+    pub remote: SocketAddr,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TcpChange {
+    pub socket: u64,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+    pub old: TcpState,
+    pub new: TcpState,
+    /// errno, if one was set.
+    pub error: Option<u16>,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+/// States of net/tcp_states.h that mean something here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TcpState {
+    Established,
+    SynSent,
+    Close,
+    Other(u8),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lost {
+    /// `kernel`, `decode`, `correlate`, `sink`.
+    pub stage: String,
+    pub kind: String,
+    pub count: u64,
+    /// When the loss can have begun (boot ns); it ended at the event's time.
+    pub since: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Degraded {
+    pub what: String,
+    pub why: String,
+    pub effect: String,
+}
+
+/// A probe as `sensor-started` and `sensor check` show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    pub name: String,
+    pub target: String,
+    /// `attached` or `missing`.
+    pub state: String,
+    pub why: Option<String>,
+}
+
+impl Status {
+    /// From the status word of wait(2).
+    pub fn from_wait(status: u32) -> Self {
+        match (status & 0x7f) as u8 {
+            0 => Self::Code((status >> 8) as u8),
+            number => Self::Signal { number, core: status & 0x80 != 0 },
+        }
+    }
+
+    /// As a shell shows it: 128+n for a signal.
+    pub fn exit_code(self) -> u16 {
+        match self {
+            Self::Code(code) => code.into(),
+            Self::Signal { number, .. } => 128 + u16::from(number),
+        }
+    }
+}
+
+impl Role {
+    /// Part of an SSH server?
+    pub fn is_server(self) -> bool {
+        self != Self::Other
+    }
+}
+
+impl TcpState {
+    pub fn from_kernel(state: u8) -> Self {
+        match state {
+            1 => Self::Established,
+            2 => Self::SynSent,
+            7 => Self::Close,
+            other => Self::Other(other),
+        }
+    }
+}

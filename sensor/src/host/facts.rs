@@ -1,0 +1,189 @@
+//! Facts that an event needs, told before it: names of users, paths of cgroups, what a program is.
+//!
+//! Each fact is looked up once and kept until `forget` (SIGHUP) or, for programs, until the file behind it changes. A process may be gone before
+//! we look: then its parent, which shares namespaces and cgroup more often than not, is no substitute, and the fact stays unknown until another process needs it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use super::program;
+use crate::event::stream::{Degraded, Event, FileId, Role, Task, What};
+
+/// Larger passwd files are read this far.
+const PASSWD_MAX: u64 = 4 << 20;
+/// Entries kept per kind of fact; a host with more starts over.
+const KEPT_MAX: usize = 16_384;
+
+/// What is known of a program's file: enough to see that it was replaced.
+#[derive(PartialEq, Eq)]
+struct Stamp {
+    dev: u64,
+    inode: u64,
+    size: u64,
+    ctime: (i64, i64),
+}
+
+/// Looks up facts and remembers which were told.
+pub struct Facts {
+    proc: PathBuf,
+    users: HashSet<(u32, u32)>,
+    cgroups: HashSet<u64>,
+    programs: HashMap<FileId, (Option<Stamp>, Role)>,
+}
+
+impl Facts {
+    pub fn new(proc: &Path) -> Self {
+        Self { proc: proc.into(), users: HashSet::new(), cgroups: HashSet::new(), programs: HashMap::new() }
+    }
+
+    /// Names may have changed: look them up again when they are needed.
+    pub fn forget(&mut self) {
+        self.users.clear();
+        self.cgroups.clear();
+    }
+
+    /// Pushes the facts that `event` needs and that were not told yet.
+    pub fn tell(&mut self, event: &Event, out: &mut Vec<Event>) {
+        let time = event.time;
+        match &event.what {
+            What::Exec(exec) => {
+                self.task(time, &exec.task, out);
+                if let (Some(file), true) = (exec.file, exec.served.is_some()) {
+                    self.program(time, exec.task.id.tgid, file, out);
+                }
+            }
+            What::Found(found) => self.task(time, &found.task, out),
+            What::Connect(connect) => self.task(time, &connect.task, out),
+            What::Exit(exit) => self.user(time, &exit.task, out),
+            _ => {}
+        }
+    }
+
+    fn task(&mut self, time: u64, task: &Task, out: &mut Vec<Event>) {
+        self.user(time, task, out);
+        if let Some(id) = task.cgroup
+            && bounded_insert(&mut self.cgroups, id)
+        {
+            match cgroup_path(&self.proc, task.id.tgid) {
+                Some(path) => out.push(Event { time, what: What::Cgroup { id, path: path.into() } }),
+                None => drop(self.cgroups.remove(&id)),
+            }
+        }
+    }
+
+    fn user(&mut self, time: u64, task: &Task, out: &mut Vec<Event>) {
+        let Some(mnt_ns) = task.mnt_ns else { return };
+        let ids = [task.credentials.map(|c| c.uid), task.credentials.map(|c| c.euid), task.loginuid];
+        let wanted: Vec<u32> = ids.into_iter().flatten().filter(|uid| !self.users.contains(&(mnt_ns, *uid))).collect();
+        if wanted.is_empty() {
+            return;
+        }
+        // One reading tells every name of that file; what is not in it is not asked for again.
+        let root = self.proc.join(task.id.tgid.to_string()).join("root");
+        let Some(names) = passwd(&root) else { return };
+        for uid in wanted {
+            if bounded_insert(&mut self.users, (mnt_ns, uid))
+                && let Some(name) = names.get(&uid)
+            {
+                out.push(Event { time, what: What::User { mnt_ns, uid, name: name.as_str().into() } });
+            }
+        }
+    }
+
+    fn program(&mut self, time: u64, tgid: u32, file: FileId, out: &mut Vec<Event>) {
+        let exe = self.proc.join(tgid.to_string()).join("exe");
+        let stamp = fs::metadata(&exe).ok().map(|m| Stamp {
+            dev: m.dev(),
+            inode: m.ino(),
+            size: m.size(),
+            ctime: (m.ctime(), m.ctime_nsec()),
+        });
+        match self.programs.get(&file) {
+            // Gone already: what the same file was a moment ago is the best answer.
+            Some((known, _)) if *known == stamp || stamp.is_none() => return,
+            _ => {}
+        }
+        let role = match program::classify(&exe) {
+            Ok(role) => role,
+            Err(error) => {
+                out.push(Event {
+                    time,
+                    what: What::Degraded(Degraded {
+                        what: format!("executable of process {tgid} (inode {})", file.inode),
+                        why: format!("it serves a TCP connection, but cannot be read: {error}"),
+                        effect: "if it is an SSH server, this session is not recognised".into(),
+                    }),
+                });
+                return;
+            }
+        };
+        if self.programs.len() >= KEPT_MAX {
+            self.programs.clear();
+        }
+        self.programs.insert(file, (stamp, role));
+        out.push(Event { time, what: What::Program { file, role } });
+    }
+}
+
+fn bounded_insert<T: Eq + std::hash::Hash>(set: &mut HashSet<T>, value: T) -> bool {
+    if set.len() >= KEPT_MAX {
+        set.clear();
+    }
+    set.insert(value)
+}
+
+/// The v2 path in /proc/PID/cgroup.
+fn cgroup_path(proc: &Path, tgid: u32) -> Option<String> {
+    let text = fs::read_to_string(proc.join(tgid.to_string()).join("cgroup")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
+}
+
+/// Names by uid of the passwd file under a process's root; the first entry of a uid counts, as for getpwuid(3).
+///
+/// The root belongs to a probed process: the path is resolved inside it, so that a link cannot lead to a file of the host.
+fn passwd(root: &Path) -> Option<HashMap<u32, String>> {
+    use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+    let folder = File::open(root).ok()?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = openat2(&folder, "etc/passwd", flags, Mode::empty(), ResolveFlags::IN_ROOT).ok()?;
+    let file = File::from(file);
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut names = HashMap::new();
+    for line in BufReader::new(file.take(PASSWD_MAX)).split(b'\n') {
+        let line = line.ok()?;
+        let mut fields = line.split(|byte| *byte == b':');
+        let (Some(name), Some(_), Some(uid)) = (fields.next(), fields.next(), fields.next()) else { continue };
+        let uid = std::str::from_utf8(uid).ok().and_then(|uid| uid.parse().ok());
+        if let (Some(uid), Ok(name)) = (uid, std::str::from_utf8(name)) {
+            names.entry(uid).or_insert_with(|| name.to_owned());
+        }
+    }
+    Some(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_found_in_the_passwd_file() {
+        assert_eq!(passwd("/".as_ref()).unwrap().get(&0).map(String::as_str), Some("root"));
+    }
+
+    #[test]
+    fn a_link_does_not_lead_out_of_a_root() {
+        let root = std::env::temp_dir().join(format!("sensor-passwd-{}", std::process::id()));
+        fs::create_dir_all(root.join("etc")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", root.join("etc/passwd")).unwrap();
+        // Inside that root the link names itself.
+        assert!(passwd(&root).is_none());
+        fs::remove_dir_all(&root).unwrap();
+    }
+}

@@ -1,0 +1,200 @@
+//! The processes that were there before the probes.
+//!
+//! Taken after attaching, so an exec in between is in the ring and in /proc: records come from events only, and what is found here only seeds the process
+//! table, so nothing is lost and nothing is told twice. Zombies have passed their exit event and are left out. Command lines are redacted here, as in
+//! `decode`, before they are handed on. Of an environment only SSH_CONNECTION is read, and only of processes whose parent is gone.
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    net::{IpAddr, SocketAddr},
+    os::unix::ffi::OsStrExt as _,
+    path::{Path as FsPath, PathBuf},
+};
+
+use procfs::process::{ProcState, Process, Stat};
+
+use super::{program, sockets::Sockets};
+use crate::{
+    decode::redact::redact_args,
+    event::stream::{Args, Credentials, FileId, Found, Path, ProcessId, Role, Served, Task},
+};
+
+/// argv kept of a process found: it is shown only as somebody's parent.
+const ARGS_MAX: usize = 4096;
+/// As the probes: descriptors searched for a served connection; some more, since a running process may have moved it.
+const FDS_MAX: usize = 64;
+
+/// What the snapshot found.
+pub struct Snapshot {
+    pub processes: Vec<Found>,
+    /// Thread groups that listen on TCP.
+    pub listeners: Vec<u32>,
+}
+
+/// Reads every process under `proc`.
+pub fn take(proc: &FsPath) -> Result<Snapshot, procfs::ProcError> {
+    let mut sockets = Sockets::default();
+    let mut roles = HashMap::new();
+    let mut snapshot = Snapshot { processes: Vec::new(), listeners: Vec::new() };
+    for process in procfs::process::all_processes_with_root(proc)? {
+        // A process that ends meanwhile tells so through its exit event.
+        let Ok(process) = process else { continue };
+        let Ok(stat) = process.stat() else { continue };
+        if matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead)) {
+            continue;
+        }
+        let Some(found) = examine(&process, &stat, proc, &mut sockets, &mut roles, &mut snapshot.listeners) else { continue };
+        snapshot.processes.push(found);
+    }
+    // Parents before children, so that lineage can be followed in one pass.
+    snapshot.processes.sort_by_key(|found| (found.task.id.start, found.task.id.tgid));
+    parents(&mut snapshot.processes);
+    Ok(snapshot)
+}
+
+/// /proc names a parent by pid; find its start.
+fn parents(processes: &mut [Found]) {
+    let starts: HashMap<u32, u64> =
+        processes.iter().map(|found| (found.task.id.tgid, found.task.id.start)).collect();
+    for found in processes {
+        if let Some(parent) = &mut found.task.parent {
+            match starts.get(&parent.tgid) {
+                Some(start) => parent.start = *start,
+                None => found.task.parent = None,
+            }
+        }
+    }
+}
+
+fn examine(
+    process: &Process,
+    stat: &Stat,
+    proc: &FsPath,
+    sockets: &mut Sockets,
+    roles: &mut HashMap<FileId, Role>,
+    listeners: &mut Vec<u32>,
+) -> Option<Found> {
+    let status = process.status().ok()?;
+    let folder = proc.join(process.pid.to_string());
+    let executable = process.exe().ok();
+    let file = file_id(&folder.join("exe")); // none: a kernel thread
+    let role = match file {
+        Some(file) => *roles
+            .entry(file)
+            .or_insert_with(|| program::classify(&folder.join("exe")).unwrap_or(Role::Other)),
+        None => Role::Other,
+    };
+    let mut served = None;
+    for socket in sockets.of(process, proc, FDS_MAX) {
+        if socket.listens {
+            listeners.push(process.pid as u32);
+        } else if role.is_server() && served.is_none() {
+            served = Some(Served { socket: None, local: socket.local, remote: socket.remote });
+        }
+    }
+    let unset = |id: u32| (id != u32::MAX).then_some(id);
+    let number = |file: &str| std::fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok().and_then(unset);
+    let namespace = |kind: &str| link_number(&folder.join("ns").join(kind));
+    let orphan = stat.ppid <= 1;
+    Some(Found {
+        task: Task {
+            id: ProcessId { tgid: process.pid as u32, start: stat.starttime },
+            tid: process.pid as u32,
+            parent: (stat.ppid > 0).then_some(ProcessId { tgid: stat.ppid as u32, start: 0 }),
+            sid: Some(stat.session as u32),
+            credentials: Some(Credentials { uid: status.ruid, euid: status.euid, gid: status.rgid, egid: status.egid }),
+            loginuid: number("loginuid"),
+            audit_session: number("sessionid"),
+            mnt_ns: namespace("mnt"),
+            pid_ns: namespace("pid"),
+            cgroup: None,
+            comm: stat.comm.clone().into_bytes(),
+            names: Default::default(),
+        },
+        file,
+        role,
+        ssh_connection: if orphan && executable.is_some() { ssh_connection(process) } else { None },
+        executable: executable.map(path),
+        args: args(&folder),
+        served,
+    })
+}
+
+/// The number in a link such as `mnt:[4026531841]`.
+fn link_number(link: &FsPath) -> Option<u32> {
+    let target = std::fs::read_link(link).ok()?;
+    let text = target.to_str()?;
+    text.split(['[', ']']).nth(1)?.parse().ok()
+}
+
+/// The kernel's (s_dev, inode) as stat(2) tells them.
+pub fn file_id(path: &FsPath) -> Option<FileId> {
+    use std::os::unix::fs::MetadataExt as _;
+    let metadata = std::fs::metadata(path).ok()?;
+    let (major, minor) = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
+    Some(FileId { dev: major << 20 | minor, inode: metadata.ino() })
+}
+
+fn path(path: PathBuf) -> Path {
+    Path { bytes: path.into_os_string().as_bytes().to_vec(), cut: false }
+}
+
+fn args(folder: &FsPath) -> Args {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    if let Ok(file) = std::fs::File::open(folder.join("cmdline")) {
+        // A short read is what there is.
+        let _ = file.take(ARGS_MAX as u64 + 1).read_to_end(&mut bytes);
+    }
+    let cut = bytes.len() > ARGS_MAX;
+    bytes.truncate(ARGS_MAX);
+    let total = bytes.len() as u32;
+    while bytes.last() == Some(&0) {
+        bytes.pop();
+    }
+    let mut list: Vec<Vec<u8>> = match bytes.is_empty() {
+        true => Vec::new(),
+        false => bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect(),
+    };
+    let redacted = redact_args(&mut list);
+    Args { list: list.into_iter().map(Into::into).collect(), total, cut, redacted }
+}
+
+fn ssh_connection(process: &Process) -> Option<(SocketAddr, SocketAddr)> {
+    let environment = process.environ().ok()?;
+    parse_ssh_connection(environment.get(OsStr::new("SSH_CONNECTION"))?.to_str()?)
+}
+
+/// `CLIENT-ADDRESS PORT SERVER-ADDRESS PORT`, as sshd sets it.
+fn parse_ssh_connection(text: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let mut words = text.split(' ');
+    let mut endpoint = || {
+        // A link-local address has a scope: fe80::1%eth0.
+        let address: IpAddr = words.next()?.split('%').next()?.parse().ok()?;
+        Some(SocketAddr::new(address.to_canonical(), words.next()?.parse().ok()?))
+    };
+    Some((endpoint()?, endpoint()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_found_with_its_parent() {
+        let snapshot = take("/proc".as_ref()).unwrap();
+        let own = snapshot.processes.iter().find(|found| found.task.id.tgid == std::process::id()).unwrap();
+        assert_eq!(own.task.credentials.unwrap().uid, rustix::process::getuid().as_raw());
+        assert!(own.task.parent.is_some_and(|parent| parent.start > 0 && parent.start <= own.task.id.start));
+        assert!(own.task.mnt_ns.is_some());
+    }
+
+    #[test]
+    fn ssh_connection_is_parsed_or_refused() {
+        let (client, server) = parse_ssh_connection("127.0.0.1 45758 ::1 22").unwrap();
+        assert_eq!((client.to_string(), server.to_string()), ("127.0.0.1:45758".into(), "[::1]:22".into()));
+        assert_eq!(parse_ssh_connection("127.0.0.1 x y"), None);
+        assert_eq!(parse_ssh_connection(""), None);
+    }
+}

@@ -1,0 +1,75 @@
+//! What the programs counted, summed over CPUs, and the kernel's own count of runs that never happened.
+//!
+//! `recursion_misses` (since 5.12, in the program's fdinfo) are runs that the kernel skipped because the program was already running on that
+//! CPU: they are in no counter of ours, so they are part of the account.
+
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use aya::{
+    maps::{Map, MapData, PerCpuArray},
+    programs::ProgramFd,
+};
+use sensor_common::{Counters, program};
+
+use super::Error;
+
+/// One program's account since it was loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Program {
+    pub name: &'static str,
+    pub counters: Counters,
+    /// Absent before 5.12.
+    pub recursion_misses: Option<u64>,
+}
+
+impl Program {
+    pub fn lost(&self) -> u64 {
+        self.counters.lost_full + self.counters.lost_read
+    }
+
+    /// Does seen = sent + lost hold?
+    pub fn reconciles(&self) -> bool {
+        self.counters.seen == self.counters.sent + self.lost()
+    }
+}
+
+pub struct Account {
+    map: PerCpuArray<MapData, Counters>,
+    fds: Vec<(&'static str, ProgramFd)>,
+}
+
+impl Account {
+    pub(super) fn new(map: Map, fds: Vec<(&'static str, ProgramFd)>) -> Result<Self, Error> {
+        let map = PerCpuArray::try_from(map).map_err(used)?;
+        Ok(Self { map, fds })
+    }
+
+    /// The state of every program's account now.
+    pub fn read(&self) -> Result<Vec<Program>, Error> {
+        (0u32..)
+            .zip(program::NAMES)
+            .map(|(row, name)| {
+                let mut sum = Counters::default();
+                for cpu in self.map.get(&row, 0).map_err(used)?.iter() {
+                    sum.seen += cpu.seen;
+                    sum.sent += cpu.sent;
+                    sum.lost_full += cpu.lost_full;
+                    sum.lost_read += cpu.lost_read;
+                    sum.truncated += cpu.truncated;
+                    sum.untracked += cpu.untracked;
+                }
+                let fd = self.fds.iter().find(|(known, _)| *known == name).map(|(_, fd)| fd);
+                Ok(Program { name, counters: sum, recursion_misses: fd.and_then(recursion_misses) })
+            })
+            .collect()
+    }
+}
+
+fn recursion_misses(fd: &ProgramFd) -> Option<u64> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
+}
+
+fn used(error: aya::maps::MapError) -> Error {
+    Error::MapUse { map: "COUNTERS", why: error.to_string() }
+}

@@ -1,0 +1,197 @@
+//! Loading and attaching.
+//!
+//! Every probe is listed once, in `PROBES`, with what it costs to be without it. The links live as long as `Ebpf`.
+
+use std::{fs::File, path::PathBuf};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{HashMap, MapData},
+    programs::{CgroupAttachMode, Program},
+};
+use sensor_common::{Layout, RING_BYTES};
+
+use super::{Account, BTF, Error, Ring, layout};
+use crate::event::stream::Probe;
+
+/// A probe: its program in the object, where it goes, whether the sensor can run without it and what that costs.
+pub struct ProbeSpec {
+    pub name: &'static str,
+    pub target: &'static str,
+    pub required: bool,
+    pub effect: &'static str,
+}
+
+/// Every probe. The program's name in the object is the name with `_`.
+pub const PROBES: &[ProbeSpec] = &[
+    ProbeSpec { name: "fork", target: "sched_process_fork", required: true, effect: "no lineage: no session can be followed" },
+    ProbeSpec { name: "exec", target: "sched_process_exec", required: true, effect: "no commands" },
+    ProbeSpec { name: "exit", target: "sched_process_exit", required: true, effect: "no results, sessions do not end" },
+    ProbeSpec { name: "tcp-state", target: "inet_sock_set_state", required: false, effect: "no outcome of connections; sessions end with their last sshd process" },
+    ProbeSpec { name: "connect4", target: "cgroup/connect4", required: false, effect: "no outgoing IPv4 connections" },
+    ProbeSpec { name: "connect6", target: "cgroup/connect6", required: false, effect: "no outgoing IPv6 connections" },
+];
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Size of the ring buffer in bytes: a power of two, at least a page.
+    pub ring_bytes: u32,
+    /// Where the root of the cgroup v2 tree is; None if it is not mounted.
+    pub cgroup2: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { ring_bytes: RING_BYTES, cgroup2: None }
+    }
+}
+
+/// The loaded object with its probes attached. Dropping it detaches them.
+pub struct Kernel {
+    ebpf: Ebpf,
+    layout: Layout,
+    probes: Vec<Probe>,
+}
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor"));
+
+impl Kernel {
+    /// Loads the object and attaches every probe. Fails if a required one cannot be attached.
+    pub fn load(options: &Options) -> Result<Self, Error> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(Error::Root);
+        }
+        if !options.ring_bytes.is_power_of_two() || options.ring_bytes < 4096 {
+            return Err(Error::RingSize(options.ring_bytes));
+        }
+        let layout = layout::read(BTF.as_ref())?;
+        let wake = u64::from(options.ring_bytes / 4);
+        let mut ebpf = EbpfLoader::new()
+            .override_global("LAYOUT", &layout, true)
+            .override_global("WAKE_BYTES", &wake, true)
+            .map_max_entries("EVENTS", options.ring_bytes)
+            .load(OBJECT)?;
+        let mut probes = Vec::new();
+        for spec in PROBES {
+            let why = attach(&mut ebpf, spec, options).err();
+            if let (true, Some(why)) = (spec.required, &why) {
+                return Err(Error::Attach { probe: spec.name, target: spec.target, why: why.clone() });
+            }
+            let state = if why.is_none() { "attached" } else { "missing" };
+            probes.push(Probe { name: spec.name.into(), target: spec.target.into(), state: state.into(), why });
+        }
+        Ok(Self { ebpf, layout, probes })
+    }
+
+    /// Tries each probe on its own and reports: for `sensor check`.
+    pub fn try_each(options: &Options) -> Result<Vec<Probe>, Error> {
+        let layout = layout::read(BTF.as_ref())?;
+        let mut ebpf = EbpfLoader::new().override_global("LAYOUT", &layout, true).load(OBJECT)?;
+        Ok(PROBES
+            .iter()
+            .map(|spec| {
+                let why = attach(&mut ebpf, spec, options).err();
+                let state = if why.is_none() { "ok" } else { "missing" };
+                Probe { name: spec.name.into(), target: spec.target.into(), state: state.into(), why }
+            })
+            .collect())
+    }
+
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub fn probes(&self) -> &[Probe] {
+        &self.probes
+    }
+
+    /// The reading end of the ring. Once only.
+    pub fn ring(&mut self) -> Result<Ring, Error> {
+        let map = self.ebpf.take_map("EVENTS").ok_or(Error::Map("EVENTS"))?;
+        Ring::new(map)
+    }
+
+    /// The counters' reading end. Once only.
+    pub fn account(&mut self) -> Result<Account, Error> {
+        let mut fds = Vec::new();
+        for spec in PROBES {
+            if let Some(program) = self.ebpf.program(&program_name(spec))
+                && let Ok(fd) = program.fd()
+            {
+                fds.push((spec.name, fd.try_clone()?));
+            }
+        }
+        let map = self.ebpf.take_map("COUNTERS").ok_or(Error::Map("COUNTERS"))?;
+        Account::new(map, fds)
+    }
+
+    /// Tells the probes which processes listened on TCP before they were attached.
+    pub fn add_listeners(&mut self, tgids: impl Iterator<Item = u32>) -> Result<(), Error> {
+        let map = self.ebpf.map_mut("LISTENERS").ok_or(Error::Map("LISTENERS"))?;
+        let used = |error: aya::maps::MapError| Error::MapUse { map: "LISTENERS", why: error.to_string() };
+        let mut listeners: HashMap<&mut MapData, u32, u8> = HashMap::try_from(map).map_err(used)?;
+        for tgid in tgids {
+            listeners.insert(tgid, 1, 0).map_err(used)?;
+        }
+        Ok(())
+    }
+
+    /// Forwards what the programs log (feature `ebpf-log`).
+    #[cfg(feature = "ebpf-log")]
+    pub fn log(&mut self) -> Result<(), Error> {
+        let mut logger = aya_log::EbpfLogger::init(&mut self.ebpf).map_err(|error| Error::MapUse { map: "AYA_LOGS", why: error.to_string() })?;
+        tokio::task::spawn_local(async move {
+            let mut tick = tokio::time::interval(std::time::Duration::from_millis(100));
+            loop {
+                tick.tick().await;
+                logger.flush();
+            }
+        });
+        Ok(())
+    }
+}
+
+fn program_name(spec: &ProbeSpec) -> String {
+    spec.name.replace('-', "_")
+}
+
+fn attach(ebpf: &mut Ebpf, spec: &ProbeSpec, options: &Options) -> Result<(), String> {
+    let program = ebpf.program_mut(&program_name(spec)).ok_or("the object has no such program: rebuild sensor")?;
+    match program {
+        Program::RawTracePoint(program) => {
+            program.load().map_err(chain)?;
+            program.attach(spec.target).map_err(chain)?;
+        }
+        Program::CgroupSockAddr(program) => {
+            let root = cgroup_root(options)?;
+            program.load().map_err(chain)?;
+            // Through a link, which always allows others beside it; AllowMultiple would be refused.
+            program.attach(root, CgroupAttachMode::Single).map_err(chain)?;
+        }
+        _ => return Err("a program of an unexpected type: rebuild sensor".into()),
+    }
+    Ok(())
+}
+
+/// The root of the cgroup v2 tree.
+fn cgroup_root(options: &Options) -> Result<File, String> {
+    let path = options.cgroup2.as_ref().ok_or("cgroup v2 is not mounted (mount -t cgroup2 none /sys/fs/cgroup)")?;
+    File::open(path).map_err(|error| format!("cannot open {}: {error}", path.display()))
+}
+
+/// An error with its causes, on one line; the verifier's whole log is for `SENSOR_LOG=debug`.
+fn chain(error: impl std::error::Error) -> String {
+    tracing::debug!("{error}");
+    let mut text = first_line(&error.to_string());
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&first_line(&cause.to_string()));
+        source = cause.source();
+    }
+    text
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,48 @@
+//! Layer 2: the only module that knows aya. Loads the object, attaches the probes, drains the ring, reads the counters.
+//!
+//! What enters: the embedded object and this kernel. What leaves: raw ring records, as bytes, and counters. It fails with one sentence that
+//! says what to do; a probe that is not required and cannot attach is reported, not fatal. Dropping `Kernel` detaches everything.
+
+mod counters;
+mod layout;
+mod load;
+mod ring;
+
+use std::{io, path::PathBuf};
+
+pub use counters::{Account, Program};
+pub use layout::{gaps, read as read_layout};
+pub use load::{Kernel, Options, PROBES, ProbeSpec};
+pub use ring::{Drained, Ring};
+
+pub const BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Why the kernel half cannot run. `Unusable` and `Root` are about this machine: exit code 77.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("sensor needs root (CAP_BPF and CAP_PERFMON): run it with sudo")]
+    Root,
+    #[error("this kernel has no readable BTF at {path}: {why}; sensor needs a kernel built with CONFIG_DEBUG_INFO_BTF=y, as those of all current distributions")]
+    Btf { path: PathBuf, why: String },
+    #[error("this kernel's BTF lacks what sensor needs: {missing}; please report it with the output of `uname -a`")]
+    Fields { missing: String },
+    #[error("cannot load the eBPF object: {0}; run `sensor check` to see what this kernel lacks")]
+    Load(#[from] aya::EbpfError),
+    #[error("cannot attach `{probe}` to {target}: {why}; run `sensor check` to see what this kernel lacks")]
+    Attach { probe: &'static str, target: &'static str, why: String },
+    #[error("the eBPF object has no map `{0}`: rebuild sensor")]
+    Map(&'static str),
+    #[error("cannot use the map `{map}`: {why}")]
+    MapUse { map: &'static str, why: String },
+    #[error("cannot wait for the ring buffer: {0}")]
+    Ring(#[from] io::Error),
+    #[error("the ring buffer cannot have {0} bytes: it must be a power of two and a multiple of the page size")]
+    RingSize(u32),
+}
+
+impl Error {
+    /// Does this say that the sensor cannot run here, rather than that something broke?
+    pub fn is_unusable(&self) -> bool {
+        matches!(self, Self::Root | Self::Btf { .. } | Self::Fields { .. })
+    }
+}

@@ -1,0 +1,35 @@
+//! `sensor`: the audit trail of every SSH session and every deploy on a Linux host, from eBPF, with no change to any application.
+//!
+//! # The map of the house
+//!
+//! ```text
+//! kernel probes -> ring buffer -> decode -> enrich -> correlate -> render -> sink
+//! ```
+//!
+//! Layers; imports go down only, siblings do not import each other (`tests/tests/layers.rs` keeps it so):
+//!
+//! | layer | modules | what they do |
+//! |---|---|---|
+//! | 6 | `cli` | arguments as typed to arguments as meant; exit codes |
+//! | 5 | `pipeline` | the order of the stages |
+//! | 4 | `render`, `sink` | records to bytes, bytes to their place |
+//! | 3 | `enrich`, `correlate` | pure: events and a time in, records out |
+//! | 2 | `decode`, `kernel`, `host` | bytes to events; the only user of aya; /proc and files |
+//! | 1 | `event`, `config`, `stats` | plain data |
+//! | 0 | crate `sensor-common` | the kernel/user ABI |
+//!
+//! The middle is pure, so a recorded stream replays into the same records anywhere. `unsafe` is forbidden here: loading programs needs none.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod config;
+pub mod correlate;
+pub mod decode;
+pub mod enrich;
+pub mod event;
+pub mod host;
+pub mod kernel;
+pub mod pipeline;
+pub mod render;
+pub mod sink;
+pub mod stats;

@@ -1,0 +1,167 @@
+//! Layer 5: the only place that knows the order of the stages.
+//!
+//!     kernel -> decode -> facts -> [recording] -> enrich -> correlate -> filter -> render -> sink
+//!
+//! `Source` is everything before the recording, `Middle` the pure part, `Writer` the rest. `live` runs all of it, `replay` starts at the recording.
+//! Shutdown: the future given to `live` ends, the probes are detached, what they sent is drained, `Stop` goes through, and the function returns.
+
+mod source;
+mod writer;
+
+use std::{future::Future, io, time::Duration};
+
+pub use source::{Failure, Source};
+pub use writer::{Format, Writer};
+
+use crate::{
+    correlate::{Correlate, Limits, Scope},
+    decode::recording,
+    enrich::Enrich,
+    event::{
+        record::Record,
+        stream::{Event, Lost, What},
+    },
+    stats::Stats,
+};
+
+/// Between two looks into the ring. Measured: waking for each event costs more than the event.
+const DRAIN_EVERY: Duration = Duration::from_millis(10);
+/// After a second without events, look less often.
+const DRAIN_IDLE: Duration = Duration::from_millis(50);
+/// Accounts are compared and timers run this often.
+const TICK_EVERY: Duration = Duration::from_millis(500);
+/// Drains on the way out, 8,192 records each: more than the largest ring holds of the smallest record.
+const LAST_DRAINS: usize = 1024;
+
+/// The pure part: events in, records out.
+pub struct Middle {
+    enrich: Enrich,
+    correlate: Correlate,
+}
+
+impl Middle {
+    pub fn new(limits: Limits, scope: Scope) -> Self {
+        Self { enrich: Enrich::default(), correlate: Correlate::new(limits, scope) }
+    }
+
+    pub fn observe(&mut self, mut event: Event, out: &mut Vec<Record>) {
+        self.enrich.apply(&mut event);
+        self.correlate.observe(&event, out);
+    }
+}
+
+/// What can be asked of a running pipeline.
+pub enum Request {
+    /// Open the output anew and forget names (SIGHUP).
+    Reload,
+}
+
+/// Runs until `shutdown` resolves or the output is closed.
+pub async fn live(
+    mut source: Source,
+    mut middle: Middle,
+    mut writer: Writer,
+    mut requests: tokio::sync::mpsc::Receiver<Request>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(Stats, Source), Failure> {
+    tokio::pin!(shutdown);
+    let mut events = Vec::new();
+    source.begin(&mut events)?;
+    pass(&mut events, &mut middle, &mut writer)?;
+    let mut tick = tokio::time::interval(TICK_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut wait = DRAIN_EVERY;
+    let mut idle = Duration::ZERO;
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(Request::Reload) = requests.recv() => {
+                if let Err(error) = writer.reopen() {
+                    tracing::error!(%error, "keeping the output that was open");
+                }
+                source.reloaded(&mut events);
+            }
+            _ = tick.tick() => source.tick(&mut events)?,
+            filling = source.filling() => filling?,
+            () = tokio::time::sleep(wait) => {}
+        }
+        // Bounded: when there is more, the loop comes back at once, past the other branches.
+        let more = source.drain(&mut events);
+        idle = if events.is_empty() { idle + wait } else { Duration::ZERO };
+        wait = match (more, idle > Duration::from_secs(1)) {
+            (true, _) => Duration::ZERO,
+            (false, true) => DRAIN_IDLE,
+            (false, false) => DRAIN_EVERY,
+        };
+        let lost = writer.take_lost();
+        if lost > 0 {
+            source.lost("sink", "record", lost, &mut events);
+        }
+        pass(&mut events, &mut middle, &mut writer)?;
+        if writer.is_closed() {
+            break;
+        }
+    }
+    source.detach();
+    for _ in 0..LAST_DRAINS {
+        let more = source.drain(&mut events);
+        pass(&mut events, &mut middle, &mut writer)?;
+        if !more {
+            break;
+        }
+    }
+    source.end(&mut events)?;
+    pass(&mut events, &mut middle, &mut writer)?;
+    writer.finish()?;
+    Ok((Stats { written: writer.written(), filtered: writer.filtered(), ..source.stats() }, source))
+}
+
+fn pass(events: &mut Vec<Event>, middle: &mut Middle, writer: &mut Writer) -> io::Result<()> {
+    for event in events.drain(..) {
+        writer.record(&event)?;
+        writer.host(&event);
+        middle.observe(event, writer.records());
+        writer.render();
+    }
+    writer.flush();
+    Ok(())
+}
+
+/// Runs a recording through the same stages. A damaged recording gives what came before the damage, and an error.
+pub fn replay<R: io::Read>(
+    reader: recording::Reader<R>,
+    mut middle: Middle,
+    mut writer: Writer,
+) -> Result<Stats, recording::Error> {
+    let mut stats = Stats::default();
+    let mut result = Ok(());
+    let mut last = 0;
+    for event in reader {
+        match event {
+            Ok(event) => {
+                stats.taken += 1;
+                last = event.time;
+                writer.host(&event);
+                middle.observe(event, writer.records());
+                writer.render();
+            }
+            Err(error) => {
+                let lost = Lost { stage: "recording".into(), kind: error.to_string(), count: 1, since: last };
+                middle.observe(Event { time: last, what: What::Lost(lost) }, writer.records());
+                writer.render();
+                result = Err(error);
+                break;
+            }
+        }
+        writer.flush_if_large();
+        if writer.is_closed() {
+            break;
+        }
+    }
+    writer.flush();
+    writer.finish()?;
+    stats.written = writer.written();
+    stats.filtered = writer.filtered();
+    result.map(|()| stats)
+}

@@ -1,0 +1,217 @@
+//! The live source: kernel records, decoded; facts about the host before the events that need them; the account of what was lost.
+
+use std::{io, path::PathBuf};
+
+use crate::{
+    decode::{Decoder, Error as DecodeError},
+    event::stream::{Degraded, Event, Lost, What},
+    host::{facts::Facts, identity, mounts, snapshot},
+    kernel::{self, Account, Drained, Kernel, Options, Program, Ring},
+    stats::Stats,
+};
+
+/// Records per drain: some milliseconds of work.
+const DRAIN_MAX: usize = 8192;
+/// A wall clock that moved by less is not worth an event: NTP slews it all the time.
+const CLOCK_STEP_NS: i64 = 1_000_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    #[error("cannot read the processes under {path}: {why}")]
+    Proc { path: PathBuf, why: String },
+    #[error("cannot write the recording: {0}")]
+    Recording(#[from] io::Error),
+}
+
+pub struct Source {
+    /// None once detached.
+    kernel: Option<Kernel>,
+    ring: Ring,
+    account: Account,
+    decoder: Decoder,
+    facts: Facts,
+    proc: PathBuf,
+    /// The accounts when losses were last reported, and when that was.
+    reported: Vec<Program>,
+    reported_at: u64,
+    offset: i64,
+    undecodable: u64,
+    last_error: Option<DecodeError>,
+    stats: Stats,
+    decoded: Vec<Event>,
+}
+
+impl Source {
+    /// Loads and attaches. From here on events are in the ring.
+    pub fn attach(ring_bytes: u32, proc: &std::path::Path) -> Result<Self, Failure> {
+        let options = Options { ring_bytes, cgroup2: mounts::cgroup2() };
+        let mut kernel = Kernel::load(&options)?;
+        let ring = kernel.ring()?;
+        let account = kernel.account()?;
+        let reported = account.read()?;
+        #[cfg(feature = "ebpf-log")]
+        kernel.log()?;
+        Ok(Self {
+            kernel: Some(kernel),
+            ring,
+            account,
+            decoder: Decoder::default(),
+            facts: Facts::new(proc),
+            proc: proc.into(),
+            reported,
+            reported_at: identity::boot_time(),
+            offset: 0,
+            undecodable: 0,
+            last_error: None,
+            stats: Stats::default(),
+            decoded: Vec::new(),
+        })
+    }
+
+    /// What precedes the first kernel event: the host, the probes, the processes that are there.
+    pub(super) fn begin(&mut self, out: &mut Vec<Event>) -> Result<(), Failure> {
+        let time = identity::boot_time();
+        self.offset = identity::clock_offset();
+        let mut push = |what| out.push(Event { time, what });
+        push(What::Host(identity::host(&self.proc, time)));
+        push(What::Clock { offset: self.offset });
+        let Some(kernel) = &mut self.kernel else { return Ok(()) };
+        push(What::Probes(kernel.probes().to_vec()));
+        for gap in gaps(kernel) {
+            push(What::Degraded(gap));
+        }
+        if !mounts::sees_whole_cgroup_tree(&self.proc) {
+            push(What::Degraded(Degraded {
+                what: "cgroup/connect4, cgroup/connect6".into(),
+                why: "this process is in a cgroup namespace of its own (in Kubernetes: hostPID with cgroupns: host)".into(),
+                effect: "outgoing connections of processes outside of this namespace are not seen".into(),
+            }));
+        }
+        let snapshot = snapshot::take(&self.proc)
+            .map_err(|error| Failure::Proc { path: self.proc.clone(), why: error.to_string() })?;
+        kernel.add_listeners(snapshot.listeners.into_iter())?;
+        for found in snapshot.processes {
+            let event = Event { time, what: What::Found(Box::new(found)) };
+            self.facts.tell(&event, out);
+            out.push(event);
+        }
+        out.push(Event { time: identity::boot_time(), what: What::Seeded });
+        Ok(())
+    }
+
+    /// Takes what is in the ring, up to a bound. True: there is more.
+    pub(super) fn drain(&mut self, out: &mut Vec<Event>) -> bool {
+        let Self { ring, decoder, decoded, stats, undecodable, last_error, .. } = self;
+        let drained = ring.drain(DRAIN_MAX, |record| {
+            stats.taken += 1;
+            match decoder.decode(record) {
+                Ok(Some(event)) => decoded.push(event),
+                Ok(None) => stats.pieces += 1,
+                Err(error) => {
+                    *undecodable += 1;
+                    *last_error = Some(error);
+                }
+            }
+        });
+        for event in self.decoded.drain(..) {
+            self.facts.tell(&event, out);
+            out.push(event);
+        }
+        drained == Drained::More
+    }
+
+    /// Resolves when the ring fills.
+    pub(super) async fn filling(&self) -> Result<(), kernel::Error> {
+        self.ring.filling().await
+    }
+
+    /// Accounts, clock, timers.
+    pub(super) fn tick(&mut self, out: &mut Vec<Event>) -> Result<(), Failure> {
+        let time = identity::boot_time();
+        let offset = identity::clock_offset();
+        if (offset - self.offset).abs() >= CLOCK_STEP_NS {
+            self.offset = offset;
+            out.push(Event { time, what: What::Clock { offset } });
+        }
+        self.report_losses(time, out)?;
+        out.push(Event { time, what: What::Tick });
+        Ok(())
+    }
+
+    pub(super) fn reloaded(&mut self, out: &mut Vec<Event>) {
+        self.facts.forget();
+        out.push(Event { time: identity::boot_time(), what: What::Reloaded });
+    }
+
+    pub(super) fn lost(&self, stage: &str, kind: &str, count: u64, out: &mut Vec<Event>) {
+        let lost = Lost { stage: stage.into(), kind: kind.into(), count, since: self.reported_at };
+        out.push(Event { time: identity::boot_time(), what: What::Lost(lost) });
+    }
+
+    /// Takes the probes away. What they sent stays in the ring.
+    pub(super) fn detach(&mut self) {
+        self.kernel = None;
+    }
+
+    pub(super) fn end(&mut self, out: &mut Vec<Event>) -> Result<(), Failure> {
+        let time = identity::boot_time();
+        self.report_losses(time, out)?;
+        out.push(Event { time, what: What::Stop });
+        Ok(())
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        Stats { undecodable: self.undecodable_total(), ..self.stats }
+    }
+
+    /// The kernel's accounts now.
+    pub fn accounts(&self) -> Result<Vec<Program>, kernel::Error> {
+        self.account.read()
+    }
+
+    fn undecodable_total(&self) -> u64 {
+        self.stats.undecodable + self.undecodable
+    }
+
+    fn report_losses(&mut self, time: u64, out: &mut Vec<Event>) -> Result<(), Failure> {
+        let accounts = self.account.read()?;
+        let since = self.reported_at;
+        let mut report = |stage: &str, kind: String, count: u64| {
+            if count > 0 {
+                out.push(Event { time, what: What::Lost(Lost { stage: stage.into(), kind, count, since }) });
+            }
+        };
+        for (now, then) in accounts.iter().zip(&self.reported) {
+            let name = now.name;
+            let misses = |program: &Program| program.recursion_misses.unwrap_or(0);
+            report("kernel", format!("{name}: ring full"), now.counters.lost_full - then.counters.lost_full);
+            report("kernel", format!("{name}: unreadable"), now.counters.lost_read - then.counters.lost_read);
+            report("kernel", format!("{name}: socket not tracked"), now.counters.untracked - then.counters.untracked);
+            report("kernel", format!("{name}: skipped by the kernel"), misses(now) - misses(then));
+        }
+        if let Some(error) = self.last_error.take() {
+            report("decode", error.to_string(), self.undecodable);
+            self.stats.undecodable += std::mem::take(&mut self.undecodable);
+        }
+        self.reported = accounts;
+        self.reported_at = time;
+        Ok(())
+    }
+}
+
+/// What is missing on this kernel and what it costs.
+fn gaps(kernel: &Kernel) -> Vec<Degraded> {
+    let fields = kernel::gaps(kernel.layout()).into_iter().map(|(field, effect)| Degraded {
+        what: field,
+        why: "this kernel's BTF does not have it".into(),
+        effect: effect.into(),
+    });
+    let probes = kernel.probes().iter().filter_map(|probe| {
+        let spec = kernel::PROBES.iter().find(|spec| spec.name == probe.name)?;
+        let why = probe.why.clone()?;
+        Some(Degraded { what: format!("{} ({})", spec.name, spec.target), why, effect: spec.effect.into() })
+    });
+    fields.chain(probes).collect()
+}

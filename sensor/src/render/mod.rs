@@ -1,0 +1,7 @@
+//! Layer 4: records to bytes.
+//!
+//! `json` is the contract (one object a line), `table` is for a person at a terminal.
+
+pub mod filter;
+pub mod json;
+pub mod table;

@@ -1,0 +1,240 @@
+//! Records for a person at a terminal: one line each, the same columns always, the result last.
+//!
+//! What a probed program can choose (arguments, names) is printed without control characters, so it cannot forge lines or colours.
+
+use std::fmt::Write as _;
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use crate::event::{
+    record::{Action, Endpoint, Outcome, Record},
+    text::printable,
+};
+
+/// Shown instead of what does not fit.
+const CUT: char = '…';
+const WHO: usize = 16;
+const FROM: usize = 21;
+const RESULT: usize = 22;
+
+pub struct Table {
+    color: bool,
+    /// Columns of the terminal; None: as wide as it takes.
+    width: Option<usize>,
+    zone: TimeZone,
+    /// Also the server's own processes.
+    plumbing: bool,
+}
+
+impl Table {
+    pub fn new(color: bool, width: Option<usize>, plumbing: bool) -> Self {
+        Self { color, width, zone: TimeZone::system(), plumbing }
+    }
+
+    pub fn heading(&self) -> String {
+        let line = format!(
+            "{:<12}  {:<6}  {:<WHO$}  {:<FROM$}  {:<7}  {:<RESULT$}  {}",
+            "TIME", "SESSN", "WHO", "FROM", "EVENT", "RESULT", "WHAT"
+        );
+        self.paint("1", &line) + "\n"
+    }
+
+    /// Appends the line of a record. Nothing for the server's own processes, unless asked for.
+    pub fn render(&self, record: &Record, out: &mut Vec<u8>) {
+        if !self.plumbing && is_plumbing(record) {
+            return;
+        }
+        let (event, style) = event(record.action);
+        let result = result(record);
+        let style = if record.outcome == Outcome::Failure { "31" } else { style };
+        let session = record.ssh.as_ref().map_or("", |ssh| ssh.session.id.get(..6).unwrap_or(&ssh.session.id));
+        let head = format!(
+            "{}  {session:<6}  {:<WHO$}  {:<FROM$}  {event:<7}  {:<RESULT$}  ",
+            self.time(record.time),
+            cut(&who(record), WHO),
+            cut(&from(record), FROM),
+            cut(&result, RESULT),
+        );
+        let mut what = printable(what(record).as_bytes());
+        if let Some(width) = self.width {
+            what = cut(&what, width.saturating_sub(head.chars().count()).max(20));
+        }
+        let line = self.paint(style, (head + &what).trim_end());
+        out.extend_from_slice(line.as_bytes());
+        out.push(b'\n');
+    }
+
+    fn time(&self, ns: i64) -> String {
+        let Ok(time) = Timestamp::from_nanosecond(ns.into()) else { return String::new() };
+        let time = time.to_zoned(self.zone.clone());
+        format!("{}.{:03}", time.strftime("%H:%M:%S"), time.millisecond())
+    }
+
+    fn paint(&self, style: &str, line: &str) -> String {
+        if self.color && !style.is_empty() { format!("\x1b[{style}m{line}\x1b[0m") } else { line.to_owned() }
+    }
+}
+
+fn event(action: Action) -> (&'static str, &'static str) {
+    match action {
+        Action::SshSessionStarted => ("login", "1;32"),
+        Action::SshSessionEnded => ("logout", "32"),
+        Action::ProcessStarted => ("exec", ""),
+        Action::ProcessEnded => ("exit", "2"),
+        Action::ConnectionOpened => ("connect", "36"),
+        Action::ConnectionClosed => ("close", "2"),
+        Action::ConnectionFailed => ("refused", "31"),
+        Action::SensorStarted | Action::SensorStopped | Action::SensorConfigReloaded => ("sensor", "2"),
+        Action::SensorDegraded => ("blind", "33"),
+        Action::SensorEventsLost => ("LOST", "1;31"),
+    }
+}
+
+/// Processes of the SSH server itself.
+fn is_plumbing(record: &Record) -> bool {
+    matches!(record.action, Action::ProcessStarted | Action::ProcessEnded) && record.sensor.plumbing
+}
+
+/// The login user; `alice>root` where it acts as another one.
+fn who(record: &Record) -> String {
+    let Some(user) = &record.user else { return String::new() };
+    let text = |id: &Option<String>, name: &Option<std::sync::Arc<str>>| {
+        name.as_deref().map(str::to_owned).or_else(|| id.clone()).unwrap_or_default()
+    };
+    let own = user.effective.as_ref().map_or_else(|| text(&user.id, &user.name), |e| text(&e.id, &e.name));
+    match user.audit.as_ref().map(|audit| text(&audit.id, &audit.name)) {
+        Some(login) if login != own && !own.is_empty() => printable(format!("{login}>{own}").as_bytes()),
+        Some(login) => printable(login.as_bytes()),
+        None => printable(own.as_bytes()),
+    }
+}
+
+fn from(record: &Record) -> String {
+    match record.action {
+        Action::SshSessionStarted | Action::SshSessionEnded => record.source.as_ref().map(endpoint).unwrap_or_default(),
+        Action::ConnectionClosed if record.ssh.is_some() && record.user.is_none() => {
+            record.source.as_ref().map(endpoint).unwrap_or_default()
+        }
+        _ => {
+            let process = record.process.as_ref();
+            let entry = process.and_then(|process| process.entry_leader.as_ref());
+            entry.map(|leader| leader.entry_meta.source.ip.clone()).unwrap_or_default()
+        }
+    }
+}
+
+fn endpoint(endpoint: &Endpoint) -> String {
+    match endpoint.port {
+        Some(port) if endpoint.ip.contains(':') => format!("[{}]:{port}", endpoint.ip),
+        Some(port) => format!("{}:{port}", endpoint.ip),
+        None => endpoint.ip.clone(),
+    }
+}
+
+fn what(record: &Record) -> String {
+    let process = record.process.as_deref();
+    let sensor = &record.sensor;
+    match record.action {
+        Action::ProcessStarted | Action::ProcessEnded => process
+            .and_then(|p| p.command_line.clone().or_else(|| p.executable.as_deref().map(str::to_owned)))
+            .unwrap_or_default(),
+        Action::SshSessionStarted => match sensor.adopted_by {
+            Some(_) => "session was open before the sensor".into(),
+            None => String::new(),
+        },
+        Action::SshSessionEnded => {
+            let session = record.ssh.as_ref().map(|ssh| ssh.session.clone()).unwrap_or_default();
+            let mut text = format!("{} commands, {} processes", session.commands.unwrap_or(0), session.processes.unwrap_or(0));
+            if let Some(left @ 1..) = session.processes_left {
+                let _ = write!(text, ", {left} still running");
+            }
+            text
+        }
+        Action::ConnectionOpened | Action::ConnectionClosed | Action::ConnectionFailed => {
+            let destination = record.destination.as_ref();
+            let ip = destination.and_then(|d| d.ip.as_deref()).unwrap_or("?");
+            let port = destination.and_then(|d| d.port).unwrap_or(0);
+            let name = process.and_then(|p| p.name.as_deref()).unwrap_or("?");
+            if record.ssh.is_some() && record.network.as_ref().is_some_and(|n| n.direction == "ingress") {
+                "nobody logged in".into()
+            } else if ip.contains(':') {
+                format!("{name} to [{ip}]:{port}")
+            } else {
+                format!("{name} to {ip}:{port}")
+            }
+        }
+        Action::SensorStarted => {
+            let probes = sensor.probes.as_deref().unwrap_or_default();
+            let missing: Vec<&str> = probes.iter().filter(|p| p.state == "missing").map(|p| p.name.as_str()).collect();
+            if missing.is_empty() { format!("{} probes attached", probes.len()) } else { format!("without {}", missing.join(", ")) }
+        }
+        Action::SensorStopped => "stopped".into(),
+        Action::SensorConfigReloaded => "configuration reloaded".into(),
+        Action::SensorDegraded => {
+            sensor.degraded.as_ref().map(|d| format!("{}: {}: {}", d.what, d.why, d.effect)).unwrap_or_default()
+        }
+        Action::SensorEventsLost => {
+            sensor.lost.as_ref().map(|l| format!("{} events lost ({}, {})", l.count, l.stage, l.kind)).unwrap_or_default()
+        }
+    }
+}
+
+fn result(record: &Record) -> String {
+    let mut text = match (record.action, &record.process) {
+        (Action::ProcessEnded, Some(process)) => match (process.exit_signal, process.exit_code) {
+            (Some(signal), _) => format!("signal {signal}"),
+            (None, Some(0)) => "ok".into(),
+            (None, Some(code)) => format!("exit {code}"),
+            (None, None) => String::new(),
+        },
+        (Action::ConnectionFailed | Action::ConnectionClosed, _) => match &record.error {
+            Some(error) => error.code.clone().unwrap_or_else(|| "failed".into()),
+            None => "ok".into(),
+        },
+        (Action::ConnectionOpened | Action::SshSessionStarted, _) => "ok".into(),
+        (Action::ProcessStarted, _) if record.sensor.lineage.is_some() => "delegates".into(),
+        _ => String::new(),
+    };
+    if let (Some(ns), true) = (record.duration, record.action != Action::ConnectionOpened) {
+        let _ = write!(text, "{}{}", if text.is_empty() { "" } else { "  " }, duration(ns));
+    }
+    text
+}
+
+/// A duration as one reads it: 3ms, 1.2s, 4m05s, 2h13m.
+fn duration(ns: u64) -> String {
+    let ms = ns / 1_000_000;
+    let s = ms / 1000;
+    match s {
+        0 => format!("{ms}ms"),
+        1..60 => format!("{s}.{}s", ms % 1000 / 100),
+        60..3600 => format!("{}m{:02}s", s / 60, s % 60),
+        _ => format!("{}h{:02}m", s / 3600, s % 3600 / 60),
+    }
+}
+
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut out: String = text.chars().take(width.saturating_sub(1)).collect();
+    out.push(CUT);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_well() {
+        let read = [0, 3_000_000, 1_250_000_000, 245_000_000_000, 8_000_000_000_000].map(duration);
+        assert_eq!(read, ["0ms", "3ms", "1.2s", "4m05s", "2h13m"]);
+    }
+
+    #[test]
+    fn long_text_is_cut_visibly() {
+        assert_eq!(cut("abcdef", 4), "abc…");
+        assert_eq!(cut("äöü", 3), "äöü");
+    }
+}

@@ -1,0 +1,1 @@
+//! Harness of the tests on a real kernel.

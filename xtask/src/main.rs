@@ -1,0 +1,47 @@
+//! The one door for developers: `cargo xtask <verb>`.
+//!
+//! Each verb is a file. CI and the README call the same verbs. A verb prints what it does and fails with one sentence that says what to do.
+
+mod setup;
+mod shell;
+mod vm;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Build, run, test and measure sensor", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Get what the eBPF build needs on this machine (idempotent)
+    Setup,
+    /// Set up, build and run `sensor trace` as root; arguments go to it
+    Trace {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Run a command on other real kernels, in QEMU
+    Vm(vm::VmArgs),
+}
+
+fn main() -> ExitCode {
+    let done = |()| ExitCode::SUCCESS;
+    let result = match Cli::parse().verb {
+        Verb::Setup => setup::run().map(done),
+        Verb::Trace { args } => setup::run().and_then(|()| shell::sensor("trace", &args)).map(done),
+        Verb::Vm(args) => vm::run(&args, || Ok(vec!["uname".into(), "-r".into()])),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
