@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_rejected_with_its_line() {
-        let error = Config::parse("[output]\npath = \"-\"\nformat = \"json\"\n", "s.toml".as_ref()).unwrap_err().to_string();
+        let error =
+            Config::parse("[output]\npath = \"-\"\nformat = \"json\"\n", "s.toml".as_ref()).unwrap_err().to_string();
         assert!(error.contains("line 3") && error.contains("format"), "{error}");
     }
 

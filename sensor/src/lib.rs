@@ -18,8 +18,8 @@
 //! | 1 | `event`, `config`, `stats` | plain data |
 //! | 0 | crate `sensor-common` | the kernel/user ABI |
 //!
-//! The middle is pure, so a recorded stream replays into the same records anywhere. `unsafe` is forbidden here: loading programs needs none.
-#![forbid(unsafe_code)]
+//! The middle is pure, so a recorded stream replays into the same records anywhere. `unsafe` is fenced: one line in `kernel`.
+#![deny(unsafe_code)]
 
 pub mod cli;
 pub mod config;

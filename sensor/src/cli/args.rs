@@ -33,12 +33,14 @@ pub(super) enum Verb {
         sudo sensor trace --record /tmp/s --duration 1m  keep the stream; `sensor replay /tmp/s` shows it again")]
     Trace(TraceArgs),
     /// Run as a daemon: records to a file or standard output
-    #[command(after_help = "SIGTERM and SIGINT write what is left and stop. SIGHUP opens the output anew (logrotate) and reads names again.\n\n\
+    #[command(
+        after_help = "SIGTERM and SIGINT write what is left and stop. SIGHUP opens the output anew (logrotate) and reads names again.\n\n\
         Example configuration:\n\n  \
         [output]\n  path = \"/var/log/sensor/sensor.json\"\n\n  \
         [scope]\n  all = false            # also processes and connections outside of SSH sessions\n\n  \
         [kernel]\n  ring_bytes = 4194304\n\n  \
-        [limits]\n  processes = 65536\n  sessions = 16384\n  connections = 65536")]
+        [limits]\n  processes = 65536\n  sessions = 16384\n  connections = 65536"
+    )]
     Run(RunArgs),
     /// Tell whether this machine can run the sensor, and what it would not see
     Check(CheckArgs),

@@ -50,7 +50,8 @@ impl Error {
 /// Parses the command line, runs what it says, and maps the result to an exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env("SENSOR_LOG").unwrap_or_else(|_| EnvFilter::new(if cli.quiet { "error" } else { "info" }));
+    let filter = EnvFilter::try_from_env("SENSOR_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(if cli.quiet { "error" } else { "info" }));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -31,8 +31,27 @@ pub(super) struct Program {
 
 /// Programs whose act continues in another daemon, where lineage cannot follow.
 const DELEGATES: &[&str] = &[
-    "docker", "docker-compose", "nerdctl", "ctr", "crictl", "kubectl", "systemctl", "systemd-run", "machinectl",
-    "loginctl", "busctl", "dbus-send", "gdbus", "at", "batch", "crontab", "tmux", "screen", "pkexec", "lxc", "incus",
+    "docker",
+    "docker-compose",
+    "nerdctl",
+    "ctr",
+    "crictl",
+    "kubectl",
+    "systemctl",
+    "systemd-run",
+    "machinectl",
+    "loginctl",
+    "busctl",
+    "dbus-send",
+    "gdbus",
+    "at",
+    "batch",
+    "crontab",
+    "tmux",
+    "screen",
+    "pkexec",
+    "lxc",
+    "incus",
     "virsh",
 ];
 
@@ -73,7 +92,8 @@ impl Correlate {
     pub(super) fn found_program(&self, found: &Found) -> (Option<Arc<str>>, Option<Arc<str>>, Option<Arc<str>>) {
         let mut program = Program::default();
         let executable = found.executable.as_ref().map(|path| program.path(path, ""));
-        let name = executable.as_deref().map_or_else(|| String::from_utf8_lossy(&found.task.comm), |e| basename(e).into());
+        let name =
+            executable.as_deref().map_or_else(|| String::from_utf8_lossy(&found.task.comm), |e| basename(e).into());
         (Some(name.as_ref().into()), executable.as_deref().map(Into::into), None)
     }
 
@@ -118,7 +138,7 @@ impl Correlate {
             fields.exit_signal = Some(number);
         }
         record.process = Some(Box::new(fields));
-        record.duration = Some(time.saturating_sub(process.id.start * NS_PER_TICK));
+        record.duration = Some(time.saturating_sub(process.began));
         record.sensor.plumbing = process.server;
         self.describe_membership(&mut record, process.session);
         record
@@ -144,7 +164,8 @@ impl Correlate {
         let mut record = Record::new(self.wall(time), Action::ConnectionClosed, Outcome::Failure);
         self.describe_session(&mut record, session);
         record.duration = Some(time.saturating_sub(session.connected));
-        record.error = Some(Error { code: None, message: Some("the connection ended before anybody had logged in".into()) });
+        record.error =
+            Some(Error { code: None, message: Some("the connection ended before anybody had logged in".into()) });
         Some(record)
     }
 
@@ -239,7 +260,7 @@ impl Correlate {
         ProcessFields {
             pid: id.tgid,
             entity_id: self.processes.entity(id),
-            start: Some(Time(self.wall(id.start * NS_PER_TICK))),
+            start: Some(Time(self.wall(known.map_or(id.start * NS_PER_TICK, |process| process.began)))),
             parent: parent.map(|parent| self.parent(parent, known)),
             ..ProcessFields::default()
         }

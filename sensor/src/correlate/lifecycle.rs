@@ -1,10 +1,6 @@
 //! fork, exec and exit: lineage, and the sessions that grow from it.
 
-use super::{
-    Correlate,
-    processes::Process,
-    sessions::Phase,
-};
+use super::{Correlate, processes::Process, sessions::Phase};
 use crate::event::{
     record::{Account, Action, Outcome, Record},
     stream::{Exec, Exit, Fork, ProcessId, Role, Served, Status, Task},
@@ -16,7 +12,7 @@ impl Correlate {
             return; // found in /proc, forked after the probes were attached
         }
         let maker = self.processes.get(fork.creator).map(|p| (p.session, p.server));
-        self.processes.add(&fork.task, Some(fork.creator));
+        self.processes.add(&fork.task, Some(fork.creator)).began = time;
         let Some((session, server)) = maker else { return };
         if let Some(key) = session {
             self.joined(key, server);
@@ -69,7 +65,16 @@ impl Correlate {
 
     /// A process of a session executed a program.
     #[allow(clippy::too_many_arguments, reason = "one call, every argument another fact")]
-    fn executed(&mut self, key: u64, time: u64, exec: &Exec, was_server: bool, server: bool, was_told: bool, out: &mut Vec<Record>) {
+    fn executed(
+        &mut self,
+        key: u64,
+        time: u64,
+        exec: &Exec,
+        was_server: bool,
+        server: bool,
+        was_told: bool,
+        out: &mut Vec<Record>,
+    ) {
         let leads = exec.task.sid == Some(exec.task.id.tgid);
         let Some(session) = self.sessions.get_mut(key) else { return };
         match (was_server, server) {
@@ -90,6 +95,7 @@ impl Correlate {
         if !was_told || was_server {
             session.processes += 1;
         }
+        note_audit(session, &exec.task);
         // sshd makes each command the leader of a POSIX session of its own; helpers of PAM and AuthorizedKeysCommand are not.
         if was_server && leads {
             session.commands += 1;
@@ -99,12 +105,15 @@ impl Correlate {
             if session.user.is_none() {
                 session.user = account(&exec.task);
             }
-            note_audit(session, &exec.task);
         }
-        if let Phase::Authenticated { .. } = session.phase
-            && session.user.is_some()
-        {
-            self.start_session(key, out);
+        if let Phase::Authenticated { .. } = session.phase {
+            // PAM's helpers run as root before the command, but the login has set who it is.
+            if session.user.is_none() {
+                session.user.clone_from(&session.loginuid);
+            }
+            if session.user.is_some() {
+                self.start_session(key, out);
+            }
         }
     }
 
@@ -139,7 +148,9 @@ impl Correlate {
             return;
         }
         let entity = self.processes.entity(id);
-        let Some(key) = self.sessions.open(super::build::session_id(&entity), Some(id), Some(served), time) else { return };
+        let Some(key) = self.sessions.open(super::build::session_id(&entity), Some(id), Some(served), time) else {
+            return;
+        };
         if let Some(old) = old {
             self.unjoined(old, server);
             self.sessions.forget_if_over(old);
@@ -209,7 +220,6 @@ pub(super) fn note_audit(session: &mut super::sessions::Session, task: &Task) {
         session.audit_session = task.audit_session;
     }
     if session.loginuid.is_none() {
-        session.loginuid =
-            task.loginuid.map(|id| Account { id: Some(id.to_string()), name: task.names.audit.clone() });
+        session.loginuid = task.loginuid.map(|id| Account { id: Some(id.to_string()), name: task.names.audit.clone() });
     }
 }

@@ -11,9 +11,6 @@ mod network;
 mod processes;
 mod sessions;
 
-#[cfg(test)]
-mod tests;
-
 use connections::{AT_ONCE_NS, Connections};
 use processes::Processes;
 use sessions::Sessions;

@@ -91,8 +91,7 @@ impl Correlate {
     }
 
     pub(super) fn connection_failed_at_once(&self, connection: &Connection) -> Record {
-        let mut record =
-            self.connection(connection.attempted, Action::ConnectionFailed, Outcome::Failure, connection);
+        let mut record = self.connection(connection.attempted, Action::ConnectionFailed, Outcome::Failure, connection);
         let message = "no packet was sent: no route to the address, or refused by local policy";
         record.error = Some(Error { code: None, message: Some(message.into()) });
         record

@@ -10,7 +10,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use crate::event::stream::{ProcessId, Task};
+use crate::event::stream::{NS_PER_TICK, ProcessId, Task};
 
 /// A process that is alive.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub(super) struct Process {
     pub name: Option<Arc<str>>,
     pub executable: Option<Arc<str>>,
     pub command_line: Option<Arc<str>>,
+    /// Boot time of its start, ns: exact from a fork, else as /proc knows it.
+    pub began: u64,
     /// Key of the SSH session it belongs to.
     pub session: Option<u64>,
     /// Runs an SSH server's own program.
@@ -97,6 +99,7 @@ impl Processes {
             name: maker.map_or_else(comm, |p| p.name.clone()),
             executable: maker.and_then(|p| p.executable.clone()),
             command_line: maker.and_then(|p| p.command_line.clone()),
+            began: task.id.start * NS_PER_TICK,
             session: maker.and_then(|p| p.session),
             server: maker.is_some_and(|p| p.server),
             watched: maker.is_some_and(|p| p.watched),

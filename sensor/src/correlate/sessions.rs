@@ -18,7 +18,9 @@ pub(super) enum Phase {
     /// A connection is served; nobody has logged in.
     Connected,
     /// Logged in at this boot time; `ssh-session-started` is not written: who it is shows with the first command.
-    Authenticated { since: u64 },
+    Authenticated {
+        since: u64,
+    },
     /// `ssh-session-started` is written.
     Started,
     Ended,
@@ -65,7 +67,13 @@ impl Sessions {
     }
 
     /// Opens a session. None if the limit is reached: counted, and its processes are then followed as any other.
-    pub(super) fn open(&mut self, id: Arc<str>, root: Option<ProcessId>, served: Option<Served>, time: u64) -> Option<u64> {
+    pub(super) fn open(
+        &mut self,
+        id: Arc<str>,
+        root: Option<ProcessId>,
+        served: Option<Served>,
+        time: u64,
+    ) -> Option<u64> {
         if self.table.len() >= self.limit {
             self.refused += 1;
             return None;
@@ -156,9 +164,5 @@ impl Session {
             (Some(own), Some(other)) => own == other,
             _ => self.endpoints == Some((served.local, served.remote)),
         }
-    }
-
-    pub(super) fn is_open(&self) -> bool {
-        self.phase != Phase::Ended
     }
 }

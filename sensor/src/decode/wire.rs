@@ -37,8 +37,17 @@ pub enum Error {
 pub(super) enum Record {
     Event(Event),
     /// An exec whose argv is not in it yet, or is cut.
-    Exec { event: Box<Exec>, time: u64, args: RawArgs },
-    Piece { tgid: u32, exec_time: u64, offset: u32, data: Vec<u8> },
+    Exec {
+        event: Box<Exec>,
+        time: u64,
+        args: RawArgs,
+    },
+    Piece {
+        tgid: u32,
+        exec_time: u64,
+        offset: u32,
+        data: Vec<u8>,
+    },
 }
 
 /// argv as the kernel copied it.
@@ -119,9 +128,9 @@ impl<'a> Reader<'a> {
         self.u16("socket.pad")?;
         let local = address(family, self.bytes(16, "socket.local")?);
         let remote = address(family, self.bytes(16, "socket.remote")?);
-        Ok(local.zip(remote).map(|(local, remote)| {
-            (id, SocketAddr::new(local, local_port), SocketAddr::new(remote, remote_port))
-        }))
+        Ok(local
+            .zip(remote)
+            .map(|(local, remote)| (id, SocketAddr::new(local, local_port), SocketAddr::new(remote, remote_port))))
     }
 
     fn served(&mut self) -> Result<Option<Served>, Error> {
@@ -174,7 +183,16 @@ fn tcp(reader: &mut Reader<'_>, kind: u16) -> Result<What, Error> {
     let old = TcpState::from_kernel(reader.u8("tcp.old")?);
     let new = TcpState::from_kernel(reader.u8("tcp.new")?);
     let error = reader.u16("tcp.error")?;
-    Ok(What::Tcp(TcpChange { socket, local, remote, old, new, error: (error != 0).then_some(error), bytes_in, bytes_out }))
+    Ok(What::Tcp(TcpChange {
+        socket,
+        local,
+        remote,
+        old,
+        new,
+        error: (error != 0).then_some(error),
+        bytes_in,
+        bytes_out,
+    }))
 }
 
 fn exec(reader: &mut Reader<'_>, time: u64) -> Result<Record, Error> {

@@ -22,17 +22,29 @@ pub enum What {
     /// First in every stream.
     Host(Host),
     /// CLOCK_REALTIME - CLOCK_BOOTTIME in ns: at the start and whenever it stepped.
-    Clock { offset: i64 },
+    Clock {
+        offset: i64,
+    },
     /// A process that was there before the probes.
     Found(Box<Found>),
     /// All processes found have been told.
     Seeded,
     /// What an executable file is; told before the first event that depends on it.
-    Program { file: FileId, role: Role },
+    Program {
+        file: FileId,
+        role: Role,
+    },
     /// The name of a user, by the passwd file of a mount namespace.
-    User { mnt_ns: u32, uid: u32, name: Arc<str> },
+    User {
+        mnt_ns: u32,
+        uid: u32,
+        name: Arc<str>,
+    },
     /// The path of a cgroup.
-    Cgroup { id: u64, path: Arc<str> },
+    Cgroup {
+        id: u64,
+        path: Arc<str>,
+    },
     Fork(Fork),
     Exec(Box<Exec>),
     Exit(Exit),

@@ -8,5 +8,5 @@ pub mod facts;
 pub mod identity;
 pub mod mounts;
 pub mod program;
-pub mod sockets;
 pub mod snapshot;
+pub mod sockets;

@@ -44,7 +44,9 @@ pub fn take(proc: &FsPath) -> Result<Snapshot, procfs::ProcError> {
         if matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead)) {
             continue;
         }
-        let Some(found) = examine(&process, &stat, proc, &mut sockets, &mut roles, &mut snapshot.listeners) else { continue };
+        let Some(found) = examine(&process, &stat, proc, &mut sockets, &mut roles, &mut snapshot.listeners) else {
+            continue;
+        };
         snapshot.processes.push(found);
     }
     // Parents before children, so that lineage can be followed in one pass.
@@ -55,8 +57,7 @@ pub fn take(proc: &FsPath) -> Result<Snapshot, procfs::ProcError> {
 
 /// /proc names a parent by pid; find its start.
 fn parents(processes: &mut [Found]) {
-    let starts: HashMap<u32, u64> =
-        processes.iter().map(|found| (found.task.id.tgid, found.task.id.start)).collect();
+    let starts: HashMap<u32, u64> = processes.iter().map(|found| (found.task.id.tgid, found.task.id.start)).collect();
     for found in processes {
         if let Some(parent) = &mut found.task.parent {
             match starts.get(&parent.tgid) {
@@ -80,9 +81,9 @@ fn examine(
     let executable = process.exe().ok();
     let file = file_id(&folder.join("exe")); // none: a kernel thread
     let role = match file {
-        Some(file) => *roles
-            .entry(file)
-            .or_insert_with(|| program::classify(&folder.join("exe")).unwrap_or(Role::Other)),
+        Some(file) => {
+            *roles.entry(file).or_insert_with(|| program::classify(&folder.join("exe")).unwrap_or(Role::Other))
+        }
         None => Role::Other,
     };
     let mut served = None;

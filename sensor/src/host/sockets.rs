@@ -53,7 +53,10 @@ fn table(process: &Process) -> HashMap<u64, Socket> {
         .map(|entry| {
             let listens = entry.state == TcpState::Listen;
             let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-            (entry.inode, Socket { local: canonical(entry.local_address), remote: canonical(entry.remote_address), listens })
+            (
+                entry.inode,
+                Socket { local: canonical(entry.local_address), remote: canonical(entry.remote_address), listens },
+            )
         })
         .collect()
 }

@@ -13,9 +13,22 @@ use super::Error;
 
 /// Fields without which no event can be attributed.
 const REQUIRED: &[&str] = &[
-    "task_tgid", "task_pid", "task_start_boottime", "task_group_leader", "task_real_parent", "task_cred", "task_mm",
-    "task_signal", "cred_uid", "cred_euid", "mm_arg_start", "mm_arg_end", "signal_live", "signal_flags",
-    "signal_group_exit_code", "task_exit_code",
+    "task_tgid",
+    "task_pid",
+    "task_start_boottime",
+    "task_group_leader",
+    "task_real_parent",
+    "task_cred",
+    "task_mm",
+    "task_signal",
+    "cred_uid",
+    "cred_euid",
+    "mm_arg_start",
+    "mm_arg_end",
+    "signal_live",
+    "signal_flags",
+    "signal_group_exit_code",
+    "task_exit_code",
 ];
 
 /// What cannot be seen where a field is missing; the rest has no effect worth a word.

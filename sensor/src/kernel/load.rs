@@ -24,10 +24,20 @@ pub struct ProbeSpec {
 
 /// Every probe. The program's name in the object is the name with `_`.
 pub const PROBES: &[ProbeSpec] = &[
-    ProbeSpec { name: "fork", target: "sched_process_fork", required: true, effect: "no lineage: no session can be followed" },
+    ProbeSpec {
+        name: "fork",
+        target: "sched_process_fork",
+        required: true,
+        effect: "no lineage: no session can be followed",
+    },
     ProbeSpec { name: "exec", target: "sched_process_exec", required: true, effect: "no commands" },
     ProbeSpec { name: "exit", target: "sched_process_exit", required: true, effect: "no results, sessions do not end" },
-    ProbeSpec { name: "tcp-state", target: "inet_sock_set_state", required: false, effect: "no outcome of connections; sessions end with their last sshd process" },
+    ProbeSpec {
+        name: "tcp-state",
+        target: "inet_sock_set_state",
+        required: false,
+        effect: "no outcome of connections; sessions end with their last sshd process",
+    },
     ProbeSpec { name: "connect4", target: "cgroup/connect4", required: false, effect: "no outgoing IPv4 connections" },
     ProbeSpec { name: "connect6", target: "cgroup/connect6", required: false, effect: "no outgoing IPv6 connections" },
 ];
@@ -139,7 +149,8 @@ impl Kernel {
     /// Forwards what the programs log (feature `ebpf-log`).
     #[cfg(feature = "ebpf-log")]
     pub fn log(&mut self) -> Result<(), Error> {
-        let mut logger = aya_log::EbpfLogger::init(&mut self.ebpf).map_err(|error| Error::MapUse { map: "AYA_LOGS", why: error.to_string() })?;
+        let mut logger = aya_log::EbpfLogger::init(&mut self.ebpf)
+            .map_err(|error| Error::MapUse { map: "AYA_LOGS", why: error.to_string() })?;
         tokio::task::spawn_local(async move {
             let mut tick = tokio::time::interval(std::time::Duration::from_millis(100));
             loop {

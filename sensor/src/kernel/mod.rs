@@ -22,7 +22,9 @@ pub const BTF: &str = "/sys/kernel/btf/vmlinux";
 pub enum Error {
     #[error("sensor needs root (CAP_BPF and CAP_PERFMON): run it with sudo")]
     Root,
-    #[error("this kernel has no readable BTF at {path}: {why}; sensor needs a kernel built with CONFIG_DEBUG_INFO_BTF=y, as those of all current distributions")]
+    #[error(
+        "this kernel has no readable BTF at {path}: {why}; sensor needs a kernel built with CONFIG_DEBUG_INFO_BTF=y, as those of all current distributions"
+    )]
     Btf { path: PathBuf, why: String },
     #[error("this kernel's BTF lacks what sensor needs: {missing}; please report it with the output of `uname -a`")]
     Fields { missing: String },

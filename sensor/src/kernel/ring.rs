@@ -2,6 +2,7 @@
 //!
 //! Records are handed on as bytes. A drain is bounded, so a flood cannot keep the rest of the process from running. Nothing is copied here.
 
+use std::io;
 
 use aya::maps::{Map, MapData, RingBuf};
 use tokio::io::{Interest, unix::AsyncFd};
@@ -23,7 +24,10 @@ pub enum Drained {
 impl Ring {
     pub(super) fn new(map: Map) -> Result<Self, Error> {
         let ring = RingBuf::try_from(map).map_err(|error| Error::MapUse { map: "EVENTS", why: error.to_string() })?;
-        Ok(Self { inner: AsyncFd::with_interest(ring, Interest::READABLE)? })
+        // SAFETY: a RingBuf owns its map's descriptor for as long as it lives and always returns the same one.
+        #[allow(unsafe_code, reason = "tokio asks for this promise about the descriptor")]
+        let inner = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
+        Ok(Self { inner: inner.map_err(io::Error::from)? })
     }
 
     /// Hands at most `limit` records to `take`.
@@ -44,5 +48,4 @@ impl Ring {
         guard.clear_ready();
         Ok(())
     }
-
 }

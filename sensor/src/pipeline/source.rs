@@ -85,7 +85,8 @@ impl Source {
         if !mounts::sees_whole_cgroup_tree(&self.proc) {
             push(What::Degraded(Degraded {
                 what: "cgroup/connect4, cgroup/connect6".into(),
-                why: "this process is in a cgroup namespace of its own (in Kubernetes: hostPID with cgroupns: host)".into(),
+                why: "this process is in a cgroup namespace of its own (in Kubernetes: hostPID with cgroupns: host)"
+                    .into(),
                 effect: "outgoing connections of processes outside of this namespace are not seen".into(),
             }));
         }

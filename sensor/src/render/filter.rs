@@ -21,7 +21,8 @@ impl Filter {
         if record.action.meaning().dataset == "sensor.health" {
             return self.actions.is_empty() || self.actions.contains(&record.action);
         }
-        let any = |wanted: &[String], matches: &dyn Fn(&str) -> bool| wanted.is_empty() || wanted.iter().any(|w| matches(w));
+        let any =
+            |wanted: &[String], matches: &dyn Fn(&str) -> bool| wanted.is_empty() || wanted.iter().any(|w| matches(w));
         (self.actions.is_empty() || self.actions.contains(&record.action))
             && any(&self.users, &|user| is_user(record, user))
             && any(&self.sessions, &|id| record.ssh.as_ref().is_some_and(|ssh| ssh.session.id.starts_with(id)))

@@ -144,7 +144,9 @@ fn what(record: &Record) -> String {
         },
         Action::SshSessionEnded => {
             let session = record.ssh.as_ref().map(|ssh| ssh.session.clone()).unwrap_or_default();
-            let mut text = format!("{} commands, {} processes", session.commands.unwrap_or(0), session.processes.unwrap_or(0));
+            let mut text = plural(session.commands.unwrap_or(0), "command")
+                + ", "
+                + &plural(session.processes.unwrap_or(0), "process");
             if let Some(left @ 1..) = session.processes_left {
                 let _ = write!(text, ", {left} still running");
             }
@@ -166,16 +168,22 @@ fn what(record: &Record) -> String {
         Action::SensorStarted => {
             let probes = sensor.probes.as_deref().unwrap_or_default();
             let missing: Vec<&str> = probes.iter().filter(|p| p.state == "missing").map(|p| p.name.as_str()).collect();
-            if missing.is_empty() { format!("{} probes attached", probes.len()) } else { format!("without {}", missing.join(", ")) }
+            if missing.is_empty() {
+                format!("{} probes attached", probes.len())
+            } else {
+                format!("without {}", missing.join(", "))
+            }
         }
         Action::SensorStopped => "stopped".into(),
         Action::SensorConfigReloaded => "configuration reloaded".into(),
         Action::SensorDegraded => {
             sensor.degraded.as_ref().map(|d| format!("{}: {}: {}", d.what, d.why, d.effect)).unwrap_or_default()
         }
-        Action::SensorEventsLost => {
-            sensor.lost.as_ref().map(|l| format!("{} events lost ({}, {})", l.count, l.stage, l.kind)).unwrap_or_default()
-        }
+        Action::SensorEventsLost => sensor
+            .lost
+            .as_ref()
+            .map(|l| format!("{} events lost ({}, {})", l.count, l.stage, l.kind))
+            .unwrap_or_default(),
     }
 }
 
@@ -199,6 +207,14 @@ fn result(record: &Record) -> String {
         let _ = write!(text, "{}{}", if text.is_empty() { "" } else { "  " }, duration(ns));
     }
     text
+}
+
+fn plural(n: u64, noun: &str) -> String {
+    match (n, noun.ends_with('s')) {
+        (1, _) => format!("1 {noun}"),
+        (_, true) => format!("{n} {noun}es"),
+        (_, false) => format!("{n} {noun}s"),
+    }
 }
 
 /// A duration as one reads it: 3ms, 1.2s, 4m05s, 2h13m.
