@@ -20,6 +20,8 @@ fn main() {
     unsafe {
         // Unstable features of the BPF target on a compiler that calls itself stable.
         env::set_var("RUSTC_BOOTSTRAP", "1");
+        // aya-build shows what cargo says as warnings: let it say only what matters.
+        env::set_var("CARGO_TERM_QUIET", "true");
         if let Ok(path) = path {
             env::set_var("PATH", path);
         }

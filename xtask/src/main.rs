@@ -2,8 +2,10 @@
 //!
 //! Each verb is a file. CI and the README call the same verbs. A verb prints what it does and fails with one sentence that says what to do.
 
+mod lint;
 mod setup;
 mod shell;
+mod test;
 mod vm;
 
 use std::process::ExitCode;
@@ -26,7 +28,11 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Run a command on other real kernels, in QEMU
+    /// Run all tests, on this kernel and on others; installs what they need
+    Test(test::TestArgs),
+    /// Check formatting and warnings, for the host and the BPF target
+    Lint,
+    /// Run a command (default: the session tests) on other real kernels, in QEMU
     Vm(vm::VmArgs),
 }
 
@@ -35,7 +41,9 @@ fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Setup => setup::run().map(done),
         Verb::Trace { args } => setup::run().and_then(|()| shell::sensor("trace", &args)).map(done),
-        Verb::Vm(args) => vm::run(&args, || Ok(vec!["uname".into(), "-r".into()])),
+        Verb::Test(args) => test::test(&args),
+        Verb::Lint => lint::lint().map(done),
+        Verb::Vm(args) => vm::run(&args, test::guest_command),
     };
     match result {
         Ok(code) => code,

@@ -18,7 +18,7 @@ use crate::shell::{self, apt_install, cargo, has, output, root};
 /// Its default feature loads LLVM 22 at run time; later versions want LLVM 23, which neither toolchain has yet.
 const BPF_LINKER: &str = "0.10.0";
 /// The name under which rustup knows Debian's toolchain.
-const DEBIAN: &str = "sensor-debian";
+pub(crate) const DEBIAN: &str = "sensor-debian";
 
 struct Toolchain {
     name: String,

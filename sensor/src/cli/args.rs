@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn durations_are_read() {
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(duration("2h"), Ok(Duration::from_hours(2)));
         assert!(duration("5x").is_err() && duration("h").is_err());
     }
 }

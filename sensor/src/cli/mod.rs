@@ -59,10 +59,10 @@ pub fn main() -> ExitCode {
         .with_target(false)
         .init();
     let result = match cli.verb {
-        Verb::Trace(args) => trace::run(args),
+        Verb::Trace(args) => trace::run(&args),
         Verb::Run(args) => run::run(&args),
         Verb::Check(args) => return check::run(&args),
-        Verb::Replay(args) => replay::run(args),
+        Verb::Replay(args) => replay::run(&args),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "sensor", &mut io::stdout());
             Ok(())
@@ -78,6 +78,12 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// The configuration's limits as the middle takes them.
+fn limits(config: &crate::config::Config) -> crate::event::stream::Limits {
+    let crate::config::Limits { processes, sessions, connections } = config.limits;
+    crate::event::stream::Limits { processes, sessions, connections }
 }
 
 /// One thread is enough: the work is a few microseconds per event, and one owner per state needs no locks.

@@ -5,7 +5,7 @@ use std::{fs::File, io::BufReader};
 use super::{Error, args::ReplayArgs, trace};
 use crate::{decode::recording::Reader, pipeline};
 
-pub(super) fn run(args: ReplayArgs) -> Result<(), Error> {
+pub(super) fn run(args: &ReplayArgs) -> Result<(), Error> {
     let path = args.file.display().to_string();
     let file = File::open(&args.file).map_err(|source| Error::Io { what: format!("cannot open {path}"), source })?;
     let failed = |source| Error::Recording { path: path.clone(), source };

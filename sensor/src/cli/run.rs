@@ -1,10 +1,17 @@
 //! `sensor run`: the daemon.
+//!
+//! SIGHUP reads the configuration again. A file that is not valid changes nothing; it is refused in a record, where those look who watch the
+//! sensor. The ring's size and /proc are fixed at start.
 
-use super::{Error, args::RunArgs, runtime, signals};
+use std::{path::PathBuf, sync::Arc};
+
+use tokio::sync::mpsc;
+
+use super::{Error, args::RunArgs, limits, runtime, signals};
 use crate::{
     config::Config,
-    correlate::{Limits, Scope},
-    pipeline::{self, Format, Middle, Source, Writer},
+    correlate::Scope,
+    pipeline::{self, Format, Middle, Request, Source, Writer},
     render::{filter::Filter, json::Json},
     sink::Sink,
 };
@@ -14,19 +21,40 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
     runtime()?.block_on(async {
         let sink = Sink::open(&config.output.path)?;
         let source = Source::attach(config.kernel.ring_bytes, &config.host.proc)?;
-        let limits = Limits {
-            processes: config.limits.processes,
-            sessions: config.limits.sessions,
-            connections: config.limits.connections,
-        };
-        let middle = Middle::new(limits, Scope { all: config.scope.all, pids: Vec::new() });
+        let middle = Middle::new(limits(&config), Scope { all: config.scope.all, pids: Vec::new() });
         let writer = Writer::new(Format::Json(Json::default()), Filter::default(), sink);
         let io_error = |source| Error::Io { what: "cannot wait for signals".into(), source };
         let stop = signals::stop(None).map_err(io_error)?;
-        let reload = signals::reload().map_err(io_error)?;
+        let hangups = signals::hangups().map_err(io_error)?;
+        let (sender, requests) = mpsc::channel(1);
+        tokio::spawn(reload(args.config.clone(), Arc::new(config.clone()), hangups, sender));
         tracing::info!(output = %config.output.path.display(), "watching");
-        let (stats, _source) = pipeline::live(source, middle, writer, reload, stop).await?;
+        let (stats, _source) = pipeline::live(source, middle, writer, requests, stop).await?;
         tracing::info!(records = stats.written, events = stats.taken, "stopped");
         Ok(())
     })
+}
+
+/// Turns each SIGHUP into a request.
+async fn reload(
+    path: PathBuf,
+    first: Arc<Config>,
+    mut hangups: tokio::signal::unix::Signal,
+    requests: mpsc::Sender<Request>,
+) {
+    while hangups.recv().await.is_some() {
+        let request = match Config::read(&path) {
+            Ok(config) => {
+                if (config.kernel, &config.host) != (first.kernel, &first.host) {
+                    tracing::warn!("changes of [kernel] and [host] take effect at the next start");
+                }
+                let limits = limits(&config);
+                Request::Reload { output: config.output.path, all: config.scope.all, limits }
+            }
+            Err(error) => Request::Refused { why: error.to_string() },
+        };
+        if requests.send(request).await.is_err() {
+            return;
+        }
+    }
 }

@@ -2,12 +2,7 @@
 
 use std::{future::Future, io, time::Duration};
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-};
-
-use crate::pipeline::Request;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Resolves when the process is asked to stop, or after `limit`.
 pub(super) fn stop(limit: Option<Duration>) -> io::Result<impl Future<Output = ()>> {
@@ -28,16 +23,7 @@ pub(super) fn stop(limit: Option<Duration>) -> io::Result<impl Future<Output = (
     })
 }
 
-/// SIGHUP as requests.
-pub(super) fn reload() -> io::Result<mpsc::Receiver<Request>> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            if sender.send(Request::Reload).await.is_err() {
-                break;
-            }
-        }
-    });
-    Ok(receiver)
+/// SIGHUP.
+pub(super) fn hangups() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
 }

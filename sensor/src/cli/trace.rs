@@ -5,10 +5,11 @@ use std::io::{self, IsTerminal as _};
 use super::{
     Error,
     args::{Output, ShowArgs, TraceArgs},
-    runtime, signals,
+    limits, runtime, signals,
 };
 use crate::{
-    correlate::{Limits, Scope},
+    config::Config,
+    correlate::Scope,
     kernel::Program,
     pipeline::{self, Format, Middle, Source, Writer},
     render::{json::Json, table::Table},
@@ -16,7 +17,7 @@ use crate::{
     stats::Stats,
 };
 
-pub(super) fn run(args: TraceArgs) -> Result<(), Error> {
+pub(super) fn run(args: &TraceArgs) -> Result<(), Error> {
     runtime()?.block_on(async {
         let source = Source::attach(args.ring_bytes, &args.proc)?;
         let mut writer = writer(&args.show)?;
@@ -36,7 +37,7 @@ pub(super) fn run(args: TraceArgs) -> Result<(), Error> {
 
 /// The middle as the arguments want it.
 pub(super) fn middle(show: &ShowArgs) -> Middle {
-    Middle::new(Limits::default(), Scope { all: show.all, pids: show.pid.clone() })
+    Middle::new(limits(&Config::default()), Scope { all: show.all, pids: show.pid.clone() })
 }
 
 /// The writer as the arguments want it: colour and width only on a terminal.

@@ -6,7 +6,7 @@
 
 use super::{
     Correlate,
-    build::session_id,
+    build::{Program, session_id},
     lifecycle::{account, note_audit},
     sessions::Phase,
 };
@@ -19,12 +19,12 @@ impl Correlate {
     pub(super) fn found(&mut self, time: u64, found: &Found) {
         let id = found.task.id;
         let parent = found.task.parent.and_then(|parent| self.processes.get(parent)).map(|p| (p.id, p.session));
-        let name = self.found_program(found);
+        let program = Program::found(found, false);
         let server = found.role.is_server();
         let process = self.processes.add(&found.task, parent.map(|(id, _)| id));
-        process.name = name.0;
-        process.executable = name.1;
-        process.command_line = name.2;
+        process.name = program.name;
+        process.executable = program.executable;
+        process.command_line = None;
         process.server = server;
         process.watched |= self.scope.pids.contains(&id.tgid);
         let inherited = process.session;
@@ -58,7 +58,7 @@ impl Correlate {
                 {
                     session.adopted_by = Some(by);
                 }
-                self.adopt(key, orphan);
+                self.adopt(key, &orphan);
             }
         }
         let mut open: Vec<u64> = self
@@ -97,9 +97,9 @@ impl Correlate {
     }
 
     /// The orphan and all that descends from it.
-    fn adopt(&mut self, key: u64, orphan: Found) {
+    fn adopt(&mut self, key: u64, orphan: &Found) {
         let mut family = vec![orphan.task.id];
-        self.member_found(key, &orphan);
+        self.member_found(key, orphan);
         self.belongs(orphan.task.id, Some(key));
         // The table knows parents only; a few passes reach the grandchildren.
         for _ in 0..64 {
@@ -131,6 +131,7 @@ impl Correlate {
         // What it runs was told by an earlier run, or never: its end is told either way.
         if let Some(process) = self.processes.get_mut(found.task.id) {
             process.told = !found.role.is_server();
+            process.command_line = Program::found(found, true).command_line.map(Into::into);
         }
         let Some(session) = self.sessions.get_mut(key) else { return };
         note_audit(session, &found.task);

@@ -88,18 +88,9 @@ impl Correlate {
         program
     }
 
-    /// Name, executable and command line of a process found.
-    pub(super) fn found_program(&self, found: &Found) -> (Option<Arc<str>>, Option<Arc<str>>, Option<Arc<str>>) {
-        let mut program = Program::default();
-        let executable = found.executable.as_ref().map(|path| program.path(path, ""));
-        let name =
-            executable.as_deref().map_or_else(|| String::from_utf8_lossy(&found.task.comm), |e| basename(e).into());
-        (Some(name.as_ref().into()), executable.as_deref().map(Into::into), None)
-    }
-
     pub(super) fn process_started(&self, time: u64, exec: &Exec, program: &Program) -> Record {
         let mut record = Record::new(self.wall(time), Action::ProcessStarted, Outcome::Success);
-        self.describe_task(&mut record, &exec.task);
+        Self::describe_task(&mut record, &exec.task);
         let known = self.processes.get(exec.task.id);
         let mut fields = self.process_fields(exec.task.id, exec.task.parent, known);
         fields.name.clone_from(&program.name);
@@ -127,7 +118,7 @@ impl Correlate {
     pub(super) fn process_ended(&self, time: u64, exit: &Exit, process: &Process) -> Record {
         let outcome = if exit.status == Status::Code(0) { Outcome::Success } else { Outcome::Failure };
         let mut record = Record::new(self.wall(time), Action::ProcessEnded, outcome);
-        self.describe_task(&mut record, &exit.task);
+        Self::describe_task(&mut record, &exit.task);
         let mut fields = self.process_fields(process.id, exit.task.parent, Some(process));
         fields.name.clone_from(&process.name);
         fields.executable.clone_from(&process.executable);
@@ -171,7 +162,7 @@ impl Correlate {
 
     /// What every record of a session says.
     pub(super) fn describe_session(&self, record: &mut Record, session: &Session) {
-        self.describe_ssh(record, session);
+        Self::describe_ssh(record, session);
         if let Some((local, remote)) = session.endpoints {
             record.source = Some(Endpoint::of(remote));
             record.destination = Some(Destination {
@@ -182,10 +173,9 @@ impl Correlate {
             });
             record.network = Some(network(remote.ip(), "ingress", Some("ssh")));
             let name = session.user.as_ref().and_then(|user| user.name.clone());
-            record.related = Some(Related {
-                ip: vec![remote.ip().to_string(), local.ip().to_string()],
-                user: name.into_iter().collect(),
-            });
+            let mut ip = vec![remote.ip().to_string(), local.ip().to_string()];
+            ip.dedup();
+            record.related = Some(Related { ip, user: name.into_iter().collect() });
         }
         if let Some(root) = session.root {
             let mut fields = self.process_fields(root, None, self.processes.get(root));
@@ -203,7 +193,7 @@ impl Correlate {
         record.sensor.adopted_by = session.adopted_by;
     }
 
-    fn describe_ssh(&self, record: &mut Record, session: &Session) {
+    fn describe_ssh(record: &mut Record, session: &Session) {
         record.ssh = Some(Ssh {
             role: Some("server"),
             capture: "lineage",
@@ -218,7 +208,7 @@ impl Correlate {
     /// The session that a process's record belongs to, and where it came from.
     pub(super) fn describe_membership(&self, record: &mut Record, key: Option<u64>) {
         let Some(session) = key.and_then(|key| self.sessions.get(key)) else { return };
-        self.describe_ssh(record, session);
+        Self::describe_ssh(record, session);
         let Some(process) = &mut record.process else { return };
         if let (Some(root), Some((_, remote))) = (session.root, session.endpoints) {
             let source = IpOnly { ip: remote.ip().to_string() };
@@ -231,7 +221,7 @@ impl Correlate {
     }
 
     /// Who a task is.
-    pub(super) fn describe_task(&self, record: &mut Record, task: &Task) {
+    pub(super) fn describe_task(record: &mut Record, task: &Task) {
         let account = |id: Option<u32>, name: &Option<Arc<str>>| {
             id.map(|id| Account { id: Some(id.to_string()), name: name.clone() })
         };
@@ -284,6 +274,18 @@ impl Correlate {
 }
 
 impl Program {
+    /// The text of a process found in /proc; its arguments only if they are to be told.
+    pub(super) fn found(found: &Found, with_args: bool) -> Self {
+        let mut program = Self::default();
+        program.executable = found.executable.as_ref().map(|path| program.path(path, "process.executable").into());
+        let comm = String::from_utf8_lossy(&found.task.comm);
+        program.name = Some(program.executable.as_deref().map_or(comm.as_ref(), basename).into());
+        if with_args {
+            program.args(&found.args);
+        }
+        program
+    }
+
     fn text(&mut self, bytes: &[u8], field: &'static str) -> String {
         let (text, escaped) = escape(bytes);
         if escaped && !self.escaped.contains(&field) {

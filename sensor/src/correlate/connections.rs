@@ -37,6 +37,10 @@ pub(super) struct Connections {
 }
 
 impl Connections {
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.max(1);
+    }
+
     pub(super) fn new(limit: usize) -> Self {
         Self { table: HashMap::new(), limit: limit.max(1), refused: 0 }
     }

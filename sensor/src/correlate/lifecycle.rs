@@ -48,8 +48,8 @@ impl Correlate {
         let program = self.program(exec);
         let Some(process) = self.processes.get_mut(id) else { return };
         let (was_server, was_told) = (process.server, process.told);
-        process.name = program.name.clone();
-        process.executable = program.executable.clone();
+        process.name.clone_from(&program.name);
+        process.executable.clone_from(&program.executable);
         process.command_line = program.command_line.clone().map(Into::into);
         process.server = server;
         process.watched |= self.scope.pids.contains(&id.tgid);

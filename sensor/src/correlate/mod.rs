@@ -17,7 +17,7 @@ use sessions::Sessions;
 
 use crate::event::{
     record::{self, Action, Outcome, Record},
-    stream::{Degraded, Event, Found, Host, Lost, What},
+    stream::{Degraded, Event, Found, Host, Limits, Lost, What},
 };
 
 /// How long a session without any command waits before it is told without a user.
@@ -25,21 +25,6 @@ const START_WAIT_NS: u64 = 2_000_000_000;
 
 /// A step of the wall clock that a reader of the log must know of.
 const CLOCK_JUMP_NS: i64 = 1_000_000_000;
-
-/// Bounds of the tables; see the configuration for what they cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    pub processes: usize,
-    pub sessions: usize,
-    pub connections: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        // 65,536 processes are about 20 MiB; a host has its pid_max, 32,768 by default on small ones.
-        Self { processes: 65_536, sessions: 16_384, connections: 65_536 }
-    }
-}
 
 /// Whose acts are told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,7 +93,13 @@ impl Correlate {
                 record.sensor.probes = Some(probes.iter().map(Into::into).collect());
                 out.push(record);
             }
-            What::Reloaded => out.push(self.health(time, Action::SensorConfigReloaded, Outcome::Success)),
+            What::Reloaded { all, limits } => {
+                self.scope.all = *all;
+                self.processes.set_limit(limits.processes);
+                self.sessions.set_limit(limits.sessions);
+                self.connections.set_limit(limits.connections);
+                out.push(self.health(time, Action::SensorConfigReloaded, Outcome::Success));
+            }
             What::Tick => self.tick(time, out),
             What::Stop => {
                 self.tick(u64::MAX, out);
@@ -158,7 +149,7 @@ impl Correlate {
                 time,
                 &Degraded {
                     what: "system clock".into(),
-                    why: format!("it was set {:+.3} s", step as f64 / 1e9),
+                    why: format!("it was set by {} ms", step / 1_000_000),
                     effect: "records before this one bear the old time".into(),
                 },
             ));

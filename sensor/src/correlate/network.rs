@@ -99,7 +99,7 @@ impl Correlate {
 
     fn connection(&self, time: u64, action: Action, outcome: Outcome, connection: &Connection) -> Record {
         let mut record = Record::new(self.wall(time), action, outcome);
-        self.describe_task(&mut record, &connection.task);
+        Self::describe_task(&mut record, &connection.task);
         self.describe_owner(&mut record, connection);
         self.describe_membership(&mut record, connection.session);
         record.destination = Some(Destination {

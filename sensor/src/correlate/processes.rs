@@ -47,6 +47,10 @@ pub(super) struct Processes {
 }
 
 impl Processes {
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.max(1);
+    }
+
     pub(super) fn new(limit: usize) -> Self {
         Self {
             table: HashMap::new(),

@@ -62,6 +62,10 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.max(1);
+    }
+
     pub(super) fn new(limit: usize) -> Self {
         Self { table: HashMap::new(), by_socket: HashMap::new(), next: 0, limit: limit.max(1), refused: 0 }
     }

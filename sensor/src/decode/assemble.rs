@@ -35,7 +35,7 @@ impl Decoder {
     /// One record. None: a piece, whose exec follows.
     pub fn decode(&mut self, record: &[u8]) -> Result<Option<Event>, Error> {
         match wire::read(record)? {
-            Record::Event(event) => Ok(Some(event)),
+            Record::Event(event) => Ok(Some(*event)),
             Record::Piece { tgid, exec_time, offset, data } => {
                 self.keep(tgid, exec_time, offset, &data);
                 Ok(None)

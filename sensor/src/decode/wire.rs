@@ -9,8 +9,8 @@ use bytes::Buf;
 use sensor_common::{self as abi, VERSION, exec_flag, kind, valid};
 
 use crate::event::stream::{
-    Connect, Credentials, Event, Exec, Exit, FileId, Fork, NS_PER_TICK, Path, ProcessId, Served, Status, Task,
-    TcpChange, TcpState, What,
+    Args, Connect, Credentials, Event, Exec, Exit, FileId, Fork, NS_PER_TICK, Names, Path, ProcessId, Served, Status,
+    Task, TcpChange, TcpState, What,
 };
 
 const AF_INET: u16 = 2;
@@ -35,7 +35,7 @@ pub enum Error {
 
 /// A decoded record.
 pub(super) enum Record {
-    Event(Event),
+    Event(Box<Event>),
     /// An exec whose argv is not in it yet, or is cut.
     Exec {
         event: Box<Exec>,
@@ -115,7 +115,7 @@ impl<'a> Reader<'a> {
             pid_ns: has(valid::PID_NS).then_some(pid_ns),
             cgroup: has(valid::CGROUP).then_some(cgroup),
             comm: if has(valid::COMM) { until_nul(comm).to_vec() } else { Vec::new() },
-            names: Default::default(),
+            names: Names::default(),
         })
     }
 
@@ -173,7 +173,7 @@ pub(super) fn read(record: &[u8]) -> Result<Record, Error> {
         kind::TCP_STATE => tcp(&mut reader, kind)?,
         other => return Err(Error::Kind(other)),
     };
-    Ok(Record::Event(Event { time, what }))
+    Ok(Record::Event(Box::new(Event { time, what })))
 }
 
 fn tcp(reader: &mut Reader<'_>, kind: u16) -> Result<What, Error> {
@@ -217,7 +217,7 @@ fn exec(reader: &mut Reader<'_>, time: u64) -> Result<Record, Error> {
         role: None,
         executable: has(exec_flag::EXE).then(|| path(exe, has(exec_flag::EXE_CUT))),
         working_directory: has(exec_flag::CWD).then(|| path(cwd, has(exec_flag::CWD_CUT))),
-        args: Default::default(),
+        args: Args::default(),
         argc,
         served,
         by_thread: has(exec_flag::OTHER_THREAD),

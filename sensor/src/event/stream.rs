@@ -56,12 +56,23 @@ pub enum What {
     Degraded(Degraded),
     /// The state of each probe, before the events start.
     Probes(Vec<Probe>),
-    /// The configuration was read again.
-    Reloaded,
+    /// The configuration was read again: what of it concerns the middle.
+    Reloaded {
+        all: bool,
+        limits: Limits,
+    },
     /// Time passed without events.
     Tick,
     /// The sensor stops, in good order.
     Stop,
+}
+
+/// Bounds of the tables in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    pub processes: usize,
+    pub sessions: usize,
+    pub connections: usize,
 }
 
 /// The machine and this run of the sensor.

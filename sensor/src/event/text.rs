@@ -7,19 +7,17 @@ use std::{borrow::Cow, fmt::Write as _};
 
 /// Text for a record, and whether it had to be escaped.
 pub fn escape(bytes: &[u8]) -> (Cow<'_, str>, bool) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => (Cow::Borrowed(text), false),
-        Err(_) => {
-            let mut out = String::with_capacity(bytes.len() + 16);
-            for chunk in bytes.utf8_chunks() {
-                out.push_str(&chunk.valid().replace('\\', "\\\\"));
-                for byte in chunk.invalid() {
-                    let _ = write!(out, "\\x{byte:02x}");
-                }
-            }
-            (Cow::Owned(out), true)
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return (Cow::Borrowed(text), false);
+    }
+    let mut out = String::with_capacity(bytes.len() + 16);
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(&chunk.valid().replace('\\', "\\\\"));
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\x{byte:02x}");
         }
     }
+    (Cow::Owned(out), true)
 }
 
 /// Text for a terminal: one line, no control characters that a probed program could use to forge output.

@@ -18,7 +18,7 @@ pub fn clock_offset() -> i64 {
     let before = nanoseconds(ClockId::Boottime);
     let wall = nanoseconds(ClockId::Realtime);
     let after = nanoseconds(ClockId::Boottime);
-    wall - (before + after) / 2
+    wall - i64::midpoint(before, after)
 }
 
 fn nanoseconds(clock: ClockId) -> i64 {

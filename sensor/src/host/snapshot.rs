@@ -17,7 +17,7 @@ use procfs::process::{ProcState, Process, Stat};
 use super::{program, sockets::Sockets};
 use crate::{
     decode::redact::redact_args,
-    event::stream::{Args, Credentials, FileId, Found, Path, ProcessId, Role, Served, Task},
+    event::stream::{Args, Credentials, FileId, Found, Names, Path, ProcessId, Role, Served, Task},
 };
 
 /// argv kept of a process found: it is shown only as somebody's parent.
@@ -111,7 +111,7 @@ fn examine(
             pid_ns: namespace("pid"),
             cgroup: None,
             comm: stat.comm.clone().into_bytes(),
-            names: Default::default(),
+            names: Names::default(),
         },
         file,
         role,

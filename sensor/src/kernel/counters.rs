@@ -40,7 +40,7 @@ pub struct Account {
 
 impl Account {
     pub(super) fn new(map: Map, fds: Vec<(&'static str, ProgramFd)>) -> Result<Self, Error> {
-        let map = PerCpuArray::try_from(map).map_err(used)?;
+        let map = PerCpuArray::try_from(map).map_err(|error| used(&error))?;
         Ok(Self { map, fds })
     }
 
@@ -50,7 +50,7 @@ impl Account {
             .zip(program::NAMES)
             .map(|(row, name)| {
                 let mut sum = Counters::default();
-                for cpu in self.map.get(&row, 0).map_err(used)?.iter() {
+                for cpu in self.map.get(&row, 0).map_err(|error| used(&error))?.iter() {
                     sum.seen += cpu.seen;
                     sum.sent += cpu.sent;
                     sum.lost_full += cpu.lost_full;
@@ -70,6 +70,6 @@ fn recursion_misses(fd: &ProgramFd) -> Option<u64> {
     info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
 }
 
-fn used(error: aya::maps::MapError) -> Error {
+fn used(error: &aya::maps::MapError) -> Error {
     Error::MapUse { map: "COUNTERS", why: error.to_string() }
 }

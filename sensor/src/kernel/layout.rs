@@ -104,8 +104,7 @@ fn resolve(btf: &Btf, member: &btf_rs::Member) -> Option<Type> {
     for _ in 0..16 {
         ty = match &ty {
             Type::Typedef(inner) => btf.resolve_chained_type(inner).ok()?,
-            Type::Const(inner) => btf.resolve_chained_type(inner).ok()?,
-            Type::Volatile(inner) => btf.resolve_chained_type(inner).ok()?,
+            Type::Const(inner) | Type::Volatile(inner) => btf.resolve_chained_type(inner).ok()?,
             _ => return Some(ty),
         };
     }

@@ -8,18 +8,18 @@
 mod source;
 mod writer;
 
-use std::{future::Future, io, time::Duration};
+use std::{future::Future, io, path::PathBuf, time::Duration};
 
 pub use source::{Failure, Source};
 pub use writer::{Format, Writer};
 
 use crate::{
-    correlate::{Correlate, Limits, Scope},
+    correlate::{Correlate, Scope},
     decode::recording,
     enrich::Enrich,
     event::{
         record::Record,
-        stream::{Event, Lost, What},
+        stream::{Event, Limits, Lost, What},
     },
     stats::Stats,
 };
@@ -52,8 +52,10 @@ impl Middle {
 
 /// What can be asked of a running pipeline.
 pub enum Request {
-    /// Open the output anew and forget names (SIGHUP).
-    Reload,
+    /// Open this output anew, forget names, take these settings (SIGHUP).
+    Reload { output: PathBuf, all: bool, limits: Limits },
+    /// The new configuration cannot be used: say so and go on.
+    Refused { why: String },
 }
 
 /// Runs until `shutdown` resolves or the output is closed.
@@ -76,12 +78,13 @@ pub async fn live(
         tokio::select! {
             biased;
             () = &mut shutdown => break,
-            Some(Request::Reload) = requests.recv() => {
-                if let Err(error) = writer.reopen() {
-                    tracing::error!(%error, "keeping the output that was open");
-                }
-                source.reloaded(&mut events);
-            }
+            Some(request) = requests.recv() => match request {
+                Request::Reload { output, all, limits } => match writer.reopen(&output) {
+                    Ok(()) => source.reloaded(all, limits, &mut events),
+                    Err(error) => Source::refused(error.to_string(), &mut events),
+                },
+                Request::Refused { why } => Source::refused(why, &mut events),
+            },
             _ = tick.tick() => source.tick(&mut events)?,
             filling = source.filling() => filling?,
             () = tokio::time::sleep(wait) => {}

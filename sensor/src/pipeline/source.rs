@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use crate::{
     decode::{Decoder, Error as DecodeError},
-    event::stream::{Degraded, Event, Lost, What},
+    event::stream::{Degraded, Event, Limits, Lost, What},
     host::{facts::Facts, identity, mounts, snapshot},
     kernel::{self, Account, Drained, Kernel, Options, Program, Ring},
     stats::Stats,
@@ -141,9 +141,18 @@ impl Source {
         Ok(())
     }
 
-    pub(super) fn reloaded(&mut self, out: &mut Vec<Event>) {
+    pub(super) fn reloaded(&mut self, all: bool, limits: Limits, out: &mut Vec<Event>) {
         self.facts.forget();
-        out.push(Event { time: identity::boot_time(), what: What::Reloaded });
+        out.push(Event { time: identity::boot_time(), what: What::Reloaded { all, limits } });
+    }
+
+    pub(super) fn refused(why: String, out: &mut Vec<Event>) {
+        let degraded = Degraded {
+            what: "new configuration".into(),
+            why,
+            effect: "the configuration and output in use before stay in use".into(),
+        };
+        out.push(Event { time: identity::boot_time(), what: What::Degraded(degraded) });
     }
 
     pub(super) fn lost(&self, stage: &str, kind: &str, count: u64, out: &mut Vec<Event>) {

@@ -109,8 +109,8 @@ impl Writer {
         }
     }
 
-    pub(super) fn reopen(&mut self) -> Result<(), OpenError> {
-        self.sink.reopen()
+    pub(super) fn reopen(&mut self, path: &Path) -> Result<(), OpenError> {
+        self.sink.reopen(path)
     }
 
     pub(super) fn take_lost(&mut self) -> u64 {

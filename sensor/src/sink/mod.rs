@@ -19,7 +19,7 @@ pub struct OpenError {
 }
 
 enum Target {
-    File { path: PathBuf, file: File },
+    File(File),
     Stdout(io::Stdout),
 }
 
@@ -37,16 +37,14 @@ impl Sink {
             Target::Stdout(io::stdout())
         } else {
             let file = open(path).map_err(|source| OpenError { path: path.into(), source })?;
-            Target::File { path: path.into(), file }
+            Target::File(file)
         };
         Ok(Self { target, lost: 0, closed: false })
     }
 
-    /// Opens the file anew: it was rotated away.
-    pub fn reopen(&mut self) -> Result<(), OpenError> {
-        if let Target::File { path, file } = &mut self.target {
-            *file = open(path).map_err(|source| OpenError { path: path.clone(), source })?;
-        }
+    /// Opens the output anew: it was rotated away, or is another one now. On an error the old one stays.
+    pub fn reopen(&mut self, path: &Path) -> Result<(), OpenError> {
+        self.target = Self::open(path)?.target;
         Ok(())
     }
 
@@ -56,7 +54,7 @@ impl Sink {
             return;
         }
         let result = match &mut self.target {
-            Target::File { file, .. } => append(file, lines),
+            Target::File(file) => append(file, lines),
             Target::Stdout(out) => out.write_all(lines).and_then(|()| out.flush()),
         };
         if let Err(error) = result {
@@ -119,7 +117,7 @@ mod tests {
         let rotated = path.with_extension("1");
         fs::rename(&path, &rotated).unwrap();
         sink.emit(b"two\n", 1);
-        sink.reopen().unwrap();
+        sink.reopen(&path).unwrap();
         sink.emit(b"three\n", 1);
         assert_eq!(fs::read_to_string(&rotated).unwrap(), "half a li\none\ntwo\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "three\n");
