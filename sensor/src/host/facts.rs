@@ -1,7 +1,8 @@
 //! Facts that an event needs, told before it: names of users, paths of cgroups, what a program is.
 //!
 //! Each fact is looked up once and kept until `forget` (SIGHUP) or, for programs, until the file behind it changes. A process may be gone before
-//! we look: then its parent, which shares namespaces and cgroup more often than not, is no substitute, and the fact stays unknown until another process needs it.
+//! we look: a user's name then comes from another process of the same mount namespace; other facts stay unknown until another process needs
+//! them.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::program;
+use super::{program, snapshot::namespace_number};
 use crate::event::stream::{Degraded, Event, FileId, Role, Task, What};
 
 /// Larger passwd files are read this far.
@@ -84,8 +85,7 @@ impl Facts {
             return;
         }
         // One reading tells every name of that file; what is not in it is not asked for again.
-        let root = self.proc.join(task.id.tgid.to_string()).join("root");
-        let Some(names) = passwd(&root) else { return };
+        let Some(names) = self.root_of(mnt_ns, task).and_then(|root| passwd(&root)) else { return };
         for uid in wanted {
             if bounded_insert(&mut self.users, (mnt_ns, uid))
                 && let Some(name) = names.get(&uid)
@@ -93,6 +93,14 @@ impl Facts {
                 out.push(Event { time, what: What::User { mnt_ns, uid, name: name.as_str().into() } });
             }
         }
+    }
+
+    /// A root in a mount namespace: init's in the host's (never a chroot in it), else the task's or, if that is gone, its parent's.
+    fn root_of(&self, mnt_ns: u32, task: &Task) -> Option<PathBuf> {
+        let tgids = [1, task.id.tgid].into_iter().chain(task.parent.map(|parent| parent.tgid));
+        tgids.map(|tgid| self.proc.join(tgid.to_string())).find_map(|process| {
+            (namespace_number(&process.join("ns/mnt")) == Some(mnt_ns)).then(|| process.join("root"))
+        })
     }
 
     fn program(&mut self, time: u64, tgid: u32, file: FileId, out: &mut Vec<Event>) {

@@ -96,7 +96,7 @@ fn examine(
     }
     let unset = |id: u32| (id != u32::MAX).then_some(id);
     let number = |file: &str| std::fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok().and_then(unset);
-    let namespace = |kind: &str| link_number(&folder.join("ns").join(kind));
+    let namespace = |kind: &str| namespace_number(&folder.join("ns").join(kind));
     let orphan = stat.ppid <= 1;
     Some(Found {
         task: Task {
@@ -123,7 +123,7 @@ fn examine(
 }
 
 /// The number in a link such as `mnt:[4026531841]`.
-fn link_number(link: &FsPath) -> Option<u32> {
+pub(super) fn namespace_number(link: &FsPath) -> Option<u32> {
     let target = std::fs::read_link(link).ok()?;
     let text = target.to_str()?;
     text.split(['[', ']']).nth(1)?.parse().ok()
