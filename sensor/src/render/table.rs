@@ -44,7 +44,7 @@ impl Table {
         if !self.plumbing && is_plumbing(record) {
             return;
         }
-        let (event, style) = event(record.action);
+        let (event, style) = if is_failed_login(record) { ("login", "31") } else { event(record.action) };
         let result = result(record);
         let style = if record.outcome == Outcome::Failure { "31" } else { style };
         let session = record.ssh.as_ref().map_or("", |ssh| ssh.session.id.get(..6).unwrap_or(&ssh.session.id));
@@ -95,6 +95,13 @@ fn is_plumbing(record: &Record) -> bool {
     matches!(record.action, Action::ProcessStarted | Action::ProcessEnded) && record.sensor.plumbing
 }
 
+/// A connection to an SSH server that ended before anybody had logged in.
+fn is_failed_login(record: &Record) -> bool {
+    record.action == Action::ConnectionClosed
+        && record.ssh.is_some()
+        && record.network.as_ref().is_some_and(|network| network.direction == "ingress")
+}
+
 /// The login user; `alice>root` where it acts as another one.
 fn who(record: &Record) -> String {
     let Some(user) = &record.user else { return String::new() };
@@ -112,9 +119,7 @@ fn who(record: &Record) -> String {
 fn from(record: &Record) -> String {
     match record.action {
         Action::SshSessionStarted | Action::SshSessionEnded => record.source.as_ref().map(endpoint).unwrap_or_default(),
-        Action::ConnectionClosed if record.ssh.is_some() && record.user.is_none() => {
-            record.source.as_ref().map(endpoint).unwrap_or_default()
-        }
+        _ if is_failed_login(record) => record.source.as_ref().map(endpoint).unwrap_or_default(),
         _ => {
             let process = record.process.as_ref();
             let entry = process.and_then(|process| process.entry_leader.as_ref());
@@ -157,7 +162,7 @@ fn what(record: &Record) -> String {
             let ip = destination.and_then(|d| d.ip.as_deref()).unwrap_or("?");
             let port = destination.and_then(|d| d.port).unwrap_or(0);
             let name = process.and_then(|p| p.name.as_deref()).unwrap_or("?");
-            if record.ssh.is_some() && record.network.as_ref().is_some_and(|n| n.direction == "ingress") {
+            if is_failed_login(record) {
                 "nobody logged in".into()
             } else if ip.contains(':') {
                 format!("{name} to [{ip}]:{port}")
