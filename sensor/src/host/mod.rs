@@ -7,6 +7,7 @@
 pub mod facts;
 pub mod identity;
 pub mod mounts;
+pub mod privileges;
 pub mod program;
 pub mod snapshot;
 pub mod sockets;

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use crate::{
     decode::{Decoder, Error as DecodeError},
     event::stream::{Degraded, Event, Limits, Lost, What},
-    host::{facts::Facts, identity, mounts, snapshot},
+    host::{facts::Facts, identity, mounts, privileges, snapshot},
     kernel::{self, Account, Drained, Kernel, Options, Program, Ring},
     stats::Stats,
 };
@@ -99,6 +99,9 @@ impl Source {
             out.push(event);
         }
         out.push(Event { time: identity::boot_time(), what: What::Seeded });
+        if let Err(error) = privileges::drop_unneeded() {
+            tracing::warn!(%error, "cannot give up capabilities that are no longer needed");
+        }
         Ok(())
     }
 
