@@ -11,6 +11,9 @@ mod network;
 mod processes;
 mod sessions;
 
+#[cfg(test)]
+mod tests;
+
 use connections::{AT_ONCE_NS, Connections};
 use processes::Processes;
 use sessions::Sessions;

@@ -59,6 +59,7 @@ pub(super) struct Sessions {
     next: u64,
     limit: usize,
     refused: u64,
+    last_refused: Option<ProcessId>,
 }
 
 impl Sessions {
@@ -67,7 +68,14 @@ impl Sessions {
     }
 
     pub(super) fn new(limit: usize) -> Self {
-        Self { table: HashMap::new(), by_socket: HashMap::new(), next: 0, limit: limit.max(1), refused: 0 }
+        Self {
+            table: HashMap::new(),
+            by_socket: HashMap::new(),
+            next: 0,
+            limit: limit.max(1),
+            refused: 0,
+            last_refused: None,
+        }
     }
 
     /// Opens a session. None if the limit is reached: counted, and its processes are then followed as any other.
@@ -79,7 +87,11 @@ impl Sessions {
         time: u64,
     ) -> Option<u64> {
         if self.table.len() >= self.limit {
-            self.refused += 1;
+            // Tried at fork and again at exec: one session all the same.
+            if root != self.last_refused {
+                self.refused += 1;
+            }
+            self.last_refused = root;
             return None;
         }
         self.next += 1;

@@ -46,12 +46,11 @@ struct Markers {
 
 impl Markers {
     fn search(&mut self, data: &[u8]) {
-        let has = |text: &str| memmem::find(data, text.as_bytes()).is_some();
-        self.openssh |= has("OpenSSH_");
-        self.dropbear |= has("Dropbear");
-        self.listener |= has("Server listening on") || has("Child connection from");
-        self.user_child |= has("User child is on pid");
-        self.original_command |= has("SSH_ORIGINAL_COMMAND");
+        self.openssh |= holds(data, "OpenSSH_", |next| next.is_ascii_digit());
+        self.dropbear |= holds(data, "Dropbear", |_| true);
+        self.listener |= holds(data, "Server listening on", is_space) || holds(data, "Child connection from", is_space);
+        self.user_child |= holds(data, "User child is on pid", is_space);
+        self.original_command |= holds(data, "SSH_ORIGINAL_COMMAND", |next| next == 0);
     }
 
     fn role(&self) -> Role {
@@ -63,6 +62,15 @@ impl Markers {
             _ => Role::Other,
         }
     }
+}
+
+/// Is the text there, followed by such a byte? What follows it in a C program tells it from a program that looks for it, such as this one.
+fn holds(data: &[u8], text: &str, next: impl Fn(u8) -> bool) -> bool {
+    memmem::find_iter(data, text.as_bytes()).any(|at| data.get(at + text.len()).is_some_and(|byte| next(*byte)))
+}
+
+fn is_space(byte: u8) -> bool {
+    byte == b' '
 }
 
 #[cfg(test)]

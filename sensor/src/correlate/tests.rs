@@ -1,0 +1,330 @@
+//! Lineage and sessions on hand-made streams: each test tells a short story in events.
+
+use std::net::SocketAddr;
+
+use super::{Correlate, Scope};
+use crate::event::{
+    record::{Action, Outcome, Record},
+    stream::{
+        Args, Connect, Credentials, Event, Exec, Exit, Fork, Found, Limits, Path, ProcessId, Role, Served, Status,
+        Task, TcpChange, TcpState, What,
+    },
+};
+
+const LISTENER: u32 = 10;
+
+struct Story {
+    correlate: Correlate,
+    time: u64,
+    records: Vec<Record>,
+}
+
+fn id(tgid: u32) -> ProcessId {
+    ProcessId { tgid, start: u64::from(tgid) }
+}
+
+fn task(tgid: u32, parent: u32, uid: u32) -> Task {
+    Task {
+        id: id(tgid),
+        tid: tgid,
+        parent: Some(id(parent)),
+        sid: Some(tgid),
+        credentials: Some(Credentials { uid, euid: uid, gid: uid, egid: uid }),
+        loginuid: None,
+        audit_session: None,
+        mnt_ns: Some(1),
+        pid_ns: Some(1),
+        cgroup: None,
+        comm: b"sshd".to_vec(),
+        names: Default::default(),
+    }
+}
+
+fn served(port: u16) -> Served {
+    let local: SocketAddr = "127.0.0.1:22".parse().unwrap();
+    Served { socket: Some(u64::from(port)), local, remote: SocketAddr::new(local.ip(), port) }
+}
+
+impl Story {
+    /// A listening sshd, found at start.
+    fn begin() -> Self {
+        Self::limited(Limits { processes: 100, sessions: 10, connections: 10 })
+    }
+
+    fn limited(limits: Limits) -> Self {
+        let mut story = Self { correlate: Correlate::new(limits, Scope::default()), time: 1, records: Vec::new() };
+        story.found(LISTENER, 1, Role::Server, None);
+        story.event(What::Seeded);
+        story
+    }
+
+    fn event(&mut self, what: What) -> &mut Self {
+        self.time += 1_000_000;
+        self.correlate.observe(&Event { time: self.time, what }, &mut self.records);
+        self
+    }
+
+    fn found(&mut self, tgid: u32, parent: u32, role: Role, served: Option<Served>) -> &mut Self {
+        let executable = Some(Path { bytes: b"/usr/sbin/sshd".to_vec(), cut: false });
+        let found = Found {
+            task: task(tgid, parent, 0),
+            file: None,
+            role,
+            executable,
+            args: Args::default(),
+            served,
+            ssh_connection: None,
+        };
+        self.event(What::Found(Box::new(found)))
+    }
+
+    fn fork(&mut self, tgid: u32, parent: u32, served: Option<Served>) -> &mut Self {
+        self.event(What::Fork(Fork { task: task(tgid, parent, 0), creator: id(parent), served }))
+    }
+
+    fn exec(&mut self, tgid: u32, parent: u32, program: &str, role: Role, served: Option<Served>) -> &mut Self {
+        self.exec_as(task(tgid, parent, 1000), program, role, served)
+    }
+
+    fn exec_as(&mut self, task: Task, program: &str, role: Role, served: Option<Served>) -> &mut Self {
+        let path = Path { bytes: program.as_bytes().to_vec(), cut: false };
+        let args = Args { list: vec![program.as_bytes().to_vec().into()], ..Args::default() };
+        let exec = Exec {
+            task,
+            file: None,
+            role: Some(role),
+            executable: Some(path),
+            working_directory: None,
+            args,
+            argc: 1,
+            served,
+            by_thread: false,
+        };
+        self.event(What::Exec(Box::new(exec)))
+    }
+
+    fn exit(&mut self, tgid: u32, parent: u32, code: u8) -> &mut Self {
+        self.event(What::Exit(Exit { task: task(tgid, parent, 1000), status: Status::Code(code) }))
+    }
+
+    fn tcp(&mut self, socket: u64, new: TcpState, error: Option<u16>) -> &mut Self {
+        let Served { local, remote, .. } = served(1);
+        self.event(What::Tcp(TcpChange {
+            socket,
+            local,
+            remote,
+            old: TcpState::Other(0),
+            new,
+            error,
+            bytes_in: 7,
+            bytes_out: 9,
+        }))
+    }
+
+    /// Monitor `root` and net child `root + 1`; the login succeeds if the child exits with 0.
+    fn login(&mut self, root: u32, code: u8) -> &mut Self {
+        let served = served(root as u16);
+        self.fork(root, LISTENER, Some(served))
+            .exec(root, LISTENER, "/usr/sbin/sshd", Role::Server, Some(served))
+            .fork(root + 1, root, None)
+            .exit(root + 1, root, code)
+    }
+
+    fn actions(&self) -> Vec<&'static str> {
+        self.records.iter().map(|record| record.action.meaning().name).collect()
+    }
+
+    fn of(&self, action: Action) -> Vec<&Record> {
+        self.records.iter().filter(|record| record.action == action).collect()
+    }
+
+    fn session(record: &Record) -> Option<String> {
+        record.ssh.as_ref().map(|ssh| ssh.session.id.to_string())
+    }
+}
+
+#[test]
+fn a_session_has_one_start_one_end_and_its_counts() {
+    let mut story = Story::begin();
+    story
+        .login(20, 0)
+        .fork(22, 20, None)
+        .exec(22, 20, "/bin/sh", Role::Other, None)
+        .fork(23, 22, None)
+        .exec(23, 22, "/bin/true", Role::Other, None)
+        .exit(23, 22, 0)
+        .exit(22, 20, 3)
+        .tcp(20, TcpState::Close, None)
+        .exit(20, LISTENER, 0);
+    assert_eq!(
+        story.actions(),
+        [
+            "process-started",
+            "ssh-session-started",
+            "process-started",
+            "process-started",
+            "process-ended",
+            "process-ended",
+            "ssh-session-ended",
+            "process-ended"
+        ]
+    );
+    let [end] = story.of(Action::SshSessionEnded)[..] else { panic!("one end") };
+    let session = &end.ssh.as_ref().unwrap().session;
+    assert_eq!((session.commands, session.processes, session.processes_left), (Some(1), Some(2), Some(0)));
+    assert_eq!((session.bytes_in, session.bytes_out), (Some(7), Some(9)));
+    assert_eq!(story.correlate.sizes(), (1, 0, 0), "only the listener is left");
+}
+
+#[test]
+fn a_failed_login_is_no_session() {
+    let mut story = Story::begin();
+    story.login(20, 255).tcp(20, TcpState::Close, None).exit(20, LISTENER, 255);
+    assert_eq!(story.actions(), ["process-started", "connection-closed", "process-ended"]);
+    assert_eq!(story.of(Action::ConnectionClosed)[0].outcome, Outcome::Failure);
+    assert_eq!(story.correlate.sizes(), (1, 0, 0));
+}
+
+#[test]
+fn authorized_keys_command_runs_before_anybody_is_logged_in() {
+    let mut story = Story::begin();
+    let served = served(20);
+    story
+        .fork(20, LISTENER, Some(served))
+        .exec(20, LISTENER, "/usr/sbin/sshd", Role::Server, Some(served))
+        .fork(21, 20, None) // net child
+        .fork(22, 20, None)
+        .exec_as(Task { sid: Some(20), ..task(22, 20, 65534) }, "/usr/bin/keys", Role::Other, None)
+        .exit(22, 20, 0);
+    assert!(story.of(Action::SshSessionStarted).is_empty());
+    story.exit(21, 20, 255).exit(20, LISTENER, 255);
+    assert!(story.of(Action::SshSessionStarted).is_empty() && story.of(Action::SshSessionEnded).is_empty());
+}
+
+#[test]
+fn survivors_keep_the_id_of_a_session_that_ended() {
+    let mut story = Story::begin();
+    story
+        .login(20, 0)
+        .fork(22, 20, None)
+        .exec(22, 20, "/bin/sh", Role::Other, None)
+        .fork(23, 22, None)
+        .exit(22, 20, 0)
+        .tcp(20, TcpState::Close, None)
+        .exit(20, LISTENER, 0)
+        // reparented
+        .exec(23, 1, "/bin/sleep", Role::Other, None)
+        .exit(23, 1, 0);
+    let [start] = story.of(Action::SshSessionStarted)[..] else { panic!("one start") };
+    let [end] = story.of(Action::SshSessionEnded)[..] else { panic!("one end") };
+    assert_eq!(end.ssh.as_ref().unwrap().session.processes_left, Some(1));
+    let last = story.records.last().unwrap();
+    assert_eq!(last.action, Action::ProcessEnded);
+    assert_eq!(Story::session(last), Story::session(start));
+    assert_eq!(story.correlate.sizes(), (1, 0, 0));
+}
+
+#[test]
+fn a_server_process_that_forwards_ports_opens_no_second_session() {
+    let mut story = Story::begin();
+    story.login(20, 0);
+    // With -R it listens, so its children are searched for a connection: they have the session's own.
+    story.fork(22, 20, Some(served(20))).exec(22, 20, "/bin/sh", Role::Other, None);
+    story.exit(22, 20, 0).exit(20, LISTENER, 0);
+    assert_eq!(story.of(Action::SshSessionStarted).len(), 1);
+    assert_eq!(story.of(Action::SshSessionEnded).len(), 1);
+}
+
+#[test]
+fn a_session_without_a_command_starts_after_a_while() {
+    let mut story = Story::begin();
+    story.login(20, 0).event(What::Tick);
+    assert!(story.of(Action::SshSessionStarted).is_empty());
+    story.time += 3_000_000_000;
+    story.event(What::Tick);
+    assert_eq!(story.of(Action::SshSessionStarted).len(), 1);
+    story.exit(20, LISTENER, 0);
+    assert_eq!(story.of(Action::SshSessionEnded).len(), 1);
+}
+
+#[test]
+fn a_process_whose_fork_was_lost_joins_its_parents_session() {
+    let mut story = Story::begin();
+    story.login(20, 0).fork(22, 20, None).exec(22, 20, "/bin/sh", Role::Other, None);
+    story.exec(23, 22, "/bin/true", Role::Other, None);
+    let last = story.records.last().unwrap();
+    assert_eq!(Story::session(last), Story::session(story.of(Action::SshSessionStarted)[0]));
+    story.exit(23, 22, 0).exit(22, 20, 0).exit(20, LISTENER, 0);
+    assert_eq!(story.correlate.sizes(), (1, 0, 0));
+}
+
+#[test]
+fn two_last_threads_end_a_process_once() {
+    let mut story = Story::begin();
+    story.login(20, 0).fork(22, 20, None).exec(22, 20, "/bin/sh", Role::Other, None).exit(22, 20, 0).exit(22, 20, 0);
+    assert_eq!(story.of(Action::ProcessEnded).len(), 1);
+}
+
+#[test]
+fn an_open_session_is_adopted_under_the_same_id() {
+    let mut first = Story::begin();
+    first.login(20, 0).fork(22, 20, None).exec(22, 20, "/bin/sh", Role::Other, None);
+    let id = Story::session(first.of(Action::SshSessionStarted)[0]);
+
+    let mut second = Story {
+        correlate: Correlate::new(Limits { processes: 9, sessions: 9, connections: 9 }, Scope::default()),
+        time: 1,
+        records: Vec::new(),
+    };
+    second
+        .found(LISTENER, 1, Role::Server, None)
+        .found(20, LISTENER, Role::Server, Some(Served { socket: None, ..served(20) }))
+        .found(22, 20, Role::Other, None)
+        .event(What::Seeded);
+    let [start] = second.of(Action::SshSessionStarted)[..] else { panic!("one start") };
+    assert_eq!(Story::session(start), id);
+    assert_eq!(start.ssh.as_ref().unwrap().session.adopted, Some(true));
+    second.exit(22, 20, 0).exit(20, LISTENER, 0);
+    assert_eq!(second.of(Action::SshSessionEnded).len(), 1);
+    assert_eq!(second.correlate.sizes(), (1, 0, 0));
+}
+
+#[test]
+fn what_a_limit_refuses_is_counted() {
+    let mut story = Story::limited(Limits { processes: 3, sessions: 1, connections: 1 });
+    story.login(20, 0).login(30, 0).fork(40, 1, None).fork(41, 1, None).event(What::Tick);
+    let lost: Vec<(String, u64)> = story
+        .of(Action::SensorEventsLost)
+        .iter()
+        .map(|record| record.sensor.lost.as_ref().map(|lost| (lost.kind.clone(), lost.count)).unwrap())
+        .collect();
+    assert!(lost.contains(&("session-refused".into(), 1)), "{lost:?}");
+    assert!(lost.iter().any(|(kind, _)| kind == "process-evicted"), "{lost:?}");
+    assert!(story.correlate.sizes().0 <= 3);
+}
+
+#[test]
+fn connections_are_told_with_what_became_of_them() {
+    let mut story = Story::begin();
+    story.login(20, 0).fork(22, 20, None).exec(22, 20, "/usr/bin/curl", Role::Other, None);
+    let remote = "192.0.2.1:443".parse().unwrap();
+    for socket in [101, 102, 103] {
+        story.event(What::Connect(Connect { task: task(22, 20, 1000), socket, remote }));
+    }
+    story
+        .tcp(101, TcpState::SynSent, None)
+        .tcp(101, TcpState::Established, None)
+        .tcp(101, TcpState::Close, None)
+        .tcp(102, TcpState::SynSent, None)
+        .tcp(102, TcpState::Close, Some(111));
+    // 103 never sent a packet.
+    story.time += 2_000_000_000;
+    story.event(What::Tick);
+    let [opened] = story.of(Action::ConnectionOpened)[..] else { panic!() };
+    let [closed] = story.of(Action::ConnectionClosed)[..] else { panic!() };
+    let [refused, at_once] = story.of(Action::ConnectionFailed)[..] else { panic!() };
+    assert_eq!(opened.destination.as_ref().unwrap().port, Some(443));
+    assert_eq!(closed.destination.as_ref().unwrap().bytes, Some(7));
+    assert_eq!(refused.error.as_ref().unwrap().code.as_deref(), Some("ECONNREFUSED"));
+    assert!(at_once.error.as_ref().unwrap().message.as_ref().unwrap().contains("no packet was sent"));
+}
