@@ -100,7 +100,7 @@ impl Correlate {
         fields.command_line.clone_from(&program.command_line);
         fields.working_directory.clone_from(&program.working_directory);
         fields.session_leader = exec.task.sid.and_then(|sid| self.processes.by_tgid(sid)).map(|id| self.leader(id));
-        fields.thread = exec.by_thread.then_some(Thread { id: exec.task.tid });
+        fields.thread = exec.thread.map(|id| Thread { id });
         record.process = Some(Box::new(fields));
         self.describe_membership(&mut record, known.and_then(|p| p.session));
         let sensor = &mut record.sensor;

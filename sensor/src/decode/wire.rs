@@ -201,7 +201,7 @@ fn exec(reader: &mut Reader<'_>, time: u64) -> Result<Record, Error> {
     let inode = reader.u64("exec.inode")?;
     let mut word = || reader.u32("exec");
     let [dev, flags, total, copied] = [word()?, word()?, word()?, word()?];
-    let [argc, _old_tid, exe_bytes, cwd_bytes] = [word()?, word()?, word()?, word()?];
+    let [argc, old_tid, exe_bytes, cwd_bytes] = [word()?, word()?, word()?, word()?];
     let used = exe_bytes.saturating_add(cwd_bytes);
     let paths = reader.region(abi::PATHS_MAX + abi::NAME_MAX, used, "exec.paths")?;
     let (exe, cwd) = paths.split_at_checked(exe_bytes as usize).unwrap_or((paths, &[]));
@@ -220,7 +220,7 @@ fn exec(reader: &mut Reader<'_>, time: u64) -> Result<Record, Error> {
         args: Args::default(),
         argc,
         served,
-        by_thread: has(exec_flag::OTHER_THREAD),
+        thread: has(exec_flag::OTHER_THREAD).then_some(old_tid),
     };
     Ok(Record::Exec { event: Box::new(event), time, args: RawArgs { inline, total, copied } })
 }

@@ -213,8 +213,8 @@ pub struct Exec {
     pub args: Args,
     pub argc: u32,
     pub served: Option<Served>,
-    /// The exec was called by another thread than the leader.
-    pub by_thread: bool,
+    /// The exec was called by another thread than the leader: the id that this thread had.
+    pub thread: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
