@@ -1,0 +1,188 @@
+//! The program under test, run as its users run it: `sensor run` with a configuration file, or `sensor trace`.
+//!
+//! It is ready when `sensor-started` is written: that happens after the probes are attached and the processes that were there are known. `SENSOR_BIN`
+//! names the program; else it is the one built beside the tests.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use rustix::process::Signal;
+
+use crate::{
+    records::{Record, Records},
+    running::Running,
+    wait,
+};
+
+/// The program under test.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("SENSOR_BIN") {
+        return path.into();
+    }
+    let own = std::env::current_exe().unwrap(); // target/PROFILE/deps/NAME
+    let profile = own.parent().and_then(Path::parent).unwrap();
+    let target = profile.parent().unwrap();
+    let places = [profile.join("sensor"), target.join("debug/sensor"), target.join("release/sensor")];
+    places
+        .into_iter()
+        .find(|path| path.exists())
+        .unwrap_or_else(|| panic!("there is no sensor under {}: cargo build, or set SENSOR_BIN", target.display()))
+}
+
+/// `sensor` with these arguments, quiet about itself but for warnings.
+pub fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(args).env("SENSOR_LOG", "warn");
+    command
+}
+
+/// A file of records that grows.
+struct Output {
+    path: PathBuf,
+    /// Lines before this were there before the program.
+    from: usize,
+}
+
+impl Output {
+    /// What is there now, without a line that is just being written.
+    fn whole_lines(&self) -> Records {
+        let bytes = fs::read(&self.path).unwrap_or_default();
+        let bytes = bytes.get(self.from..).unwrap_or_default();
+        let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        Records::parse(&bytes[..end])
+    }
+
+    fn everything(&self) -> Records {
+        let records = Records::parse(&fs::read(&self.path).unwrap());
+        records.assert_contract();
+        records
+    }
+}
+
+/// Waits for the first record of a program that has just been started.
+fn ready(process: &mut Running, output: &Output, errors: &Path) {
+    let started = wait::until("sensor-started", || match process.ended() {
+        Some(_) => Some(false),
+        None => output.whole_lines().count("sensor-started").gt(&0).then_some(true),
+    });
+    assert!(started, "sensor ended at once: {}", fs::read_to_string(errors).unwrap_or_default());
+}
+
+/// `sensor run`.
+pub struct Sensor {
+    process: Running,
+    output: Output,
+    errors: PathBuf,
+}
+
+impl Sensor {
+    /// Starts it with these lines of configuration after `[output]`; its records go to `sensor.json` in the folder.
+    pub fn run(folder: &Path, config: &str) -> Self {
+        let path = folder.join("sensor.json");
+        let file = folder.join("sensor.toml");
+        fs::write(&file, format!("[output]\npath = \"{}\"\n{config}", path.display())).unwrap();
+        let errors = folder.join("sensor.err");
+        let from = fs::metadata(&path).map_or(0, |metadata| metadata.len() as usize);
+        let output = Output { path, from };
+        let stderr = File::options().create(true).append(true).open(&errors).unwrap();
+        let mut process =
+            Running::start(command(&["run", "--config"]).arg(&file).stdin(Stdio::null()).stderr(stderr));
+        ready(&mut process, &output, &errors);
+        Self { process, output, errors }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.output.path
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// What it has written so far.
+    pub fn records(&self) -> Records {
+        self.output.whole_lines()
+    }
+
+    /// Waits for a record.
+    pub fn until(&self, what: &str, fits: impl Fn(&Record) -> bool) -> Record {
+        wait::until(what, || self.records().iter().find(|record| fits(record)).cloned())
+    }
+
+    /// Waits for the end of so many sessions.
+    pub fn until_sessions_end(&self, count: usize) {
+        let ended = || (self.records().count("ssh-session-ended") == count).then_some(());
+        wait::until(&format!("the end of {count} sessions"), ended);
+    }
+
+    /// SIGTERM. Everything in its file, also of earlier runs.
+    pub fn stop(&mut self) -> Records {
+        self.process.signal(Signal::TERM);
+        let status = self.process.wait();
+        let said = fs::read_to_string(&self.errors).unwrap_or_default();
+        assert!(status.success(), "sensor ended with {status}: {said}");
+        let records = self.output.everything();
+        assert!(records.last().is_some_and(|record| record.is("sensor-stopped")), "no sensor-stopped at the end");
+        records
+    }
+
+    /// SIGKILL. Everything in its file; a line without an end fails.
+    pub fn kill(&mut self) -> Records {
+        self.process.signal(Signal::KILL);
+        self.process.wait();
+        self.output.everything()
+    }
+}
+
+/// `sensor trace --format json`.
+pub struct Trace {
+    process: Running,
+    output: Output,
+    errors: PathBuf,
+}
+
+impl Trace {
+    pub fn start(folder: &Path, args: &[&str]) -> Self {
+        Self::start_as(folder, command(&["trace", "--format", "json"]).args(args))
+    }
+
+    /// A command that becomes `sensor trace --format json`.
+    pub fn start_as(folder: &Path, command: &mut Command) -> Self {
+        let (path, errors) = (folder.join("trace.json"), folder.join("trace.err"));
+        let (stdout, stderr) = (File::create(&path).unwrap(), File::create(&errors).unwrap());
+        let output = Output { path, from: 0 };
+        let mut process = Running::start(command.stdin(Stdio::null()).stdout(stdout).stderr(stderr));
+        ready(&mut process, &output, &errors);
+        Self { process, output, errors }
+    }
+
+    pub fn records(&self) -> Records {
+        self.output.whole_lines()
+    }
+
+    /// Waits for a record.
+    pub fn until(&self, what: &str, fits: impl Fn(&Record) -> bool) -> Record {
+        wait::until(what, || self.records().iter().find(|record| fits(record)).cloned())
+    }
+
+    /// Ctrl-C. What it wrote, and its summary.
+    pub fn stop(self) -> (Records, String) {
+        self.process.signal(Signal::INT);
+        self.end()
+    }
+
+    /// Waits until it stops by itself.
+    pub fn end(mut self) -> (Records, String) {
+        let status = self.process.wait();
+        let summary = fs::read_to_string(&self.errors).unwrap();
+        assert!(status.success(), "sensor trace ended with {status}: {summary}");
+        (self.output.everything(), summary)
+    }
+}
