@@ -96,8 +96,13 @@ impl Correlate {
             session.processes += 1;
         }
         note_audit(session, &exec.task);
+        // A server's first child that runs a command is no net child: this server does not separate privileges (dropbear).
+        if session.net_child == Some(exec.task.id) {
+            session.net_child = None;
+            session.unseparated = true;
+        }
         // sshd makes each command the leader of a POSIX session of its own; helpers of PAM and AuthorizedKeysCommand are not.
-        if was_server && leads {
+        if was_server && (leads || session.unseparated) {
             session.commands += 1;
             if session.phase == Phase::Connected {
                 session.phase = Phase::Authenticated { since: time };

@@ -39,6 +39,8 @@ pub(super) struct Session {
     pub adopted_by: Option<&'static str>,
     /// The unprivileged child before authentication.
     pub net_child: Option<ProcessId>,
+    /// The server has no net child: whatever it executes is a command.
+    pub unseparated: bool,
     pub user: Option<Account>,
     pub audit_session: Option<u32>,
     pub loginuid: Option<Account>,
@@ -110,6 +112,7 @@ impl Sessions {
                 connected: time,
                 adopted_by: None,
                 net_child: None,
+                unseparated: false,
                 user: None,
                 audit_session: None,
                 loginuid: None,

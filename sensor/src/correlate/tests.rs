@@ -6,8 +6,8 @@ use super::{Correlate, Scope};
 use crate::event::{
     record::{Action, Outcome, Record},
     stream::{
-        Args, Connect, Credentials, Event, Exec, Exit, Fork, Found, Limits, Path, ProcessId, Role, Served, Status,
-        Task, TcpChange, TcpState, What,
+        Args, Connect, Credentials, Event, Exec, Exit, Fork, Found, Limits, Names, Path, ProcessId, Role, Served,
+        Status, Task, TcpChange, TcpState, What,
     },
 };
 
@@ -36,7 +36,7 @@ fn task(tgid: u32, parent: u32, uid: u32) -> Task {
         pid_ns: Some(1),
         cgroup: None,
         comm: b"sshd".to_vec(),
-        names: Default::default(),
+        names: Names::default(),
     }
 }
 
@@ -199,6 +199,21 @@ fn authorized_keys_command_runs_before_anybody_is_logged_in() {
     assert!(story.of(Action::SshSessionStarted).is_empty());
     story.exit(21, 20, 255).exit(20, LISTENER, 255);
     assert!(story.of(Action::SshSessionStarted).is_empty() && story.of(Action::SshSessionEnded).is_empty());
+}
+
+#[test]
+fn a_server_without_a_net_child_is_logged_in_when_it_runs_a_command() {
+    let mut story = Story::begin();
+    story
+        .fork(20, LISTENER, Some(served(20)))
+        .fork(21, 20, None)
+        .exec_as(Task { sid: Some(LISTENER), ..task(21, 20, 1000) }, "/bin/sh", Role::Other, None)
+        .exit(21, 20, 0)
+        .tcp(20, TcpState::Close, None)
+        .exit(20, LISTENER, 0);
+    let [end] = story.of(Action::SshSessionEnded)[..] else { panic!("one end") };
+    assert_eq!(end.ssh.as_ref().unwrap().session.commands, Some(1));
+    assert_eq!(story.of(Action::SshSessionStarted).len(), 1);
 }
 
 #[test]
