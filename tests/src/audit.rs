@@ -231,7 +231,10 @@ mod tests {
         );
         let mut log = Log::default();
         assert_eq!(log.read(&datagram(AUDIT_SYSCALL, &syscall)), None);
-        assert_eq!(log.read(&datagram(AUDIT_EXECVE, "audit(1.2:7): argc=3 a0=\"ls\" a1=2D FF a2_len=4 a2[0]=4142")), None);
+        assert_eq!(
+            log.read(&datagram(AUDIT_EXECVE, "audit(1.2:7): argc=3 a0=\"ls\" a1=2D FF a2_len=4 a2[0]=4142")),
+            None
+        );
         assert_eq!(log.read(&datagram(AUDIT_EXECVE, "audit(1.2:7): a2[1]=4344")), None);
         let exec = log.read(&datagram(AUDIT_EOE, "audit(1.2:7): ")).unwrap();
         assert_eq!((exec.pid, exec.parent, exec.session, exec.login), (6, 5, None, Some(1000)));

@@ -88,8 +88,7 @@ impl Sensor {
         let from = fs::metadata(&path).map_or(0, |metadata| metadata.len() as usize);
         let output = Output { path, from };
         let stderr = File::options().create(true).append(true).open(&errors).unwrap();
-        let mut process =
-            Running::start(command(&["run", "--config"]).arg(&file).stdin(Stdio::null()).stderr(stderr));
+        let mut process = Running::start(command(&["run", "--config"]).arg(&file).stdin(Stdio::null()).stderr(stderr));
         ready(&mut process, &output, &errors);
         Self { process, output, errors }
     }

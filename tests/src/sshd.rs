@@ -25,14 +25,19 @@ pub struct Sshd {
 impl Sshd {
     pub fn start(folder: &Path) -> Self {
         for program in ["/usr/sbin/sshd", "/usr/bin/ssh"] {
-            assert!(Path::new(program).exists(), "{program} is not here: apt-get install openssh-server openssh-client");
+            assert!(
+                Path::new(program).exists(),
+                "{program} is not here: apt-get install openssh-server openssh-client"
+            );
         }
         fs::create_dir_all("/run/sshd").unwrap(); // an empty tmpfs where nothing else has started sshd
         let folder = folder.join("sshd");
         fs::create_dir(&folder).unwrap();
         for key in ["host_key", "user_key", "unknown_key"] {
             running::succeed(
-                Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"]).arg(folder.join(key)),
+                Command::new("ssh-keygen")
+                    .args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"])
+                    .arg(folder.join(key)),
             );
         }
         fs::copy(folder.join("user_key.pub"), folder.join("authorized_keys")).unwrap();

@@ -158,7 +158,17 @@ fn a_login_that_fails_is_a_failed_connection_and_no_session() {
     let mut ssh = stage.sshd.program("ssh");
     ssh.args(["-o", "IdentityFile=none", "-i"]).arg(wrong).args(["-o", "PreferredAuthentications=publickey"]);
     // The configured key comes first otherwise.
-    ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-p"]);
+    ssh.args([
+        "-F",
+        "none",
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+        "-p",
+    ]);
     ssh.arg(stage.sshd.port.to_string()).arg("sensor-test@127.0.0.1").arg("/bin/true never");
     let ended = running::finish(&mut ssh);
     assert_eq!(ended.code(), 255, "{ended:?}");

@@ -179,10 +179,9 @@ impl Correlate {
         }
         if let Some(root) = session.root {
             let mut fields = self.process_fields(root, None, self.processes.get(root));
-            if let Some(process) = self.processes.get(root) {
-                fields.name.clone_from(&process.name);
-                fields.executable.clone_from(&process.executable);
-            }
+            let process = self.processes.get(root);
+            fields.name = session.name.clone().or_else(|| process.and_then(|p| p.name.clone()));
+            fields.executable = session.executable.clone().or_else(|| process.and_then(|p| p.executable.clone()));
             record.process = Some(Box::new(fields));
         }
         if session.user.is_some() || session.loginuid.is_some() {

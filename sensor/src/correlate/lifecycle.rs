@@ -55,6 +55,12 @@ impl Correlate {
         process.watched |= self.scope.pids.contains(&id.tgid);
         process.told = self.scope.tells(process.session, process.watched);
         let (session, told) = (process.session, process.told);
+        if let Some(session) = session.and_then(|key| self.sessions.get_mut(key))
+            && session.root == Some(id)
+        {
+            session.name.clone_from(&program.name);
+            session.executable.clone_from(&program.executable);
+        }
         if let Some(key) = session {
             self.executed(key, time, exec, was_server, server, was_told, out);
         }
@@ -181,8 +187,15 @@ impl Correlate {
 
     fn left(&mut self, key: u64, time: u64, process: &Process, out: &mut Vec<Record>) {
         self.unjoined(key, process.server);
-        if process.server && self.sessions.get(key).is_some_and(|session| session.servers == 0) {
-            self.end_session(key, time, out);
+        if process.server
+            && let Some(session) = self.sessions.get_mut(key)
+            && session.servers == 0
+        {
+            session.closing = Some(time);
+            // A connection that nobody tracks will not tell.
+            if session.socket.is_none() {
+                self.end_session(key, time, out);
+            }
         }
         self.sessions.forget_if_over(key);
     }

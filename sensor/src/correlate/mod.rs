@@ -26,6 +26,9 @@ use crate::event::{
 /// How long a session without any command waits before it is told without a user.
 const START_WAIT_NS: u64 = 2_000_000_000;
 
+/// How long the end of a connection may come after the end of its last server process: the peer may be gone without a word.
+const CLOSE_WAIT_NS: u64 = 1_000_000_000;
+
 /// A step of the wall clock that a reader of the log must know of.
 const CLOCK_JUMP_NS: i64 = 1_000_000_000;
 
@@ -121,6 +124,10 @@ impl Correlate {
     fn tick(&mut self, time: u64, out: &mut Vec<Record>) {
         for key in self.sessions.waiting(time.saturating_sub(START_WAIT_NS)) {
             self.start_session(key, out);
+        }
+        for key in self.sessions.overdue(time.saturating_sub(CLOSE_WAIT_NS)) {
+            let since = self.sessions.get(key).and_then(|session| session.closing);
+            self.end_session(key, since.unwrap_or(time), out);
         }
         for connection in self.connections.take_stuck(time.saturating_sub(AT_ONCE_NS)) {
             out.push(self.connection_failed_at_once(&connection));

@@ -32,11 +32,16 @@ pub(super) struct Session {
     pub id: Arc<str>,
     /// The process that serves the connection. None: found by its survivors only.
     pub root: Option<ProcessId>,
+    /// Its program: it may be gone when the session ends.
+    pub name: Option<Arc<str>>,
+    pub executable: Option<Arc<str>>,
     pub endpoints: Option<(SocketAddr, SocketAddr)>,
     pub socket: Option<u64>,
     pub phase: Phase,
     pub connected: u64,
     pub adopted_by: Option<&'static str>,
+    /// Its last server process is gone since then, and the end of its connection is still to come: it has the byte counts.
+    pub closing: Option<u64>,
     /// The unprivileged child before authentication.
     pub net_child: Option<ProcessId>,
     /// The server has no net child: whatever it executes is a command.
@@ -106,11 +111,14 @@ impl Sessions {
             Session {
                 id,
                 root,
+                name: None,
+                executable: None,
                 endpoints: served.map(|served| (served.local, served.remote)),
                 socket,
                 phase: Phase::Connected,
                 connected: time,
                 adopted_by: None,
+                closing: None,
                 net_child: None,
                 unseparated: false,
                 user: None,
@@ -147,6 +155,17 @@ impl Sessions {
         let mut keys: Vec<u64> = self
             .iter()
             .filter(|(_, session)| matches!(session.phase, Phase::Authenticated { since } if since <= time))
+            .map(|(key, _)| key)
+            .collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// Keys of sessions whose connection should have closed since before `time`.
+    pub(super) fn overdue(&self, time: u64) -> Vec<u64> {
+        let mut keys: Vec<u64> = self
+            .iter()
+            .filter(|(_, session)| session.phase != Phase::Ended && session.closing.is_some_and(|since| since <= time))
             .map(|(key, _)| key)
             .collect();
         keys.sort_unstable();

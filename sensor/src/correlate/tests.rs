@@ -98,7 +98,7 @@ impl Story {
             args,
             argc: 1,
             served,
-            by_thread: false,
+            thread: None,
         };
         self.event(What::Exec(Box::new(exec)))
     }
@@ -245,7 +245,7 @@ fn a_server_process_that_forwards_ports_opens_no_second_session() {
     story.login(20, 0);
     // With -R it listens, so its children are searched for a connection: they have the session's own.
     story.fork(22, 20, Some(served(20))).exec(22, 20, "/bin/sh", Role::Other, None);
-    story.exit(22, 20, 0).exit(20, LISTENER, 0);
+    story.exit(22, 20, 0).exit(20, LISTENER, 0).tcp(20, TcpState::Close, None);
     assert_eq!(story.of(Action::SshSessionStarted).len(), 1);
     assert_eq!(story.of(Action::SshSessionEnded).len(), 1);
 }
@@ -258,7 +258,7 @@ fn a_session_without_a_command_starts_after_a_while() {
     story.time += 3_000_000_000;
     story.event(What::Tick);
     assert_eq!(story.of(Action::SshSessionStarted).len(), 1);
-    story.exit(20, LISTENER, 0);
+    story.exit(20, LISTENER, 0).tcp(20, TcpState::Close, None);
     assert_eq!(story.of(Action::SshSessionEnded).len(), 1);
 }
 
@@ -269,7 +269,7 @@ fn a_process_whose_fork_was_lost_joins_its_parents_session() {
     story.exec(23, 22, "/bin/true", Role::Other, None);
     let last = story.records.last().unwrap();
     assert_eq!(Story::session(last), Story::session(story.of(Action::SshSessionStarted)[0]));
-    story.exit(23, 22, 0).exit(22, 20, 0).exit(20, LISTENER, 0);
+    story.exit(23, 22, 0).exit(22, 20, 0).exit(20, LISTENER, 0).tcp(20, TcpState::Close, None);
     assert_eq!(story.correlate.sizes(), (1, 0, 0));
 }
 
@@ -342,4 +342,21 @@ fn connections_are_told_with_what_became_of_them() {
     assert_eq!(closed.destination.as_ref().unwrap().bytes, Some(7));
     assert_eq!(refused.error.as_ref().unwrap().code.as_deref(), Some("ECONNREFUSED"));
     assert!(at_once.error.as_ref().unwrap().message.as_ref().unwrap().contains("no packet was sent"));
+}
+
+#[test]
+fn a_session_whose_peer_is_gone_without_a_word_ends_all_the_same() {
+    let mut story = Story::begin();
+    story
+        .login(20, 0)
+        .fork(22, 20, None)
+        .exec(22, 20, "/bin/sh", Role::Other, None)
+        .exit(22, 20, 0)
+        .exit(20, LISTENER, 255);
+    assert!(story.of(Action::SshSessionEnded).is_empty(), "the byte counts are still to come");
+    story.time += 2_000_000_000;
+    story.event(What::Tick);
+    let [end] = story.of(Action::SshSessionEnded)[..] else { panic!("one end") };
+    assert!(end.duration.unwrap() < 1_000_000_000, "it ended when its server did");
+    assert_eq!(story.correlate.sizes(), (1, 0, 0));
 }
