@@ -181,8 +181,15 @@ impl Correlate {
 
     fn left(&mut self, key: u64, time: u64, process: &Process, out: &mut Vec<Record>) {
         self.unjoined(key, process.server);
-        if process.server && self.sessions.get(key).is_some_and(|session| session.servers == 0) {
-            self.end_session(key, time, out);
+        if process.server
+            && let Some(session) = self.sessions.get_mut(key)
+            && session.servers == 0
+        {
+            // The kernel closes the connection after the process's exit, and knows then how much went through it.
+            match session.socket {
+                Some(_) => session.closing = Some(time),
+                None => self.end_session(key, time, out),
+            }
         }
         self.sessions.forget_if_over(key);
     }

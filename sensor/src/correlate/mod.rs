@@ -26,6 +26,9 @@ use crate::event::{
 /// How long a session without any command waits before it is told without a user.
 const START_WAIT_NS: u64 = 2_000_000_000;
 
+/// A connection is closed a round trip after its last process's end; a peer that is gone does not hold up the session's end.
+const CLOSE_WAIT_NS: u64 = 1_000_000_000;
+
 /// A step of the wall clock that a reader of the log must know of.
 const CLOCK_JUMP_NS: i64 = 1_000_000_000;
 
@@ -121,6 +124,9 @@ impl Correlate {
     fn tick(&mut self, time: u64, out: &mut Vec<Record>) {
         for key in self.sessions.waiting(time.saturating_sub(START_WAIT_NS)) {
             self.start_session(key, out);
+        }
+        for (key, since) in self.sessions.unserved(time.saturating_sub(CLOSE_WAIT_NS)) {
+            self.end_session(key, since, out);
         }
         for connection in self.connections.take_stuck(time.saturating_sub(AT_ONCE_NS)) {
             out.push(self.connection_failed_at_once(&connection));

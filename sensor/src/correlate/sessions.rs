@@ -52,6 +52,8 @@ pub(super) struct Session {
     /// Other processes alive.
     pub others: u64,
     pub bytes: Option<(u64, u64)>,
+    /// Boot time at which its last server process was gone; the kernel still has the connection.
+    pub closing: Option<u64>,
 }
 
 /// Sessions with a connection or with living processes.
@@ -121,6 +123,7 @@ impl Sessions {
                 servers: 0,
                 others: 0,
                 bytes: None,
+                closing: None,
             },
         );
         Some(self.next)
@@ -151,6 +154,17 @@ impl Sessions {
             .collect();
         keys.sort_unstable();
         keys
+    }
+
+    /// Sessions whose connection is not closed although nobody serves it since before `time`, and since when.
+    pub(super) fn unserved(&self, time: u64) -> Vec<(u64, u64)> {
+        let mut sessions: Vec<(u64, u64)> = self
+            .iter()
+            .filter(|(_, session)| session.phase != Phase::Ended)
+            .filter_map(|(key, session)| Some((key, session.closing.filter(|since| *since <= time)?)))
+            .collect();
+        sessions.sort_unstable();
+        sessions
     }
 
     /// Forgets a session that has ended and has no living process.
