@@ -46,9 +46,9 @@ impl Drop for Account {
         // What survived its session must not survive the test; and userdel refuses while there is any.
         let _ = wait::within(wait::PATIENCE, || {
             let own = processes_of(self.uid);
-            own.iter().for_each(|pid| {
+            for pid in &own {
                 let _ = kill_process(*pid, Signal::KILL);
-            });
+            }
             own.is_empty().then_some(())
         });
         let _ = running::finish(Command::new("userdel").args(["--remove", &self.name]));

@@ -86,6 +86,7 @@ impl Records {
     }
 
     /// Those of one session.
+    #[must_use]
     pub fn session(&self, id: &str) -> Self {
         Self(self.iter().filter(|record| record.session() == id).cloned().collect())
     }

@@ -107,10 +107,12 @@ impl Correlate {
                 out.push(self.health(time, Action::SensorConfigReloaded, Outcome::Success));
             }
             What::Tick => self.tick(time, out),
-            What::Stop => {
+            What::Stop(programs) => {
                 self.tick(u64::MAX, out);
                 self.refusals(time, out);
-                out.push(self.health(time, Action::SensorStopped, Outcome::Success));
+                let mut record = self.health(time, Action::SensorStopped, Outcome::Success);
+                record.sensor.programs = Some(programs.iter().map(Into::into).collect());
+                out.push(record);
             }
             What::Program { .. } | What::User { .. } | What::Cgroup { .. } => {}
         }

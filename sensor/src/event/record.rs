@@ -8,7 +8,7 @@ use std::{net::SocketAddr, sync::Arc};
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
-use super::stream::Probe;
+use super::stream::{Counted, Probe};
 
 /// `event.action`, with what follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -302,6 +302,8 @@ pub struct Sensor {
     /// True size in bytes of what was cut.
     pub original_size: Option<u32>,
     pub probes: Option<Vec<ProbeState>>,
+    /// At the end: what each program counted.
+    pub programs: Option<Vec<ProgramAccount>>,
     pub degraded: Option<Degraded>,
     pub lost: Option<Lost>,
     /// The SSH server's own process: for the eye, not for the record.
@@ -322,6 +324,23 @@ impl From<&Probe> for ProbeState {
     fn from(probe: &Probe) -> Self {
         let Probe { name, target, state, why } = probe.clone();
         Self { name, target, state, why }
+    }
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize)]
+pub struct ProgramAccount {
+    pub name: String,
+    pub seen: u64,
+    pub sent: u64,
+    pub lost: u64,
+    pub skipped: Option<u64>,
+}
+
+impl From<&Counted> for ProgramAccount {
+    fn from(counted: &Counted) -> Self {
+        let Counted { name, seen, sent, lost, skipped } = counted.clone();
+        Self { name, seen, sent, lost, skipped }
     }
 }
 

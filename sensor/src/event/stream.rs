@@ -63,8 +63,8 @@ pub enum What {
     },
     /// Time passed without events.
     Tick,
-    /// The sensor stops, in good order.
-    Stop,
+    /// The sensor stops, in good order: what each of its programs in the kernel counted.
+    Stop(Vec<Counted>),
 }
 
 /// Bounds of the tables in memory.
@@ -267,6 +267,17 @@ pub struct Lost {
     pub count: u64,
     /// When the loss can have begun (boot ns); it ended at the event's time.
     pub since: u64,
+}
+
+/// The account of one program in the kernel over a whole run: `seen` = `sent` + `lost`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    pub name: String,
+    pub seen: u64,
+    pub sent: u64,
+    pub lost: u64,
+    /// Runs that the kernel skipped; absent where it does not count them.
+    pub skipped: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

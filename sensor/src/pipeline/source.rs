@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use crate::{
     decode::{Decoder, Error as DecodeError},
-    event::stream::{Degraded, Event, Limits, Lost, What},
+    event::stream::{Counted, Degraded, Event, Limits, Lost, What},
     host::{facts::Facts, identity, mounts, privileges, snapshot},
     kernel::{self, Account, Drained, Kernel, Options, Program, Ring},
     stats::Stats,
@@ -171,7 +171,14 @@ impl Source {
     pub(super) fn end(&mut self, out: &mut Vec<Event>) -> Result<(), Failure> {
         let time = identity::boot_time();
         self.report_losses(time, out)?;
-        out.push(Event { time, what: What::Stop });
+        let counted = |program: &Program| Counted {
+            name: program.name.into(),
+            seen: program.counters.seen,
+            sent: program.counters.sent,
+            lost: program.lost(),
+            skipped: program.recursion_misses,
+        };
+        out.push(Event { time, what: What::Stop(self.reported.iter().map(counted).collect()) });
         Ok(())
     }
 
