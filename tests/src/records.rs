@@ -106,6 +106,7 @@ impl Records {
     }
 
     /// The session of that exec.
+    #[must_use]
     pub fn session_of(&self, args: &[&str]) -> Self {
         let id = self.exec(args).session().to_owned();
         assert!(!id.is_empty(), "the exec of {args:?} is in no session");
