@@ -2,6 +2,8 @@
 //!
 //! Each verb is a file. CI and the README call the same verbs. A verb prints what it does and fails with one sentence that says what to do.
 
+mod bench;
+mod fuzz;
 mod setup;
 mod shell;
 mod vm;
@@ -26,6 +28,10 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Measure what the sensor costs, and how fast it is
+    Bench(bench::BenchArgs),
+    /// Feed hostile bytes to everything that reads bytes
+    Fuzz(fuzz::FuzzArgs),
     /// Run a command on other real kernels, in QEMU
     Vm(vm::VmArgs),
 }
@@ -35,6 +41,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Setup => setup::run().map(done),
         Verb::Trace { args } => setup::run().and_then(|()| shell::sensor("trace", &args)).map(done),
+        Verb::Bench(args) => bench::run(args).map(done),
+        Verb::Fuzz(args) => fuzz::run(&args).map(done),
         Verb::Vm(args) => vm::run(&args, || Ok(vec!["uname".into(), "-r".into()])),
     };
     match result {
