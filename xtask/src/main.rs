@@ -2,6 +2,8 @@
 //!
 //! Each verb is a file. CI and the README call the same verbs. A verb prints what it does and fails with one sentence that says what to do.
 
+mod bench;
+mod fuzz;
 mod lint;
 mod setup;
 mod shell;
@@ -32,6 +34,10 @@ enum Verb {
     Test(test::TestArgs),
     /// Check formatting and warnings, for the host and the BPF target
     Lint,
+    /// Measure what the sensor costs, and how fast it is
+    Bench(bench::BenchArgs),
+    /// Feed hostile bytes to everything that reads bytes
+    Fuzz(fuzz::FuzzArgs),
     /// Run a command (default: the session tests) on other real kernels, in QEMU
     Vm(vm::VmArgs),
 }
@@ -43,6 +49,8 @@ fn main() -> ExitCode {
         Verb::Trace { args } => setup::run().and_then(|()| shell::sensor("trace", &args)).map(done),
         Verb::Test(args) => test::test(&args),
         Verb::Lint => lint::lint().map(done),
+        Verb::Bench(args) => bench::run(args).map(done),
+        Verb::Fuzz(args) => fuzz::run(&args).map(done),
         Verb::Vm(args) => vm::run(&args, test::guest_command),
     };
     match result {

@@ -8,7 +8,7 @@ use super::{
     Correlate,
     build::{Program, session_id},
     lifecycle::{account, note_audit},
-    sessions::Phase,
+    sessions::{Phase, Session},
 };
 use crate::event::{
     record::Record,
@@ -76,14 +76,13 @@ impl Correlate {
     /// The session that an orphan came from, and how we know.
     fn adopter(&mut self, orphan: &Found, time: u64) -> Option<(u64, &'static str)> {
         if orphan.task.audit_session.is_some() {
-            let same = self.sessions.iter().find(|(_, session)| session.audit_session == orphan.task.audit_session);
-            if let Some((key, _)) = same {
+            let same = self.first_session(|session| session.audit_session == orphan.task.audit_session);
+            if let Some(key) = same {
                 return Some((key, "audit-session"));
             }
         }
         let (client, server) = orphan.ssh_connection?;
-        let same = self.sessions.iter().find(|(_, session)| session.endpoints == Some((server, client)));
-        if let Some((key, _)) = same {
+        if let Some(key) = self.first_session(|session| session.endpoints == Some((server, client))) {
             return Some((key, "ssh-connection"));
         }
         // The connection is over; its survivors are told under one id.
@@ -94,6 +93,11 @@ impl Correlate {
             session.phase = Phase::Ended;
         }
         Some((key, "ssh-connection"))
+    }
+
+    /// The oldest session of which something is true.
+    fn first_session(&self, is: impl Fn(&Session) -> bool) -> Option<u64> {
+        self.sessions.iter().filter(|(_, session)| is(session)).map(|(key, _)| key).min()
     }
 
     /// The orphan and all that descends from it.

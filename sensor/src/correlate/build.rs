@@ -249,7 +249,7 @@ impl Correlate {
         ProcessFields {
             pid: id.tgid,
             entity_id: self.processes.entity(id),
-            start: Some(Time(self.wall(known.map_or(id.start * NS_PER_TICK, |process| process.began)))),
+            start: Some(Time(self.wall(known.map_or(id.start.saturating_mul(NS_PER_TICK), |process| process.began)))),
             parent: parent.map(|parent| self.parent(parent, known)),
             ..ProcessFields::default()
         }

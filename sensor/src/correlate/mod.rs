@@ -153,10 +153,10 @@ impl Correlate {
     }
 
     fn clock(&mut self, time: u64, offset: i64, out: &mut Vec<Record>) {
-        let step = offset - self.offset;
+        let step = offset.saturating_sub(self.offset);
         let known = self.offset != 0;
         self.offset = offset;
-        if known && step.abs() >= CLOCK_JUMP_NS {
+        if known && step.saturating_abs() >= CLOCK_JUMP_NS {
             out.push(self.degraded(
                 time,
                 &Degraded {

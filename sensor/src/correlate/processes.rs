@@ -103,7 +103,7 @@ impl Processes {
             name: maker.map_or_else(comm, |p| p.name.clone()),
             executable: maker.and_then(|p| p.executable.clone()),
             command_line: maker.and_then(|p| p.command_line.clone()),
-            began: task.id.start * NS_PER_TICK,
+            began: task.id.start.saturating_mul(NS_PER_TICK),
             session: maker.and_then(|p| p.session),
             server: maker.is_some_and(|p| p.server),
             watched: maker.is_some_and(|p| p.watched),

@@ -8,29 +8,61 @@ use std::{fs::File, io, path::Path};
 
 use memchr::memmem;
 use object::{
-    Object as _, ObjectSection as _,
-    read::{ReadCache, SectionKind},
+    Endianness, FileKind, elf,
+    read::{
+        ReadCache, ReadRef,
+        elf::{FileHeader, SectionHeader as _},
+    },
 };
 
 use crate::event::stream::Role;
 
-/// sshd is 1 MiB; a statically linked one is a few. Anything larger is something else.
-const SECTION_MAX: u64 = 16 << 20;
+/// sshd is 1 MiB; a statically linked one with debugging information is a few tens. Anything larger is something else. (A sparse file costs its owner
+/// nothing, and reading its tables would cost us what they claim.)
+const FILE_MAX: u64 = 128 << 20;
+/// Bytes searched in one file: its sections may overlap, so their sizes can add up to anything.
+const SEARCH_MAX: u64 = 16 << 20;
+/// A program has some thirty.
+const SECTIONS_MAX: usize = 4096;
 
 /// Classifies an executable.
 pub fn classify(path: &Path) -> io::Result<Role> {
-    let file = ReadCache::new(File::open(path)?);
-    let Ok(elf) = object::File::parse(&file) else { return Ok(Role::Other) };
-    let mut seen = Markers::default();
-    for section in elf.sections() {
-        if matches!(section.kind(), SectionKind::ReadOnlyData | SectionKind::ReadOnlyString)
-            && section.size() <= SECTION_MAX
-            && let Ok(data) = section.data()
-        {
-            seen.search(data);
-        }
+    let file = File::open(path)?;
+    if file.metadata()?.len() > FILE_MAX {
+        return Ok(Role::Other);
     }
-    Ok(seen.role())
+    Ok(role(&ReadCache::new(file)))
+}
+
+/// What the bytes of an executable say it is.
+pub fn role<'a>(file: impl ReadRef<'a>) -> Role {
+    let seen = match FileKind::parse(file) {
+        Ok(FileKind::Elf32) => search::<elf::FileHeader32<Endianness>>(file),
+        Ok(FileKind::Elf64) => search::<elf::FileHeader64<Endianness>>(file),
+        _ => None,
+    };
+    seen.unwrap_or_default().role()
+}
+
+/// Searches the constants: sections that are loaded, but neither written to nor executed.
+fn search<'a, H: FileHeader<Endian = Endianness>>(file: impl ReadRef<'a>) -> Option<Markers> {
+    let header = H::parse(file).ok()?;
+    let endian = header.endian().ok()?;
+    if header.shnum(endian, file).ok()? > SECTIONS_MAX {
+        return None;
+    }
+    let mut seen = Markers::default();
+    let mut left = SEARCH_MAX;
+    for section in header.section_headers(endian, file).ok()? {
+        let flags: u64 = section.sh_flags(endian).into();
+        let flags = flags & u64::from(elf::SHF_ALLOC | elf::SHF_WRITE | elf::SHF_EXECINSTR);
+        if section.sh_type(endian) != elf::SHT_PROGBITS || flags != u64::from(elf::SHF_ALLOC) {
+            continue;
+        }
+        left = left.checked_sub(section.sh_size(endian).into())?;
+        seen.search(section.data(endian, file).ok()?);
+    }
+    Some(seen)
 }
 
 /// Which of the tell-tale texts were seen.
@@ -82,5 +114,32 @@ mod tests {
         assert_eq!(classify("/proc/self/exe".as_ref()).unwrap(), Role::Other);
         assert_eq!(classify("/etc/passwd".as_ref()).unwrap(), Role::Other);
         assert!(classify("/no/such/file".as_ref()).is_err());
+    }
+
+    /// An ELF file whose sections all hold the same `data`.
+    fn overlapping(count: u16, data: &[u8]) -> Vec<u8> {
+        let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+        file.resize(16, 0);
+        file.extend([2u16, 62, 1, 0].map(u16::to_le_bytes).concat());
+        file.extend([0u64, 0, 64].map(u64::to_le_bytes).concat());
+        file.extend(0u32.to_le_bytes());
+        file.extend([64u16, 56, 0, 64, count, 0].map(u16::to_le_bytes).concat());
+        let offset = 64 + 64 * u64::from(count);
+        for _ in 0..count {
+            file.extend([0u32, 1].map(u32::to_le_bytes).concat());
+            file.extend([2u64, 0, offset, data.len() as u64].map(u64::to_le_bytes).concat());
+            file.extend([0; 24]);
+        }
+        file.extend(data);
+        file
+    }
+
+    #[test]
+    fn sections_that_overlap_do_not_cost_more_than_the_bound() {
+        let mut data = b"OpenSSH_9.9 Server listening on".to_vec();
+        assert_eq!(role(&overlapping(2, &data)[..]), Role::Server);
+        data.resize(8 << 20, 0);
+        assert_eq!(role(&overlapping(4000, &data)[..]), Role::Other); // 32 GB
+        assert_eq!(role(&overlapping(5000, b"OpenSSH_9.9 Server listening on")[..]), Role::Other);
     }
 }

@@ -168,7 +168,7 @@ fn ssh_connection(process: &Process) -> Option<(SocketAddr, SocketAddr)> {
 }
 
 /// `CLIENT-ADDRESS PORT SERVER-ADDRESS PORT`, as sshd sets it.
-fn parse_ssh_connection(text: &str) -> Option<(SocketAddr, SocketAddr)> {
+pub fn parse_ssh_connection(text: &str) -> Option<(SocketAddr, SocketAddr)> {
     let mut words = text.split(' ');
     let mut endpoint = || {
         // A link-local address has a scope: fe80::1%eth0.

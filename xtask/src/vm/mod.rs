@@ -31,7 +31,7 @@ mod initramfs;
 mod kernels;
 mod machine;
 mod relay;
-mod scratch;
+pub(crate) mod scratch;
 
 /// The series that `--all` means: the oldest supported, two long-term ones, and whatever Debian has newest.
 const ALL: [&str; 4] = ["5.10", "6.1", "6.12", "newest"];

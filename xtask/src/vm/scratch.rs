@@ -16,23 +16,23 @@ use anyhow::{Context, Result};
 
 const JANITOR: &str = r#"trap '' INT TERM HUP; read _; rm -f -- "$1"/*; rmdir -- "$1""#;
 
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     dir: PathBuf,
     janitor: Child,
 }
 
 impl Scratch {
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let nanos = SystemTime::now().duration_since(UNIX_EPOCH)?.subsec_nanos();
-        let dir = env::temp_dir().join(format!("xtask-vm.{}.{nanos:09}", process::id()));
-        fs::create_dir(&dir).with_context(|| format!("vm: cannot make {}", dir.display()))?;
+        let dir = env::temp_dir().join(format!("xtask.{}.{nanos:09}", process::id()));
+        fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let mut shell = Command::new("sh");
         shell.args(["-c", JANITOR, "sh"]).arg(&dir).stdin(Stdio::piped()).process_group(0);
-        let janitor = shell.spawn().context("vm: cannot start sh")?;
+        let janitor = shell.spawn().context("cannot start sh")?;
         Ok(Self { dir, janitor })
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 }

@@ -1,0 +1,86 @@
+//! The whole middle: any events in any order.
+//!
+//! Asserted: tables stay within their limits, each record is one line of JSON and one of the table, and the same events give the same records
+//! (every `HashMap` has a seed of its own, so whatever depends on their order shows).
+
+use libfuzzer_sys::arbitrary::Unstructured;
+use sensor::{
+    correlate::{Correlate, Scope},
+    enrich::Enrich,
+    event::{
+        record::Record,
+        stream::{Event, Limits, What},
+    },
+    render::{json::Json, table::Table},
+};
+
+use crate::stream;
+
+pub const LIMITS: Limits = Limits { processes: 12, sessions: 4, connections: 3 };
+
+pub fn run(data: &[u8]) {
+    let mut input = Unstructured::new(data);
+    let all = input.arbitrary().unwrap_or_default();
+    let mut events = Vec::new();
+    while !input.is_empty()
+        && let Ok(event) = stream::event(&mut input)
+    {
+        events.push(event);
+    }
+    let first = records(&events, all);
+    let mut lines = Lines::default();
+    for record in &first {
+        lines.check(record);
+    }
+    assert_eq!(format!("{first:?}"), format!("{:?}", records(&events, all)));
+}
+
+fn records(events: &[Event], all: bool) -> Vec<Record> {
+    let (mut enrich, mut correlate) = (Enrich::default(), Correlate::new(LIMITS, Scope { all, pids: Vec::new() }));
+    let mut records = Vec::new();
+    for event in events {
+        let mut event = event.clone();
+        enrich.apply(&mut event);
+        correlate.observe(&event, &mut records);
+        let (processes, sessions, connections) = correlate.sizes();
+        assert!(processes <= LIMITS.processes, "{processes} processes");
+        assert!(sessions <= LIMITS.sessions, "{sessions} sessions");
+        assert!(connections <= LIMITS.connections, "{connections} connections");
+    }
+    records
+}
+
+/// Renders records both ways.
+pub(crate) struct Lines {
+    json: Json,
+    table: Table,
+    out: Vec<u8>,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self { json: Json::default(), table: Table::new(false, Some(80), true), out: Vec::new() }
+    }
+}
+
+impl Lines {
+    pub(crate) fn learn(&mut self, event: &Event) {
+        if let What::Host(host) = &event.what {
+            self.json.set_host(host);
+        }
+    }
+
+    pub(crate) fn check(&mut self, record: &Record) {
+        self.out.clear();
+        self.json.render(record, &mut self.out);
+        assert!(self.is_one_line(), "{record:?}");
+        assert!(serde_json::from_slice::<serde_json::Value>(&self.out).is_ok(), "{record:?}");
+        self.out.clear();
+        self.table.render(record, &mut self.out);
+        assert!(self.out.is_empty() || self.is_one_line(), "{record:?}");
+    }
+
+    fn is_one_line(&self) -> bool {
+        self.out.iter().position(|byte| *byte == b'\n') == Some(self.out.len().wrapping_sub(1))
+    }
+}

@@ -1,0 +1,173 @@
+//! `cargo xtask bench exec`: what a fork+exec costs with the sensor, as a ratio to what it costs without.
+//!
+//! Pairs: a sample without, a sample with, in alternating order, so that what drifts (clocks, caches, neighbours) falls on both; the ratio of a pair is
+//! one number, and their median and quartiles are printed. By the clock, and by CPU time of the loop, which a busy neighbour disturbs less.
+//! What the daemon itself uses, on another CPU, is told apart. Then its memory: idle, after the load, and with live SSH sessions.
+//! Needs root. Fails if the sensor does not start, fails or cannot be stopped.
+
+use std::{
+    path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+
+use super::{
+    audit::Audit,
+    child,
+    figures::{Spread, verdict},
+    sensor::{self, Sensor},
+    sessions::Sessions,
+    worker::{Sample, Worker},
+};
+use crate::{setup, shell, vm::scratch::Scratch};
+
+/// Programs are freed by the kernel a little after they were detached, and a daemon has some things to do when it starts.
+const SETTLE: Duration = Duration::from_millis(300);
+const IDLE: Duration = Duration::from_secs(2);
+const AIM_RATIO: f64 = 1.03;
+const AIM_IDLE_KIB: u64 = 12 << 10;
+const AIM_BUSY_KIB: u64 = 25 << 10;
+
+#[derive(clap::Args)]
+pub(super) struct ExecArgs {
+    /// A few short pairs and sessions, to see that it works: the numbers mean little
+    #[arg(long)]
+    quick: bool,
+    /// Pairs of samples per column
+    #[arg(long)]
+    pairs: Option<u32>,
+    /// Live sessions to open for the measurement of memory, as far as there is memory for their sshd and ssh
+    #[arg(long)]
+    sessions: Option<u32>,
+    /// What is executed
+    #[arg(long, default_value = "/bin/true")]
+    program: PathBuf,
+}
+
+/// Fully measured column.
+struct Column {
+    wall: Spread,
+    cpu: Spread,
+    without: Spread,
+    with: Spread,
+}
+
+pub(super) fn run(args: &ExecArgs) -> Result<()> {
+    ensure!(shell::is_root(), "the sensor needs root, and so does auditd: run this as root");
+    setup::run()?;
+    let program = sensor::build()?;
+    ensure!(sensor::others() == 0, "another sensor is running on this machine: it would be in every sample");
+    let scratch = Scratch::new()?;
+    let files = |name: &str| scratch.path(name);
+    let pairs = args.pairs.unwrap_or(if args.quick { 3 } else { 20 });
+    let length = Duration::from_millis(if args.quick { 200 } else { 1000 });
+
+    let mut worker = Worker::start(&args.program, child::cpu())?;
+    worker.sample(100)?;
+    let count = worker.sample(500)?.times_in(length);
+    println!(
+        "{pairs} pairs of {count} posix_spawn + exec + wait of {}, on CPU {}",
+        args.program.display(),
+        child::cpu()
+    );
+    println!("{:<24}{:>9}{:>9}   ratio   quartiles       extremes", "", "without", "with");
+
+    for (name, all) in [("sensor", false), ("sensor, scope.all", true)] {
+        let mut used = Duration::ZERO;
+        let column = measure(&mut worker, pairs, |worker, on| {
+            if !on {
+                return worker.sample(count);
+            }
+            let sensor = Sensor::start(&program, files, all)?;
+            sleep(SETTLE);
+            let before = sensor.cpu()?;
+            let sample = worker.sample(count)?;
+            used += sensor.cpu()?.saturating_sub(before);
+            sensor.stop()?;
+            sleep(SETTLE);
+            Ok(sample)
+        })?;
+        column.print(name);
+        let each = used.as_secs_f64() * 1e6 / f64::from(pairs * count);
+        println!("{:<24}the daemon's own CPU time: {each:.1} us for each exec", "");
+        if !all {
+            println!("{:<24}aim: a ratio under {AIM_RATIO}: {}", "", verdict(column.wall.median() < AIM_RATIO));
+        }
+    }
+    match Audit::start(files) {
+        Ok(mut audit) => {
+            let column = measure(&mut worker, pairs, |worker, on| {
+                audit.set(on)?;
+                sleep(SETTLE);
+                worker.sample(count)
+            })?;
+            column.print("auditd, execve rule");
+        }
+        Err(error) => println!("{:<24}not measured: {error:#}", "auditd, execve rule"),
+    }
+    memory(args, &program, &mut worker, files)
+}
+
+fn measure(
+    worker: &mut Worker,
+    pairs: u32,
+    mut sample: impl FnMut(&mut Worker, bool) -> Result<Sample>,
+) -> Result<Column> {
+    let mut samples = Vec::new();
+    for pair in 0..pairs {
+        let first_with = pair % 2 == 1;
+        let first = sample(worker, first_with)?;
+        let second = sample(worker, !first_with)?;
+        samples.push(if first_with { (second, first) } else { (first, second) });
+    }
+    Ok(Column {
+        wall: Spread::of(samples.iter().map(|(without, with)| with.wall_ns / without.wall_ns)),
+        cpu: Spread::of(samples.iter().map(|(without, with)| with.cpu_ns / without.cpu_ns)),
+        without: Spread::of(samples.iter().map(|(without, _)| without.wall_ns)),
+        with: Spread::of(samples.iter().map(|(_, with)| with.wall_ns)),
+    })
+}
+
+impl Column {
+    fn print(&self, name: &str) {
+        let us = |spread: &Spread| spread.median() / 1000.0;
+        println!("{name:<24}{:>6.1} us{:>6.1} us   {}", us(&self.without), us(&self.with), self.wall);
+        println!("{:<24}{:>21}   {}", "", "by CPU time", self.cpu);
+    }
+}
+
+fn memory(args: &ExecArgs, program: &Path, worker: &mut Worker, files: impl Fn(&str) -> PathBuf + Copy) -> Result<()> {
+    let sensor = Sensor::start(program, files, false)?;
+    sleep(IDLE);
+    let idle = sensor.memory()?;
+    println!("{:<24}{idle}   aim: RssAnon under 12 MiB: {}", "idle", verdict(idle.anon < AIM_IDLE_KIB));
+    worker.sample(if args.quick { 500 } else { 20_000 })?;
+    sleep(IDLE);
+    println!("{:<24}{}", "after a burst of execs", sensor.memory()?);
+    let wanted = args.sessions.unwrap_or(if args.quick { 10 } else { 1000 });
+    let began = Instant::now();
+    match Sessions::open(wanted, files, || sensor.count("ssh-session-started")) {
+        Ok(sessions) => {
+            sleep(IDLE);
+            let busy = sensor.memory()?;
+            let live = sessions.live();
+            println!(
+                "{:<24}{busy}   aim: RssAnon under 25 MiB with 1,000: {}",
+                format!("{live} live sessions"),
+                if live < 1000 { "not tried" } else { verdict(busy.anon < AIM_BUSY_KIB) }
+            );
+            if live < wanted {
+                println!("{:<24}{wanted} were wanted: there is memory for {live} sshd and ssh", "");
+            }
+            println!(
+                "{:<24}real: sshd, ssh and one command each, opened in {:.0} s",
+                "",
+                began.elapsed().as_secs_f64()
+            );
+        }
+        Err(error) => println!("{:<24}not measured: {error:#}", "live sessions"),
+    }
+    sensor.stop()
+}

@@ -1,0 +1,47 @@
+//! `cargo xtask bench`: what the sensor costs and how fast it is, measured and printed beside the aims.
+//!
+//! [`exec`] runs a loop of fork and exec with and without the sensor, and looks at its memory; [`replay`] runs a recorded stream through its
+//! stages. Both build the release first. Nothing stays behind: children end with this process, files lie in a temporary folder that goes with it.
+
+#![expect(clippy::cast_precision_loss, reason = "figures for people")]
+
+mod audit;
+mod child;
+mod exec;
+mod figures;
+mod replay;
+mod sensor;
+mod sessions;
+mod worker;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+#[derive(clap::Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// fork+exec with and without the sensor, beside auditd; memory, idle and with live sessions
+    Exec(exec::ExecArgs),
+    /// Events per second of `sensor replay` on one core
+    Replay(replay::ReplayArgs),
+    /// The loop that is measured
+    #[command(hide = true)]
+    Worker(worker::WorkerArgs),
+    /// Become a program that ends with its parent
+    #[command(hide = true)]
+    Under(child::UnderArgs),
+}
+
+pub(crate) fn run(args: BenchArgs) -> Result<()> {
+    match args.what {
+        What::Exec(args) => exec::run(&args),
+        What::Replay(args) => replay::run(&args),
+        What::Worker(args) => worker::run(&args),
+        What::Under(args) => child::become_program(&args),
+    }
+}

@@ -1,0 +1,115 @@
+//! The sensor under test: the release build, as a daemon with its default configuration, writing to a file.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::child::{self, Running};
+use crate::shell;
+
+/// Loading takes a tenth of a second; on a busy machine or an emulated one, many.
+const START: Duration = Duration::from_mins(1);
+/// Clock ticks a second in /proc/PID/stat (USER_HZ is 100 on every architecture that the sensor runs on).
+const TICK: Duration = Duration::from_millis(10);
+
+pub(super) struct Sensor {
+    running: Running,
+    output: PathBuf,
+}
+
+/// Resident memory in KiB.
+#[derive(Clone, Copy)]
+pub(super) struct Memory {
+    pub(super) anon: u64,
+    pub(super) rss: u64,
+}
+
+/// Builds the release; gives its path.
+pub(super) fn build() -> Result<PathBuf> {
+    shell::run(shell::cargo().args(["build", "--release", "--quiet", "--package", "sensor"]))?;
+    Ok(shell::target().join("release/sensor"))
+}
+
+/// Another sensor would be in both halves of each pair.
+pub(super) fn others() -> usize {
+    let names = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path().join("comm"));
+    names.filter(|comm| fs::read_to_string(comm).is_ok_and(|name| name.trim() == "sensor")).count()
+}
+
+impl Sensor {
+    /// Starts the daemon and waits until it watches. `files` is where its configuration and its output go.
+    pub(super) fn start(program: &Path, files: impl Fn(&str) -> PathBuf, all: bool) -> Result<Self> {
+        let (config, output, errors) = (files("sensor.toml"), files("sensor.json"), files("sensor.err"));
+        fs::write(&config, format!("[output]\npath = \"{}\"\n[scope]\nall = {all}\n", output.display()))?;
+        // Its own marks below must be this run's.
+        let _ = fs::remove_file(&output);
+        let mut command = child::command(program, None)?;
+        command.args(["--quiet", "run", "--config"]).arg(&config);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&errors)?);
+        let mut sensor = Self { running: Running::start(&mut command)?, output };
+        let began = Instant::now();
+        while sensor.count("sensor-started") == 0 {
+            if let Some(status) = sensor.running.has_ended()? {
+                bail!("the sensor ended ({status}): {}", fs::read_to_string(&errors)?.trim());
+            }
+            ensure!(began.elapsed() < START, "the sensor does not start");
+            sleep(Duration::from_millis(10));
+        }
+        Ok(sensor)
+    }
+
+    /// How many of its records have this action.
+    pub(super) fn count(&self, action: &str) -> usize {
+        let action = format!("\"action\":\"{action}\"");
+        fs::read_to_string(&self.output).unwrap_or_default().lines().filter(|line| line.contains(&action)).count()
+    }
+
+    pub(super) fn memory(&self) -> Result<Memory> {
+        memory(self.running.pid())
+    }
+
+    /// CPU time used so far.
+    pub(super) fn cpu(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.running.pid()))?;
+        let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat is not as it should be")?;
+        let ticks: u32 = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
+        Ok(TICK * ticks)
+    }
+
+    /// Stops it; an exit code other than 0 is an error.
+    pub(super) fn stop(mut self) -> Result<()> {
+        let status = self.running.stop()?;
+        ensure!(status.success(), "the sensor failed when it was stopped: {status}");
+        ensure!(self.count("sensor-stopped") == 1, "the sensor stopped without saying so");
+        let lost = self.count("sensor-events-lost");
+        if lost > 0 {
+            eprintln!(
+                "xtask: the sensor wrote {lost} sensor-events-lost records: this machine is too slow for the load"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// RssAnon is what the process holds; VmRSS also has the pages of its program and the ring, which is mapped twice.
+pub(super) fn memory(pid: u32) -> Result<Memory> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let field = |name: &str| -> Result<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    };
+    Ok(Memory { anon: field("RssAnon:")?, rss: field("VmRSS:")? })
+}
+
+impl std::fmt::Display for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mib = |kib: u64| kib as f64 / 1024.0;
+        write!(f, "RssAnon {:6.1} MiB   VmRSS {:6.1} MiB", mib(self.anon), mib(self.rss))
+    }
+}
