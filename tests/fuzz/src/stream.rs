@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use sensor::event::stream::{
-    Args, Connect, Credentials, Degraded, Event, Exec, Exit, FileId, Fork, Found, Host, Lost, Path, Probe, ProcessId,
-    Role, Served, Status, Task, TcpChange, TcpState, What,
+    Args, Connect, Credentials, Degraded, Event, Exec, Exit, FileId, Fork, Found, Host, Lost, Names, Path, Probe,
+    ProcessId, Role, Served, Status, Task, TcpChange, TcpState, What,
 };
 use serde_bytes::ByteBuf;
 
@@ -52,7 +52,7 @@ fn what(input: &mut Unstructured<'_>) -> Result<What> {
             remote: address(input)?,
             old: TcpState::from_kernel(input.arbitrary()?),
             new: *input.choose(&[TcpState::SynSent, TcpState::Established, TcpState::Close, TcpState::Other(8)])?,
-            error: maybe(input, |input| input.arbitrary())?,
+            error: maybe(input, Unstructured::arbitrary)?,
             bytes_in: input.arbitrary()?,
             bytes_out: input.arbitrary()?,
         }),
@@ -98,7 +98,7 @@ fn task(input: &mut Unstructured<'_>) -> Result<Task> {
         pid_ns: None,
         cgroup: maybe(input, |input| Ok(small(input)?.into()))?,
         comm: bytes(input)?,
-        names: Default::default(),
+        names: Names::default(),
     })
 }
 
