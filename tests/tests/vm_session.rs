@@ -1,0 +1,93 @@
+//! Sessions without the audit log as a witness: what must hold on every kernel, also in an emulated guest. `cargo xtask vm` runs this.
+
+use std::thread;
+
+use rustix::process::Signal;
+use sensor_tests::{Stage, terminal::Terminal, wait};
+
+#[test]
+fn a_session_has_its_commands_and_its_survivors() {
+    let mut stage = Stage::new("vm-command", "");
+    let file = stage.folder.open_to_all("out").join("file");
+    let job = format!("nohup setsid sh -c 'sleep 1; touch {}' >/dev/null 2>&1 </dev/null &", file.display());
+    assert_eq!(stage.session(&format!("id; {job} exit 3")).code(), 3);
+    wait::until("the file of the survivor", || file.exists().then_some(()));
+    stage.sensor.until("the end of touch", |r| r.is("process-ended") && r.text("process.name") == "touch");
+
+    let records = stage.records();
+    records.assert_contract();
+    records.assert_nothing_lost();
+    let session = records.session_of(&["id"]);
+    let touch = session.exec(&["touch", &file.display().to_string()]);
+    assert_eq!(touch.text("user.name"), "sensor-test");
+    assert_eq!(touch.text("process.executable"), "/usr/bin/touch");
+    let start = session.one("ssh-session-started", |_| true);
+    assert_eq!(start.text("destination.user.name"), "sensor-test");
+    assert_eq!(start.text("source.ip"), "127.0.0.1");
+    let end = session.one("ssh-session-ended", |_| true);
+    assert_eq!(end.number("ssh.session.commands"), Some(1));
+    assert!(end.number("ssh.session.bytes_in").is_some_and(|bytes| bytes > 1000), "{end:?}");
+    let shell = session.one("process-ended", |r| r.number("process.exit_code") == Some(3));
+    assert_eq!(shell.text("process.name"), "bash");
+}
+
+#[test]
+fn ten_sessions_at_once_are_kept_apart() {
+    let mut stage = Stage::new("vm-ten", "");
+    thread::scope(|scope| {
+        for n in 0..10 {
+            let (sshd, user) = (&stage.sshd, &stage.account.name);
+            scope.spawn(move || {
+                let ended = sshd.session(user, &format!("/bin/true first-{n}; /bin/true second-{n}; exit {n}"));
+                assert_eq!(ended.code(), n);
+            });
+        }
+    });
+    stage.sensor.until_sessions_end(10);
+
+    let records = stage.records();
+    records.assert_nothing_lost();
+    assert_eq!(records.count("ssh-session-started"), 10);
+    assert_eq!(records.count("ssh-session-ended"), 10);
+    for n in 0..10 {
+        let session = records.session_of(&["/bin/true", &format!("first-{n}")]);
+        session.exec(&["/bin/true", &format!("second-{n}")]);
+        assert_eq!(session.of("process-started").filter(|r| r.text("process.name") == "true").count(), 2);
+        session.one("process-ended", |r| r.text("process.name") == "bash" && r.number("process.exit_code") == Some(n));
+    }
+}
+
+#[test]
+fn a_terminal_is_a_session() {
+    let mut stage = Stage::new("vm-terminal", "");
+    let mut terminal = Terminal::open(&mut stage.ssh(&["-tt"]));
+    terminal.run("/bin/true in-a-terminal");
+    assert_eq!(terminal.leave("exit 4").code(), Some(4));
+    stage.sensor.until_sessions_end(1);
+
+    let records = stage.records();
+    records.assert_nothing_lost();
+    records.session_of(&["/bin/true", "in-a-terminal"]).one("ssh-session-ended", |_| true);
+}
+
+#[test]
+fn a_ring_that_is_too_small_loses_by_numbers() {
+    let mut stage = Stage::new("vm-small-ring", "[kernel]\nring_bytes = 4096\n");
+    // Stopped, it cannot keep up.
+    stage.sensor.signal(Signal::STOP);
+    assert_eq!(stage.session("for n in $(seq 100); do /bin/true $n; done").code(), 0);
+    stage.sensor.signal(Signal::CONT);
+
+    let records = stage.sensor.stop();
+    let stopped = records.one("sensor-stopped", |_| true);
+    let programs = stopped.get("sensor.programs").and_then(|value| value.as_array()).unwrap();
+    let mut lost = 0;
+    for program in programs {
+        let count = |name: &str| program[name].as_u64().unwrap();
+        assert_eq!(count("seen"), count("sent") + count("lost"), "{program}");
+        lost += count("lost");
+    }
+    let told: u64 = records.of("sensor-events-lost").filter_map(|r| r.number("sensor.lost.count")).sum();
+    assert!(lost >= 100, "a ring of one page holds two execs");
+    assert_eq!(told, lost);
+}
