@@ -66,7 +66,7 @@ fn killed_in_the_middle_of_sessions_it_adopts_them_when_it_is_back() {
 
 #[test]
 fn a_rotated_file_is_left_and_a_new_one_begun() {
-    let mut stage = Stage::new("rotated", "");
+    let stage = Stage::new("rotated", "");
     assert_eq!(stage.session("/bin/true before").code(), 0);
     stage.sensor.until_sessions_end(1);
     let rotated = stage.folder.join("rotated.json");
