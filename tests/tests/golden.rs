@@ -2,6 +2,13 @@
 //!
 //! `SENSOR_GOLDEN=write cargo test -p sensor-tests --test golden` writes the JSON anew: read the difference before you commit it. Only `event.id` is
 //! left out: it is the one field that is made when a record is written. How the streams were recorded: `golden/README.md`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
     fs,

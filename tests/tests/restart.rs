@@ -52,7 +52,7 @@ fn killed_in_the_middle_of_sessions_it_adopts_them_when_it_is_back() {
 
     let session = after.session(&id);
     let start = session.one("ssh-session-started", |_| true);
-    assert_eq!(start.get("ssh.session.adopted").and_then(|v| v.as_bool()), Some(true));
+    assert_eq!(start.get("ssh.session.adopted").and_then(serde_json::Value::as_bool), Some(true));
     assert_eq!(start.text("user.name"), "sensor-test");
     session.exec(&["touch", &file.display().to_string()]);
     session.one("process-ended", |r| r.number("process.exit_code") == Some(7) && r.text("process.name") == "dash");
