@@ -247,6 +247,8 @@ pub struct Counters {
     pub truncated: u64,
     /// Sockets that could not be tracked: the map was full.
     pub untracked: u64,
+    /// Handled by the second program of a tracepoint, because the kernel had skipped the first.
+    pub rescued: u64,
 }
 
 // SAFETY: `Counters` is `repr(C)`, only u64 fields, no padding; any bit pattern is valid.
@@ -263,5 +265,5 @@ const _: () = {
     assert!(size_of::<Exit>() == 16 + 96 + 8);
     assert!(size_of::<Connect>() == 16 + 96 + 48);
     assert!(size_of::<TcpState>() == 16 + 48 + 24);
-    assert!(size_of::<Counters>() == 48);
+    assert!(size_of::<Counters>() == 56);
 };

@@ -15,6 +15,7 @@ use crate::{
     maps::TRACKED,
     stats::{Lost, Sent, reserve, settle, submit, untracked, write_head},
     task, tcp,
+    turn::Turn,
 };
 
 const ALLOW: i32 = 1;
@@ -28,7 +29,7 @@ pub fn connect4(ctx: SockAddrContext) -> i32 {
     if is_tcp(&ctx) {
         // SAFETY: the verifier checks this access to the context.
         let address = unsafe { (*ctx.sock_addr).user_ip4 }.to_ne_bytes();
-        settle(program::CONNECT4, attempt(&ctx, AF_INET, tcp::widen(address), program::CONNECT4));
+        settle(program::CONNECT4, Turn::First, attempt(&ctx, AF_INET, tcp::widen(address), program::CONNECT4));
     }
     ALLOW
 }
@@ -51,7 +52,7 @@ pub fn connect6(ctx: SockAddrContext) -> i32 {
         for (to, word) in address.chunks_exact_mut(4).zip(words) {
             to.copy_from_slice(&word.to_ne_bytes());
         }
-        settle(program::CONNECT6, attempt(&ctx, AF_INET6, address, program::CONNECT6));
+        settle(program::CONNECT6, Turn::First, attempt(&ctx, AF_INET6, address, program::CONNECT6));
     }
     ALLOW
 }

@@ -13,11 +13,26 @@ use crate::{
     served,
     stats::{Lost, Sent, reserve, settle, submit},
     task,
+    turn::{Turn, mark},
 };
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn exec(ctx: RawTracePointContext) -> i32 {
-    settle(program::EXEC, observe(ctx.arg::<u64>(0), ctx.arg::<u32>(1), ctx.arg::<u64>(2)));
+    executed(&ctx, Turn::First)
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn exec_again(ctx: RawTracePointContext) -> i32 {
+    executed(&ctx, Turn::Second)
+}
+
+#[inline(always)]
+fn executed(ctx: &RawTracePointContext, turn: Turn) -> i32 {
+    let task = ctx.arg::<u64>(0);
+    // Each exec has an address space of its own.
+    if turn.takes(mark(task, pointer(task, at!(task_mm)))) {
+        settle(program::EXEC, turn, observe(task, ctx.arg::<u32>(1), ctx.arg::<u64>(2)));
+    }
     0
 }
 

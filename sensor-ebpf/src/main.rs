@@ -21,6 +21,7 @@ mod served;
 mod stats;
 mod task;
 mod tcp;
+mod turn;
 
 // The ring buffer's readers ask for a licence that is compatible with the GPL.
 #[unsafe(no_mangle)]

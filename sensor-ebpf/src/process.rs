@@ -13,17 +13,34 @@ use crate::{
     served,
     stats::{Lost, Sent, reserve, settle, submit, write_head},
     task,
+    turn::{Turn, mark},
 };
 
 const SIGNAL_GROUP_EXIT: u32 = 4;
 
+/// Marks of one task: each of these happens to it once.
+const FORKED: u64 = 1;
+const EXITED: u64 = 2;
+
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn fork(ctx: RawTracePointContext) -> i32 {
+    on_fork(&ctx, Turn::First)
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+pub fn fork_again(ctx: RawTracePointContext) -> i32 {
+    on_fork(&ctx, Turn::Second)
+}
+
+#[inline(always)]
+fn on_fork(ctx: &RawTracePointContext, turn: Turn) -> i32 {
     let (parent, child) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1));
     if value::<u32>(child, at!(task_tgid)) != value::<u32>(child, at!(task_pid)) {
         return 0; // a thread
     }
-    settle(program::FORK, forked(parent, child));
+    if turn.takes(mark(child, FORKED)) {
+        settle(program::FORK, turn, forked(parent, child));
+    }
     0
 }
 
@@ -51,12 +68,24 @@ fn forked(parent: Addr, child: Addr) -> Result<Sent, Lost> {
 
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn exit(ctx: RawTracePointContext) -> i32 {
+    on_exit(&ctx, Turn::First)
+}
+
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn exit_again(ctx: RawTracePointContext) -> i32 {
+    on_exit(&ctx, Turn::Second)
+}
+
+#[inline(always)]
+fn on_exit(ctx: &RawTracePointContext, turn: Turn) -> i32 {
     let task = ctx.arg::<u64>(0);
     let signal = pointer(task, at!(task_signal));
     if value::<u32>(signal, at!(signal_live)) != 0 {
         return 0; // other threads go on
     }
-    settle(program::EXIT, exited(task, signal));
+    if turn.takes(mark(task, EXITED)) {
+        settle(program::EXIT, turn, exited(task, signal));
+    }
     0
 }
 

@@ -10,6 +10,7 @@ use sensor_common::{Head, VERSION};
 use crate::{
     field::patched,
     maps::{COUNTERS, EVENTS, WAKE_BYTES},
+    turn::Turn,
 };
 
 const BPF_RB_NO_WAKEUP: u64 = 1;
@@ -39,11 +40,14 @@ fn increment(counter: *mut u64) {
 
 /// Accounts for one event of a program. Every event passes here exactly once.
 #[inline(always)]
-pub fn settle(row: u32, result: Result<Sent, Lost>) {
+pub fn settle(row: u32, turn: Turn, result: Result<Sent, Lost>) {
     let Some(counters) = COUNTERS.get_ptr_mut(row) else { return };
     // SAFETY: a live value of the map; only addresses of its fields are taken.
     unsafe {
         increment(&raw mut (*counters).seen);
+        if turn == Turn::Second {
+            increment(&raw mut (*counters).rescued);
+        }
         increment(match result {
             Ok(Sent::Whole) => &raw mut (*counters).sent,
             Ok(Sent::Truncated) => {

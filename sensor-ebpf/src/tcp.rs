@@ -11,6 +11,7 @@ use crate::{
     field::{Addr, at, value},
     maps::{LISTENERS, TRACKED},
     stats::{Lost, Sent, reserve, settle, submit, untracked, write_head},
+    turn::{Turn, mark},
 };
 
 const IPPROTO_TCP: u16 = 6;
@@ -83,16 +84,34 @@ pub fn widen(address: [u8; 4]) -> [u8; 16] {
 
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub fn tcp_state(ctx: RawTracePointContext) -> i32 {
+    on_change(&ctx, Turn::First)
+}
+
+#[raw_tracepoint(tracepoint = "inet_sock_set_state")]
+pub fn tcp_state_again(ctx: RawTracePointContext) -> i32 {
+    on_change(&ctx, Turn::Second)
+}
+
+#[inline(always)]
+fn on_change(ctx: &RawTracePointContext, turn: Turn) -> i32 {
     let (sk, old, new) = (ctx.arg::<u64>(0), ctx.arg::<u32>(1) as u8, ctx.arg::<u32>(2) as u8);
     if new == TCP_LISTEN {
+        // Twice is as good as once.
         let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
         if LISTENERS.insert(tgid, 1, 0).is_err() {
             untracked(program::TCP_STATE);
         }
         return 0;
     }
-    if let Some((key, id)) = tracked(sk) {
-        settle(program::TCP_STATE, changed(sk, id, old, new));
+    let mark = mark(sk, (old as u64) << 8 | new as u64);
+    // The first program forgets a socket that closes, so the second asks for the mark before it asks for the socket.
+    if turn == Turn::Second && !turn.takes(mark) {
+        return 0;
+    }
+    if let Some((key, id)) = tracked(sk)
+        && (turn == Turn::Second || turn.takes(mark))
+    {
+        settle(program::TCP_STATE, turn, changed(sk, id, old, new));
         if new == TCP_CLOSE {
             let _ = TRACKED.remove(key);
         }

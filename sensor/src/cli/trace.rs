@@ -64,7 +64,7 @@ fn summary(stats: Stats, accounts: &[Program]) {
     let sum = |count: fn(&Program) -> u64| accounts.iter().map(count).sum::<u64>();
     let seen = sum(|program| program.counters.seen);
     let lost = sum(Program::lost);
-    let misses = sum(|program| program.recursion_misses.unwrap_or(0));
+    let misses = sum(|program| program.skipped.unwrap_or(0));
     eprintln!(
         "sensor: {} records shown ({} filtered out), from {seen} kernel events: {} taken, {lost} lost, {misses} skipped by the kernel, {} undecodable",
         stats.written, stats.filtered, stats.taken, stats.undecodable

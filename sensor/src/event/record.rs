@@ -334,13 +334,14 @@ pub struct ProgramAccount {
     pub seen: u64,
     pub sent: u64,
     pub lost: u64,
+    pub rescued: u64,
     pub skipped: Option<u64>,
 }
 
 impl From<&Counted> for ProgramAccount {
     fn from(counted: &Counted) -> Self {
-        let Counted { name, seen, sent, lost, skipped } = counted.clone();
-        Self { name, seen, sent, lost, skipped }
+        let Counted { name, seen, sent, lost, rescued, skipped } = counted.clone();
+        Self { name, seen, sent, lost, rescued, skipped }
     }
 }
 

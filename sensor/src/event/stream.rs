@@ -276,7 +276,9 @@ pub struct Counted {
     pub seen: u64,
     pub sent: u64,
     pub lost: u64,
-    /// Runs that the kernel skipped; absent where it does not count them.
+    /// Of `seen`: by the second program of a tracepoint, since the kernel had skipped the first.
+    pub rescued: u64,
+    /// Events for which the kernel skipped both; absent where it does not count.
     pub skipped: Option<u64>,
 }
 

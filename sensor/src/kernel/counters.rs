@@ -1,7 +1,8 @@
 //! What the programs counted, summed over CPUs, and the kernel's own count of runs that never happened.
 //!
 //! `recursion_misses` (since 5.12, in the program's fdinfo) are runs that the kernel skipped because the program was already running on that
-//! CPU: they are in no counter of ours, so they are part of the account.
+//! CPU. A second program stands in (`sensor-ebpf/src/turn.rs`) and counts what it rescued; the rest is lost and in no counter of ours, so it is part of
+//! the account.
 
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
@@ -18,8 +19,8 @@ use super::Error;
 pub struct Program {
     pub name: &'static str,
     pub counters: Counters,
-    /// Absent before 5.12.
-    pub recursion_misses: Option<u64>,
+    /// Events for which the kernel skipped both programs of the tracepoint. Absent before 5.12.
+    pub skipped: Option<u64>,
 }
 
 impl Program {
@@ -57,9 +58,12 @@ impl Account {
                     sum.lost_read += cpu.lost_read;
                     sum.truncated += cpu.truncated;
                     sum.untracked += cpu.untracked;
+                    sum.rescued += cpu.rescued;
                 }
                 let fd = self.fds.iter().find(|(known, _)| *known == name).map(|(_, fd)| fd);
-                Ok(Program { name, counters: sum, recursion_misses: fd.and_then(recursion_misses) })
+                // What the first program missed, the second handled or missed too.
+                let skipped = fd.and_then(recursion_misses).map(|misses| misses.saturating_sub(sum.rescued));
+                Ok(Program { name, counters: sum, skipped })
             })
             .collect()
     }

@@ -2,7 +2,7 @@
 //!
 //! Every probe is listed once, in `PROBES`, with what it costs to be without it. The links live as long as `Ebpf`.
 
-use std::{fs::File, path::PathBuf};
+use std::{collections::HashSet, fs::File, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -59,6 +59,8 @@ impl Default for Options {
 /// The loaded object with its probes attached. Dropping it detaches them.
 pub struct Kernel {
     ebpf: Ebpf,
+    /// Marks seen by the last sweep.
+    marks: HashSet<[u64; 2]>,
     layout: Layout,
     probes: Vec<Probe>,
 }
@@ -90,7 +92,7 @@ impl Kernel {
             let state = if why.is_none() { "attached" } else { "missing" };
             probes.push(Probe { name: spec.name.into(), target: spec.target.into(), state: state.into(), why });
         }
-        Ok(Self { ebpf, layout, probes })
+        Ok(Self { ebpf, marks: HashSet::new(), layout, probes })
     }
 
     /// Tries each probe on its own and reports: for `sensor check`.
@@ -105,6 +107,21 @@ impl Kernel {
                 Probe { name: spec.name.into(), target: spec.target.into(), state: state.into(), why }
             })
             .collect())
+    }
+
+    /// Removes marks of events whose second program was skipped: those that an earlier sweep saw too.
+    pub fn sweep(&mut self) -> Result<(), Error> {
+        let map = self.ebpf.map_mut("HANDLED").ok_or(Error::Map("HANDLED"))?;
+        let used = |error: aya::maps::MapError| Error::MapUse { map: "HANDLED", why: error.to_string() };
+        let mut handled: HashMap<&mut MapData, [u64; 2], u8> = HashMap::try_from(map).map_err(used)?;
+        // A key that goes away during the walk ends it; the next sweep sees the rest.
+        let marks: HashSet<[u64; 2]> = handled.keys().map_while(Result::ok).collect();
+        for mark in marks.intersection(&self.marks) {
+            // Gone meanwhile is as good.
+            let _ = handled.remove(mark);
+        }
+        self.marks = marks;
+        Ok(())
     }
 
     pub fn layout(&self) -> &Layout {
@@ -166,12 +183,21 @@ fn program_name(spec: &ProbeSpec) -> String {
     spec.name.replace('-', "_")
 }
 
+/// Attaches a probe. A tracepoint has two programs (`sensor-ebpf/src/turn.rs`): the kernel calls them in the order in which they were attached.
 fn attach(ebpf: &mut Ebpf, spec: &ProbeSpec, options: &Options) -> Result<(), String> {
-    let program = ebpf.program_mut(&program_name(spec)).ok_or("the object has no such program: rebuild sensor")?;
+    let name = program_name(spec);
+    let program = ebpf.program_mut(&name).ok_or("the object has no such program: rebuild sensor")?;
     match program {
         Program::RawTracePoint(program) => {
             program.load().map_err(chain)?;
-            program.attach(spec.target).map_err(chain)?;
+            let link = program.attach(spec.target).map_err(chain)?;
+            if let Err(why) = attach_second(ebpf, &name, spec.target) {
+                // Alone, the first would leave marks that nobody takes away.
+                if let Some(Program::RawTracePoint(program)) = ebpf.program_mut(&name) {
+                    program.detach(link).map_err(chain)?;
+                }
+                return Err(why);
+            }
         }
         Program::CgroupSockAddr(program) => {
             let root = cgroup_root(options)?;
@@ -181,6 +207,15 @@ fn attach(ebpf: &mut Ebpf, spec: &ProbeSpec, options: &Options) -> Result<(), St
         }
         _ => return Err("a program of an unexpected type: rebuild sensor".into()),
     }
+    Ok(())
+}
+
+fn attach_second(ebpf: &mut Ebpf, name: &str, target: &str) -> Result<(), String> {
+    let Some(Program::RawTracePoint(second)) = ebpf.program_mut(&format!("{name}_again")) else {
+        return Err("the object has no second program: rebuild sensor".into());
+    };
+    second.load().map_err(chain)?;
+    second.attach(target).map_err(chain)?;
     Ok(())
 }
 

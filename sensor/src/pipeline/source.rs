@@ -140,6 +140,9 @@ impl Source {
             out.push(Event { time, what: What::Clock { offset } });
         }
         self.report_losses(time, out)?;
+        if let Some(kernel) = &mut self.kernel {
+            kernel.sweep()?;
+        }
         out.push(Event { time, what: What::Tick });
         Ok(())
     }
@@ -176,7 +179,8 @@ impl Source {
             seen: program.counters.seen,
             sent: program.counters.sent,
             lost: program.lost(),
-            skipped: program.recursion_misses,
+            rescued: program.counters.rescued,
+            skipped: program.skipped,
         };
         out.push(Event { time, what: What::Stop(self.reported.iter().map(counted).collect()) });
         Ok(())
@@ -205,11 +209,11 @@ impl Source {
         };
         for (now, then) in accounts.iter().zip(&self.reported) {
             let name = now.name;
-            let misses = |program: &Program| program.recursion_misses.unwrap_or(0);
+            let misses = |program: &Program| program.skipped.unwrap_or(0);
             report("kernel", format!("{name}: ring full"), now.counters.lost_full - then.counters.lost_full);
             report("kernel", format!("{name}: unreadable"), now.counters.lost_read - then.counters.lost_read);
             report("kernel", format!("{name}: socket not tracked"), now.counters.untracked - then.counters.untracked);
-            report("kernel", format!("{name}: skipped by the kernel"), misses(now) - misses(then));
+            report("kernel", format!("{name}: skipped by the kernel"), misses(now).saturating_sub(misses(then)));
         }
         if let Some(error) = self.last_error.take() {
             report("decode", error.to_string(), self.undecodable);
