@@ -61,13 +61,12 @@ impl Correlate {
                 self.adopt(key, &orphan);
             }
         }
-        let mut open: Vec<u64> = self
+        let open: Vec<u64> = self
             .sessions
             .iter()
             .filter(|(_, session)| matches!(session.phase, Phase::Authenticated { .. }))
             .map(|(key, _)| key)
             .collect();
-        open.sort_unstable();
         for key in open {
             self.start_session(key, out);
         }

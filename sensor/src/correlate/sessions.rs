@@ -5,7 +5,11 @@
 //! child (dropbear) are authenticated when they start a command. A session ends when its connection closes or its last server process is gone; processes that
 //! survive it keep its id.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use crate::event::{
     record::Account,
@@ -61,7 +65,8 @@ pub(super) struct Session {
 
 /// Sessions with a connection or with living processes.
 pub(super) struct Sessions {
-    table: HashMap<u64, Session>,
+    /// In order: where several sessions match, it is always the oldest.
+    table: BTreeMap<u64, Session>,
     by_socket: HashMap<u64, u64>,
     next: u64,
     limit: usize,
@@ -76,7 +81,7 @@ impl Sessions {
 
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            table: HashMap::new(),
+            table: BTreeMap::new(),
             by_socket: HashMap::new(),
             next: 0,
             limit: limit.max(1),
@@ -146,30 +151,25 @@ impl Sessions {
         self.by_socket.get(&socket).copied()
     }
 
+    /// All, the oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Session)> {
         self.table.iter().map(|(key, session)| (*key, session))
     }
 
     /// Keys of sessions that wait for somebody to show who logged in, since before `time`.
     pub(super) fn waiting(&self, time: u64) -> Vec<u64> {
-        let mut keys: Vec<u64> = self
-            .iter()
+        self.iter()
             .filter(|(_, session)| matches!(session.phase, Phase::Authenticated { since } if since <= time))
             .map(|(key, _)| key)
-            .collect();
-        keys.sort_unstable();
-        keys
+            .collect()
     }
 
     /// Keys of sessions whose connection should have closed since before `time`.
     pub(super) fn overdue(&self, time: u64) -> Vec<u64> {
-        let mut keys: Vec<u64> = self
-            .iter()
+        self.iter()
             .filter(|(_, session)| session.phase != Phase::Ended && session.closing.is_some_and(|since| since <= time))
             .map(|(key, _)| key)
-            .collect();
-        keys.sort_unstable();
-        keys
+            .collect()
     }
 
     /// Forgets a session that has ended and has no living process.

@@ -6,6 +6,7 @@
 mod counters;
 mod layout;
 mod load;
+mod memory;
 mod ring;
 
 use std::{io, path::PathBuf};
@@ -13,6 +14,7 @@ use std::{io, path::PathBuf};
 pub use counters::{Account, Program};
 pub use layout::{gaps, read as read_layout};
 pub use load::{Kernel, Options, PROBES, ProbeSpec};
+pub use memory::give_back;
 pub use ring::{Drained, Ring};
 
 pub const BTF: &str = "/sys/kernel/btf/vmlinux";

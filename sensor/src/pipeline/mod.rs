@@ -8,7 +8,12 @@
 mod source;
 mod writer;
 
-use std::{future::Future, io, path::PathBuf, time::Duration};
+use std::{
+    future::Future,
+    io,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 pub use source::{Failure, Source};
 pub use writer::{Format, Writer};
@@ -21,13 +26,14 @@ use crate::{
         record::Record,
         stream::{Event, Limits, Lost, What},
     },
+    kernel,
     stats::Stats,
 };
 
 /// Between two looks into the ring. Measured: waking for each event costs more than the event.
 const DRAIN_EVERY: Duration = Duration::from_millis(10);
-/// After a second without events, look less often.
-const DRAIN_IDLE: Duration = Duration::from_millis(50);
+/// Without events for so long, what the last ones took is given back.
+const QUIET: Duration = Duration::from_secs(1);
 /// Accounts are compared and timers run this often.
 const TICK_EVERY: Duration = Duration::from_millis(500);
 /// Drains on the way out, 8,192 records each: more than the largest ring holds of the smallest record.
@@ -70,10 +76,12 @@ pub async fn live(
     let mut events = Vec::new();
     source.begin(&mut events)?;
     pass(&mut events, &mut middle, &mut writer)?;
+    events.shrink_to(0);
+    kernel::give_back();
     let mut tick = tokio::time::interval(TICK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut wait = DRAIN_EVERY;
-    let mut idle = Duration::ZERO;
+    let mut last = None;
     loop {
         tokio::select! {
             biased;
@@ -90,13 +98,18 @@ pub async fn live(
             () = tokio::time::sleep(wait) => {}
         }
         // Bounded: when there is more, the loop comes back at once, past the other branches.
+        // Also in quiet times as often: an event's facts are looked up while its process is there.
+        let before = events.len();
         let more = source.drain(&mut events);
-        idle = if events.is_empty() { idle + wait } else { Duration::ZERO };
-        wait = match (more, idle > Duration::from_secs(1)) {
-            (true, _) => Duration::ZERO,
-            (false, true) => DRAIN_IDLE,
-            (false, false) => DRAIN_EVERY,
-        };
+        wait = if more { Duration::ZERO } else { DRAIN_EVERY };
+        if events.len() > before {
+            last = Some(Instant::now());
+        } else if last.is_some_and(|last| last.elapsed() > QUIET) {
+            last = None;
+            source.shrink();
+            events.shrink_to(0);
+            kernel::give_back();
+        }
         let lost = writer.take_lost();
         if lost > 0 {
             source.lost("sink", "record", lost, &mut events);

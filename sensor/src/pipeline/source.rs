@@ -126,6 +126,11 @@ impl Source {
         drained == Drained::More
     }
 
+    /// After a burst: room for its events is not needed any more.
+    pub(super) fn shrink(&mut self) {
+        self.decoded.shrink_to(0);
+    }
+
     /// Resolves when the ring fills.
     pub(super) async fn filling(&self) -> Result<(), kernel::Error> {
         self.ring.filling().await

@@ -49,7 +49,9 @@ fn elf(input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         file.extend([0; 24]);
     }
     file.extend_from_slice(
-        input.choose(&["", "OpenSSH_9.9 Server listening on", "OpenSSH_ User child is on pid", "Dropbear"])?.as_bytes(),
+        input
+            .choose(&["", "OpenSSH_9.9 Server listening on ", "OpenSSH_ User child is on pid ", "Dropbear"])?
+            .as_bytes(),
     );
     file.extend_from_slice(input.bytes(input.len())?);
     Ok(file)

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use sensor::event::stream::{
-    Args, Connect, Credentials, Degraded, Event, Exec, Exit, FileId, Fork, Found, Host, Lost, Names, Path, Probe,
-    ProcessId, Role, Served, Status, Task, TcpChange, TcpState, What,
+    Args, Connect, Credentials, Degraded, Event, Exec, Exit, FileId, Fork, Found, Host, Limits, Lost, Names, Path,
+    Probe, ProcessId, Role, Served, Status, Task, TcpChange, TcpState, What,
 };
 use serde_bytes::ByteBuf;
 
@@ -77,7 +77,11 @@ fn rare(input: &mut Unstructured<'_>) -> Result<What> {
             state: text(input)?,
             why: maybe(input, text)?,
         }]),
-        _ => What::Reloaded { all: input.arbitrary()?, limits: crate::middle::LIMITS },
+        _ => {
+            let [processes, sessions, connections] =
+                [small(input)? as usize, small(input)? as usize, small(input)? as usize];
+            What::Reloaded { all: input.arbitrary()?, limits: Limits { processes, sessions, connections } }
+        }
     })
 }
 

@@ -27,7 +27,7 @@
 //!
 //! How it fails: closed. No input panics; time is linear; where the end of a value is unclear (an open quote,
 //! a cut argument) everything to the end goes; text nested deeper than the bound goes whole if it could hold
-//! a secret. It is idempotent.
+//! a secret. It is idempotent, but for text made to need more passes than [`ROUNDS`].
 
 mod bytes;
 mod command;
