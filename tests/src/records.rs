@@ -54,6 +54,20 @@ impl Record {
         format!("{sequence} {} pid {pid} {:?} session {}", self.action(), self.list("process.args"), self.session())
     }
 
+    /// Of `sensor-stopped`: name, seen, sent, lost and skipped of each program in the kernel.
+    pub fn programs(&self) -> Vec<(&str, u64, u64, u64, u64)> {
+        let programs = self.get("sensor.programs").and_then(Value::as_array).into_iter().flatten();
+        let row = |program: &'_ Value| {
+            ["seen", "sent", "lost", "skipped"].map(|count| program.get(count).and_then(Value::as_u64).unwrap_or(0))
+        };
+        programs
+            .map(|program| {
+                let [seen, sent, lost, skipped] = row(program);
+                (program.get("name").and_then(Value::as_str).unwrap_or_default(), seen, sent, lost, skipped)
+            })
+            .collect()
+    }
+
     /// Does an argument of the process contain this?
     pub fn args_contain(&self, text: &str) -> bool {
         self.list("process.args").iter().any(|arg| arg.contains(text))
@@ -152,6 +166,9 @@ impl Records {
             *sequence += 1;
             assert_eq!(record.number("event.sequence"), Some(*sequence), "a gap in event.sequence: {}", shown());
             assert!(record.text("process.command_line").len() <= 4096, "{}", shown());
+            for (program, seen, sent, lost, _) in record.programs() {
+                assert_eq!(seen, sent + lost, "the account of {program} does not reconcile: {}", shown());
+            }
             if let Some(signal) = record.number("process.exit_signal") {
                 assert_eq!(record.number("process.exit_code"), Some(128 + signal), "{}", shown());
             }
