@@ -24,6 +24,11 @@ pub struct Program {
 }
 
 impl Program {
+    /// The account as it was before the first event.
+    pub fn begun(self) -> Self {
+        Self { counters: Counters::default(), skipped: self.skipped.map(|_| 0), ..self }
+    }
+
     pub fn lost(&self) -> u64 {
         self.counters.lost_full + self.counters.lost_read
     }

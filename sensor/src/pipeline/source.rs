@@ -47,10 +47,15 @@ impl Source {
     /// Loads and attaches. From here on events are in the ring.
     pub fn attach(ring_bytes: u32, proc: &std::path::Path) -> Result<Self, Failure> {
         let options = Options { ring_bytes, cgroup2: mounts::cgroup2() };
+        if let Err(error) = privileges::take_precedence() {
+            tracing::warn!(%error, "cannot raise the scheduling priority: under load more events may be lost");
+        }
+        let reported_at = identity::boot_time();
         let mut kernel = Kernel::load(&options)?;
         let ring = kernel.ring()?;
         let account = kernel.account()?;
-        let reported = account.read()?;
+        // From nothing: what is lost between attaching and the first look counts too.
+        let reported = account.read()?.into_iter().map(Program::begun).collect();
         #[cfg(feature = "ebpf-log")]
         kernel.log()?;
         Ok(Self {
@@ -61,7 +66,7 @@ impl Source {
             facts: Facts::new(proc),
             proc: proc.into(),
             reported,
-            reported_at: identity::boot_time(),
+            reported_at,
             offset: 0,
             undecodable: 0,
             last_error: None,
