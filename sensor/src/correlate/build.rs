@@ -302,6 +302,14 @@ impl Program {
 
     fn args(&mut self, args: &Args) {
         self.args = args.list.iter().map(|arg| self.text(arg, "process.args")).collect();
+        if self.escaped.contains(&"process.args") {
+            // A field is escaped or it is not: a backslash in an argument that had no need of it must come back too.
+            for (text, bytes) in self.args.iter_mut().zip(&args.list) {
+                if std::str::from_utf8(bytes).is_ok() {
+                    *text = text.replace('\\', "\\\\");
+                }
+            }
+        }
         if args.cut {
             self.truncated.push("process.args");
         }
