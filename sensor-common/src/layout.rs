@@ -107,7 +107,9 @@ layout! {
     sock_local_v6 = "sock"."__sk_common.skc_v6_rcv_saddr",
     sock_remote_v6 = "sock"."__sk_common.skc_v6_daddr",
     tcp_bytes_received = "tcp_sock"."bytes_received",
-    tcp_bytes_acked = "tcp_sock"."bytes_acked",
+    tcp_bytes_sent = "tcp_sock"."bytes_sent",
+    tcp_bytes_retrans = "tcp_sock"."bytes_retrans",
+    sock_flags = "sock"."__sk_common.skc_flags",
 }
 
 // SAFETY: `Layout` is `repr(C)`, only u32 fields, no padding; any bit pattern is valid.

@@ -207,8 +207,9 @@ pub struct Connect {
 pub struct TcpState {
     pub head: Head,
     pub socket: Socket,
+    /// Payload: without the sequence numbers that SYN and FIN take, without what was sent again.
     pub bytes_received: u64,
-    pub bytes_acked: u64,
+    pub bytes_sent: u64,
     /// `TCP_*` of net/tcp_states.h.
     pub old: u8,
     pub new: u8,

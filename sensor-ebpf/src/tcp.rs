@@ -20,6 +20,8 @@ const AF_INET6: u16 = 10;
 const TCP_SYN_SENT: u8 = 2;
 const TCP_CLOSE: u8 = 7;
 const TCP_LISTEN: u8 = 10;
+/// Bit of `sk_flags` (enum sock_flags): the peer has sent its FIN.
+const SOCK_DONE: u32 = 1;
 
 /// `struct sock_common::skc_cookie`, found through `sock`.
 #[inline(always)]
@@ -127,8 +129,11 @@ fn changed(sk: Addr, id: u64, old: u8, new: u8) -> Result<Sent, Lost> {
     unsafe {
         write_head(&raw mut (*record).head, kind::TCP_STATE, size_of::<TcpState>());
         endpoints(sk, id, &raw mut (*record).socket);
-        (*record).bytes_received = value(sk, at!(tcp_bytes_received));
-        (*record).bytes_acked = value(sk, at!(tcp_bytes_acked));
+        // A FIN that came (SOCK_DONE) counts as a byte received, since it takes a sequence number; what the peer acknowledged would count ours and the SYN.
+        let fin = value::<u64>(sk, at!(sock_flags)) >> SOCK_DONE & 1;
+        (*record).bytes_received = value::<u64>(sk, at!(tcp_bytes_received)).saturating_sub(fin);
+        let (sent, again) = (value::<u64>(sk, at!(tcp_bytes_sent)), value::<u64>(sk, at!(tcp_bytes_retrans)));
+        (*record).bytes_sent = sent.saturating_sub(again);
         (*record).old = old;
         (*record).new = new;
         (*record).error = value::<u32>(sk, at!(sock_err)) as u16;

@@ -56,7 +56,7 @@ pub struct Limits {
     pub processes: usize,
     /// SSH sessions open or with living processes; about 500 bytes each.
     pub sessions: usize,
-    /// Open outgoing connections of recorded processes; about 400 bytes each.
+    /// Open outgoing connections of recorded processes; about 2 KiB each.
     pub connections: usize,
 }
 

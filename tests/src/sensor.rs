@@ -9,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     records::{Record, Records},
@@ -174,6 +174,15 @@ impl Trace {
     /// Ctrl-C. What it wrote, and its summary.
     pub fn stop(self) -> (Records, String) {
         self.process.signal(Signal::INT);
+        self.end()
+    }
+
+    /// Ctrl-C for the program that the one started waits for.
+    pub fn stop_inner(self) -> (Records, String) {
+        let pid = self.process.pid();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let inner = children.trim().parse().ok().and_then(Pid::from_raw).expect("one child");
+        kill_process(inner, Signal::INT).unwrap();
         self.end()
     }
 

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Correlate, connections::Connection, processes::Process, sessions::Session};
+use super::{Correlate, processes::Process, sessions::Session};
 use crate::event::{
     record::{
         Account, Action, Auditd, Container, Destination, Endpoint, EntryLeader, EntryMeta, Error, IpOnly, Leader,
@@ -236,11 +236,11 @@ impl Correlate {
         record.container = task.names.cgroup.as_deref().and_then(container_id).map(|id| Container { id: id.into() });
     }
 
-    pub(super) fn describe_owner(&self, record: &mut Record, connection: &Connection) {
-        let mut fields =
-            self.process_fields(connection.owner, connection.task.parent, self.processes.get(connection.owner));
-        fields.name.clone_from(&connection.name);
-        fields.executable.clone_from(&connection.executable);
+    /// The process that a task is, with what it runs.
+    pub(super) fn describe_owner(&self, record: &mut Record, task: &Task, known: Option<&Process>) {
+        let mut fields = self.process_fields(task.id, task.parent, known);
+        fields.name = known.and_then(|process| process.name.clone());
+        fields.executable = known.and_then(|process| process.executable.clone());
         record.process = Some(Box::new(fields));
     }
 
@@ -302,6 +302,14 @@ impl Program {
 
     fn args(&mut self, args: &Args) {
         self.args = args.list.iter().map(|arg| self.text(arg, "process.args")).collect();
+        if self.escaped.contains(&"process.args") {
+            // A field is escaped or it is not: a backslash in an argument that had no need of it must come back too.
+            for (text, bytes) in self.args.iter_mut().zip(&args.list) {
+                if std::str::from_utf8(bytes).is_ok() {
+                    *text = text.replace('\\', "\\\\");
+                }
+            }
+        }
         if args.cut {
             self.truncated.push("process.args");
         }

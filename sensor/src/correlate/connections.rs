@@ -3,9 +3,9 @@
 //! An attempt is known before the kernel acts on it. SYN_SENT follows at once unless it fails on the spot (no route, refused by policy), which no hook
 //! reports: the next close of the socket, or a second without SYN_SENT, tells.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr};
 
-use crate::event::stream::{ProcessId, Task};
+use crate::event::record::Record;
 
 /// SYN_SENT comes within microseconds of the attempt; a second is beyond doubt.
 pub(super) const AT_ONCE_NS: u64 = 1_000_000_000;
@@ -19,13 +19,10 @@ pub(super) enum Progress {
 
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
-    pub owner: ProcessId,
-    /// Who it was when it connected.
-    pub task: Task,
-    pub session: Option<u64>,
-    pub name: Option<Arc<str>>,
-    pub executable: Option<Arc<str>>,
-    pub remote: SocketAddr,
+    /// What every record of it says: who connected, and where to. The process and its session can be gone when the rest is told.
+    pub about: Box<Record>,
+    /// Where it comes from, once the kernel has chosen. A closed socket knows its port no more.
+    pub local: Option<SocketAddr>,
     pub attempted: u64,
     pub progress: Progress,
 }

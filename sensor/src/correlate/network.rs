@@ -17,19 +17,19 @@ impl Correlate {
         if !self.scope.tells(session, process.is_some_and(|p| p.watched)) {
             return;
         }
-        self.connections.add(
-            connect.socket,
-            Connection {
-                owner: connect.task.id,
-                session,
-                name: process.and_then(|p| p.name.clone()),
-                executable: process.and_then(|p| p.executable.clone()),
-                task: connect.task.clone(),
-                remote: connect.remote,
-                attempted: time,
-                progress: Progress::Attempted,
-            },
-        );
+        let mut about = Record::new(self.wall(time), Action::ConnectionFailed, Outcome::Failure);
+        Self::describe_task(&mut about, &connect.task);
+        self.describe_owner(&mut about, &connect.task, process);
+        self.describe_membership(&mut about, session);
+        about.destination = Some(Destination {
+            ip: Some(connect.remote.ip().to_string()),
+            port: Some(connect.remote.port()),
+            ..Destination::default()
+        });
+        about.network = Some(network(connect.remote.ip(), "egress", None));
+        let progress = Progress::Attempted;
+        self.connections
+            .add(connect.socket, Connection { about: Box::new(about), local: None, attempted: time, progress });
     }
 
     pub(super) fn tcp(&mut self, time: u64, change: &TcpChange, out: &mut Vec<Record>) {
@@ -47,6 +47,7 @@ impl Correlate {
             (Progress::Attempted, TcpState::SynSent) => connection.progress = Progress::SynSent,
             (Progress::SynSent | Progress::Attempted, TcpState::Established) => {
                 connection.progress = Progress::Established { at: time };
+                connection.local = Some(change.local);
                 let connection = connection.clone();
                 let mut record = self.connection(time, Action::ConnectionOpened, Outcome::Success, &connection);
                 record.duration = Some(time.saturating_sub(connection.attempted));
@@ -68,7 +69,8 @@ impl Correlate {
     fn connection_closed(&self, time: u64, at: u64, connection: &Connection, change: &TcpChange) -> Record {
         let mut record = self.connection(time, Action::ConnectionClosed, Outcome::Success, connection);
         record.duration = Some(time.saturating_sub(at));
-        record.source = Some(Endpoint { bytes: Some(change.bytes_out), ..Endpoint::of(change.local) });
+        record.source =
+            Some(Endpoint { bytes: Some(change.bytes_out), ..Endpoint::of(connection.local.unwrap_or(change.local)) });
         if let Some(destination) = &mut record.destination {
             destination.bytes = Some(change.bytes_in);
         }
@@ -98,17 +100,7 @@ impl Correlate {
     }
 
     fn connection(&self, time: u64, action: Action, outcome: Outcome, connection: &Connection) -> Record {
-        let mut record = Record::new(self.wall(time), action, outcome);
-        Self::describe_task(&mut record, &connection.task);
-        self.describe_owner(&mut record, connection);
-        self.describe_membership(&mut record, connection.session);
-        record.destination = Some(Destination {
-            ip: Some(connection.remote.ip().to_string()),
-            port: Some(connection.remote.port()),
-            ..Destination::default()
-        });
-        record.network = Some(network(connection.remote.ip(), "egress", None));
-        record
+        Record { time: self.wall(time), action, outcome, ..Record::clone(&connection.about) }
     }
 }
 

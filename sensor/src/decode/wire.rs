@@ -179,7 +179,7 @@ pub(super) fn read(record: &[u8]) -> Result<Record, Error> {
 fn tcp(reader: &mut Reader<'_>, kind: u16) -> Result<What, Error> {
     let Some((socket, local, remote)) = reader.socket()? else { return Err(Error::Kind(kind)) };
     let bytes_in = reader.u64("tcp.bytes_received")?;
-    let bytes_out = reader.u64("tcp.bytes_acked")?;
+    let bytes_out = reader.u64("tcp.bytes_sent")?;
     let old = TcpState::from_kernel(reader.u8("tcp.old")?);
     let new = TcpState::from_kernel(reader.u8("tcp.new")?);
     let error = reader.u16("tcp.error")?;
