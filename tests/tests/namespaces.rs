@@ -1,4 +1,11 @@
 //! The sensor inside namespaces of its own, as in a container with the host's /proc mounted aside.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::{collections::BTreeSet, fs, process::Command};
 

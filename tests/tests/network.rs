@@ -1,4 +1,11 @@
 //! TCP connections that processes of a session make: opened, closed, refused, failed at once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::{
     io::{Read as _, Write as _},

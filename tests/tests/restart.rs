@@ -1,4 +1,11 @@
 //! The daemon's own life: killed, restarted, rotated, reconfigured, stopped.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::{collections::BTreeSet, fs};
 

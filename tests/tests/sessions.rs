@@ -1,4 +1,11 @@
 //! Sessions of a real sshd: every exec in the right session, none in a wrong one, as the kernel's audit log has them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use std::{fs, process::Command, thread};
 

@@ -25,6 +25,7 @@ pub struct Program {
 
 impl Program {
     /// The account as it was before the first event.
+    #[must_use]
     pub fn begun(self) -> Self {
         Self { counters: Counters::default(), skipped: self.skipped.map(|_| 0), ..self }
     }

@@ -47,11 +47,11 @@ impl Source {
     /// Loads and attaches. From here on events are in the ring.
     pub fn attach(ring_bytes: u32, proc: &std::path::Path) -> Result<Self, Failure> {
         let options = Options { ring_bytes, cgroup2: mounts::cgroup2() };
+        let reported_at = identity::boot_time();
+        let mut kernel = Kernel::load(&options)?;
         if let Err(error) = privileges::take_precedence() {
             tracing::warn!(%error, "cannot raise the scheduling priority: under load more events may be lost");
         }
-        let reported_at = identity::boot_time();
-        let mut kernel = Kernel::load(&options)?;
         let ring = kernel.ring()?;
         let account = kernel.account()?;
         // From nothing: what is lost between attaching and the first look counts too.
