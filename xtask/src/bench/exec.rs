@@ -1,7 +1,7 @@
 //! `cargo xtask bench exec`: what a fork+exec costs with the sensor, as a ratio to what it costs without.
 //!
 //! Pairs: a sample without, a sample with, in alternating order, so that what drifts (clocks, caches, neighbours) falls on both; the ratio of a pair is
-//! one number, and their median and quartiles are printed. By the clock, and by CPU time of the loop, which a busy neighbour disturbs less.
+//! one number, and their median and quartiles are printed: by the clock, by CPU time of the loop, and by its median exec, which a busy machine disturbs less.
 //! What the daemon itself uses, on another CPU, is told apart. Then its memory: idle, after the load, and with live SSH sessions.
 //! Needs root. Fails if the sensor does not start, fails or cannot be stopped.
 
@@ -50,6 +50,7 @@ pub(super) struct ExecArgs {
 struct Column {
     wall: Spread,
     cpu: Spread,
+    median: Spread,
     without: Spread,
     with: Spread,
 }
@@ -71,6 +72,11 @@ pub(super) fn run(args: &ExecArgs) -> Result<()> {
         "{pairs} pairs of {count} posix_spawn + exec + wait of {}, on CPU {}",
         args.program.display(),
         child::cpu()
+    );
+    let load = std::fs::read_to_string("/proc/loadavg")?;
+    println!(
+        "load average {} before the start; a CPU that others use makes the spread, not the median, wide",
+        load.split(' ').next().unwrap_or_default()
     );
     println!("{:<24}{:>9}{:>9}   ratio   quartiles       extremes", "", "without", "with");
 
@@ -125,6 +131,7 @@ fn measure(
     Ok(Column {
         wall: Spread::of(samples.iter().map(|(without, with)| with.wall_ns / without.wall_ns)),
         cpu: Spread::of(samples.iter().map(|(without, with)| with.cpu_ns / without.cpu_ns)),
+        median: Spread::of(samples.iter().map(|(without, with)| with.median_ns / without.median_ns)),
         without: Spread::of(samples.iter().map(|(without, _)| without.wall_ns)),
         with: Spread::of(samples.iter().map(|(_, with)| with.wall_ns)),
     })
@@ -134,7 +141,8 @@ impl Column {
     fn print(&self, name: &str) {
         let us = |spread: &Spread| spread.median() / 1000.0;
         println!("{name:<24}{:>6.1} us{:>6.1} us   {}", us(&self.without), us(&self.with), self.wall);
-        println!("{:<24}{:>21}   {}", "", "by CPU time", self.cpu);
+        println!("{:<24}{:>18}   {}", "", "by CPU time", self.cpu);
+        println!("{:<24}{:>18}   {}", "", "by the median exec", self.median);
     }
 }
 
