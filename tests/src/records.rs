@@ -95,6 +95,17 @@ impl Records {
         self.iter().filter(move |record| record.is(action))
     }
 
+    /// Those of sessions with the sshd on this port, and those of no session: a machine can have other sessions while a test runs.
+    #[must_use]
+    pub fn of_server(&self, port: u16) -> Self {
+        let with_it = |record: &&Record| {
+            record.text("network.protocol") == "ssh" && record.number("destination.port") == Some(port.into())
+        };
+        let own: HashSet<&str> = self.iter().filter(with_it).map(Record::session).collect();
+        let kept = self.iter().filter(|record| record.session().is_empty() || own.contains(record.session()));
+        Self(kept.cloned().collect())
+    }
+
     pub fn count(&self, action: &str) -> usize {
         self.of(action).count()
     }

@@ -115,9 +115,9 @@ impl Sensor {
         wait::until(what, || self.records().iter().find(|record| fits(record)).cloned())
     }
 
-    /// Waits for the end of so many sessions.
-    pub fn until_sessions_end(&self, count: usize) {
-        let ended = || (self.records().count("ssh-session-ended") == count).then_some(());
+    /// Waits for the end of so many sessions with the sshd on this port.
+    pub fn until_sessions_end(&self, port: u16, count: usize) {
+        let ended = || (self.records().of_server(port).count("ssh-session-ended") == count).then_some(());
         wait::until(&format!("the end of {count} sessions"), ended);
     }
 
@@ -169,6 +169,12 @@ impl Trace {
     /// Waits for a record.
     pub fn until(&self, what: &str, fits: impl Fn(&Record) -> bool) -> Record {
         wait::until(what, || self.records().iter().find(|record| fits(record)).cloned())
+    }
+
+    /// Waits for the end of so many sessions with the sshd on this port.
+    pub fn until_sessions_end(&self, port: u16, count: usize) {
+        let ended = || (self.records().of_server(port).count("ssh-session-ended") == count).then_some(());
+        wait::until(&format!("the end of {count} sessions"), ended);
     }
 
     /// Ctrl-C. What it wrote, and its summary.

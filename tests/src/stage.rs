@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::{Account, Audit, Folder, Machine, Records, Running, Sensor, Sshd, running::Ended, truth::Truth};
+use crate::{Account, Audit, Folder, Machine, Record, Records, Running, Sensor, Sshd, running::Ended, truth::Truth, wait};
 
 pub struct Stage {
     pub sshd: Sshd,
@@ -50,11 +50,22 @@ impl Stage {
         self.sshd.open_session(&self.account.name, command)
     }
 
-    /// Stops the sensor: what it wrote, with nothing lost.
+    /// Waits for a record of this stage's sessions, or of none.
+    pub fn until(&self, what: &str, fits: impl Fn(&Record) -> bool) -> Record {
+        let find = |records: Records| records.iter().find(|record| fits(record)).cloned();
+        wait::until(what, || find(self.sensor.records().of_server(self.sshd.port)))
+    }
+
+    /// Waits for the end of so many sessions.
+    pub fn until_sessions_end(&self, count: usize) {
+        self.sensor.until_sessions_end(self.sshd.port, count);
+    }
+
+    /// Stops the sensor: what it wrote of this stage's sessions and of none, with nothing lost.
     pub fn records(&mut self) -> Records {
         let records = self.sensor.stop();
         records.assert_nothing_lost();
-        records
+        records.of_server(self.sshd.port)
     }
 
     /// Stops the sensor: what it wrote, and what the audit log says of the user's sessions; both tell the same execs.
@@ -64,6 +75,6 @@ impl Stage {
         records.assert_nothing_lost();
         let truth = Truth::new(execs, self.account.uid, self.sshd.pid());
         truth.assert_told_by(&records);
-        (records, truth)
+        (records.of_server(self.sshd.port), truth)
     }
 }

@@ -18,7 +18,7 @@ const ARGS_MAX: usize = 32 << 10;
 fn exec_of(name: &str, mark: &str, command: &str) -> Record {
     let mut stage = Stage::new(name, "");
     assert_eq!(stage.session(command).code(), 0);
-    stage.sensor.until_sessions_end(1);
+    stage.until_sessions_end(1);
     let records = stage.records();
     records.one("process-started", |r| r.list("process.args").starts_with(&["/bin/true", mark])).clone()
 }
@@ -93,7 +93,7 @@ fn a_secret_in_a_command_line_is_in_no_record_and_in_no_recording() {
          git clone https://me:{SECRET}@example.org/x.git; curl -H 'Authorization: Bearer {SECRET}' http://localhost/; exit 0"
     );
     assert_eq!(sshd.session(&account.name, &command).code(), 0);
-    trace.until("the end of the session", |r| r.is("ssh-session-ended"));
+    trace.until_sessions_end(sshd.port, 1);
     let (records, _) = trace.stop();
 
     for (program, shown) in [("mysql", 1), ("curl", 2), ("docker", 1), ("git", 1)] {

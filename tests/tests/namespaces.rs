@@ -38,12 +38,12 @@ fn inside_its_own_namespaces_it_tells_the_same_with_the_hosts_pids() {
     inside.args(["--pid", "--mount", "--fork", "bash", "-c", &script]);
     let trace = Trace::start_as(&stage.folder, &mut inside);
     assert_eq!(stage.session("/bin/true within; sh -c '/bin/true deeper; exit 3'").code(), 3);
-    stage.sensor.until_sessions_end(1);
-    trace.until("the end of the session", |record| record.is("ssh-session-ended"));
+    stage.until_sessions_end(1);
+    trace.until_sessions_end(stage.sshd.port, 1);
 
     let (inside, _) = trace.stop_inner();
     inside.assert_nothing_lost();
-    let outside = stage.records();
+    let (inside, outside) = (inside.of_server(stage.sshd.port), stage.records());
     assert!(told(&outside).len() > 10);
     assert_eq!(told(&inside), told(&outside));
     assert_eq!(inside.exec(&["/bin/true", "within"]).pid(), outside.exec(&["/bin/true", "within"]).pid());

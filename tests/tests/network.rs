@@ -39,8 +39,8 @@ fn a_connection_is_told(name: &str, address: &str, kind: &str) {
     let ended = stage.session(&talk(address, port));
     assert_eq!((ended.code(), ended.stdout.len()), (0, 10_000), "{ended:?}");
     let peer = server.join().unwrap();
-    stage.sensor.until_sessions_end(1);
-    stage.sensor.until("the end of the connection", |r| {
+    stage.until_sessions_end(1);
+    stage.until("the end of the connection", |r| {
         r.is("connection-closed") && r.number("destination.port") == Some(port.into())
     });
 
@@ -77,7 +77,7 @@ fn a_refused_connection_says_so() {
     let mut stage = Stage::new("refused", "");
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     assert_ne!(stage.session(&talk("127.0.0.1", port)).code(), 0);
-    stage.sensor.until_sessions_end(1);
+    stage.until_sessions_end(1);
 
     let records = stage.records();
     let [failed] = to_port(&records, port)[..] else { panic!("one record of port {port}") };
@@ -96,7 +96,7 @@ fn a_connection_that_fails_at_once_is_told() {
     let inner = "exec 3<>/dev/tcp/198.51.100.7/4242";
     let ended = stage.session(&format!("sudo -n unshare --net bash -c '{inner}'"));
     assert!(ended.stderr.contains("unreachable"), "{ended:?}");
-    stage.sensor.until("the failed connection", |r| r.is("connection-failed"));
+    stage.until("the failed connection", |r| r.is("connection-failed"));
 
     let records = stage.records();
     let [failed] = to_port(&records, 4242)[..] else { panic!("one record of port 4242") };
@@ -116,7 +116,8 @@ fn connections_of_others_are_not_told_unless_all_are_wanted() {
         let port = listener.local_addr().unwrap().port();
         drop(TcpStream::connect(("127.0.0.1", port)).unwrap());
         drop(listener.accept().unwrap());
-        let records = stage.records();
+        // Whoever runs the tests in a session of SSH is told anyway, in that session.
+        let records = if told == 0 { stage.records() } else { stage.sensor.stop() };
         assert_eq!(to_port(&records, port).len(), told, "{config}");
     }
 }

@@ -31,7 +31,7 @@ fn killed_in_the_middle_of_sessions_it_adopts_them_when_it_is_back() {
     let orphan = stage.folder.pipe("orphan");
     let left = format!("read line <{}; /bin/true left-behind", orphan.display());
     assert_eq!(stage.session(&format!("nohup setsid sh -c '{left}' >/dev/null 2>&1 </dev/null &")).code(), 0);
-    stage.sensor.until_sessions_end(1);
+    stage.until_sessions_end(1);
 
     let before = stage.sensor.kill();
     assert_one_run(&before);
@@ -47,10 +47,10 @@ fn killed_in_the_middle_of_sessions_it_adopts_them_when_it_is_back() {
     assert!(fs::read(stage.sensor.path()).unwrap().ends_with(b"\n"), "half a line in the log");
 
     let mut again = Sensor::run(&stage.folder.open_to_all("again"), "");
-    again.until("the adopted session", |r| r.is("ssh-session-started"));
+    again.until("the adopted session", |r| r.is("ssh-session-started") && r.session() == id);
     fs::write(&go, "go\n").unwrap();
     assert_eq!(open.wait().code(), Some(7));
-    again.until_sessions_end(1);
+    again.until_sessions_end(stage.sshd.port, 1);
     fs::write(&orphan, "go\n").unwrap();
     again.until("the orphan's last act", |r| r.args_contain("left-behind") && r.text("process.name") == "true");
     let after = again.stop();
@@ -75,17 +75,17 @@ fn killed_in_the_middle_of_sessions_it_adopts_them_when_it_is_back() {
 fn a_rotated_file_is_left_and_a_new_one_begun() {
     let stage = Stage::new("rotated", "");
     assert_eq!(stage.session("/bin/true before").code(), 0);
-    stage.sensor.until_sessions_end(1);
+    stage.until_sessions_end(1);
     let rotated = stage.folder.join("rotated.json");
     fs::rename(stage.sensor.path(), &rotated).unwrap();
     stage.sensor.signal(Signal::HUP);
-    stage.sensor.until("the reload", |r| r.is("sensor-config-reloaded"));
+    stage.until("the reload", |r| r.is("sensor-config-reloaded"));
     assert_eq!(stage.session("/bin/true after").code(), 0);
-    stage.sensor.until_sessions_end(1);
+    stage.until_sessions_end(1);
 
     let old = Records::parse(&fs::read(&rotated).unwrap());
     stage.sensor.signal(Signal::TERM);
-    stage.sensor.until("the last record", |r| r.is("sensor-stopped"));
+    stage.until("the last record", |r| r.is("sensor-stopped"));
     let new = Records::parse(&fs::read(stage.sensor.path()).unwrap());
     old.exec(&["/bin/true", "before"]);
     new.exec(&["/bin/true", "after"]);

@@ -20,7 +20,7 @@ fn a_command_and_what_it_leaves_in_the_background_are_one_session() {
     assert_eq!(ended.code(), 3);
     assert!(ended.text().contains("sensor-test"), "{ended:?}");
     wait::until("the file of the background job", || file.exists().then_some(()));
-    stage.sensor.until_sessions_end(1);
+    stage.until_sessions_end(1);
 
     let (records, truth) = stage.compare();
     assert_eq!(truth.sessions().len(), 1);
@@ -53,10 +53,10 @@ fn what_survives_a_session_keeps_its_id() {
     let job = format!("read line <{}; touch {}", go.display(), file.display());
     let ended = stage.session(&format!("nohup setsid sh -c '{job}' >/dev/null 2>&1 </dev/null & exit 0"));
     assert_eq!(ended.code(), 0);
-    stage.sensor.until_sessions_end(1);
+    stage.until_sessions_end(1);
     fs::write(&go, "go\n").unwrap();
     wait::until("the file of the survivor", || file.exists().then_some(()));
-    stage.sensor.until("the end of touch", |r| r.is("process-ended") && r.text("process.name") == "touch");
+    stage.until("the end of touch", |r| r.is("process-ended") && r.text("process.name") == "touch");
 
     let (records, _) = stage.compare();
     let touch = ["touch", &file.display().to_string()];
@@ -79,7 +79,7 @@ fn a_terminal_with_sudo_is_one_session_and_says_who_became_whom() {
     terminal.run("sudo -n su - sensor-test -c '/bin/true through-su'");
     terminal.run("sudo -n su - -c '/bin/true root-through-su'");
     assert_eq!(terminal.leave("exit 4").code(), Some(4));
-    stage.sensor.until_sessions_end(1);
+    stage.until_sessions_end(1);
 
     let uid = stage.account.uid.to_string();
     let (records, truth) = stage.compare();
@@ -132,7 +132,7 @@ fn fifty_sessions_at_once_are_told_apart() {
             assert_eq!(ended.code(), number % 7, "{ended:?}");
         }
     });
-    stage.sensor.until_sessions_end(SESSIONS as usize);
+    stage.until_sessions_end(SESSIONS as usize);
 
     let (records, truth) = stage.compare();
     assert_eq!(truth.sessions().len(), SESSIONS as usize);
@@ -180,7 +180,7 @@ fn a_login_that_fails_is_a_failed_connection_and_no_session() {
     let ended = running::finish(&mut ssh);
     assert_eq!(ended.code(), 255, "{ended:?}");
     assert!(ended.stderr.contains("Permission denied"), "{ended:?}");
-    stage.sensor.until("the failed connection", |r| r.is("connection-closed") && r.text("event.outcome") == "failure");
+    stage.until("the failed connection", |r| r.is("connection-closed") && r.text("event.outcome") == "failure");
 
     let records = stage.records();
     assert_eq!(records.count("ssh-session-started") + records.count("ssh-session-ended"), 0);
@@ -199,7 +199,7 @@ fn a_file_transfer_is_a_session_with_its_subsystem() {
     let batch = stage.folder.write("batch", format!("put {} {}\n", file.display(), place.display()));
     running::succeed(stage.sshd.program("sftp").arg("-b").arg(batch).arg("sensor-test@test"));
     assert_eq!(fs::read_to_string(&place).unwrap(), "content");
-    stage.sensor.until_sessions_end(1);
+    stage.until_sessions_end(1);
 
     let (records, _) = stage.compare();
     let server = records.one("process-started", |r| r.text("process.name") == "sftp-server");
@@ -225,17 +225,17 @@ fn a_session_that_only_forwards_is_told_within_seconds() {
     let _accepted = target.accept().unwrap();
     // The channel is open: the user is logged in.
     let login = Instant::now();
-    let start = stage.sensor.until("the start of the session", |record| record.is("ssh-session-started"));
+    let start = stage.until("the start of the session", |record| record.is("ssh-session-started"));
     assert!(login.elapsed() < Duration::from_secs(3), "told after {:?}", login.elapsed());
     assert_eq!(start.text("user.audit.name"), "sensor-test");
     // The connection that the session's server process opened.
     let target_port = u64::from(target.local_addr().unwrap().port());
-    stage.sensor.until("the forwarded connection", |r| {
+    stage.until("the forwarded connection", |r| {
         r.is("connection-opened") && r.number("destination.port") == Some(target_port) && r.session() == start.session()
     });
     client.signal(rustix::process::Signal::TERM);
     client.wait();
-    stage.sensor.until_sessions_end(1);
+    stage.until_sessions_end(1);
 
     let records = stage.records();
     let end = records.one("ssh-session-ended", |_| true);
@@ -251,7 +251,7 @@ fn an_exec_by_another_thread_keeps_the_process_and_names_the_thread() {
     let helper = stage.folder.open_to_all("bin").join("exec-from-thread");
     fs::copy(env!("CARGO_BIN_EXE_exec-from-thread"), &helper).unwrap();
     assert_eq!(stage.session(&format!("{} /bin/true from-a-thread; exit 5", helper.display())).code(), 5);
-    stage.sensor.until_sessions_end(1);
+    stage.until_sessions_end(1);
 
     let (records, _) = stage.compare();
     let session = records.session_of(&["/bin/true", "from-a-thread"]);
@@ -269,7 +269,7 @@ fn a_process_killed_by_a_signal_says_so() {
     let mut stage = Stage::audited("signal");
     let ended = stage.session("sh -c 'kill -9 $$'; sh -c 'kill -15 $$'; exit 6");
     assert_eq!(ended.code(), 6);
-    stage.sensor.until_sessions_end(1);
+    stage.until_sessions_end(1);
 
     let (records, _) = stage.compare();
     for signal in [9, 15] {
@@ -285,7 +285,7 @@ fn a_session_over_ipv6_has_its_addresses() {
     let mut stage = Stage::new("ipv6", "");
     let mut ssh: Command = stage.sshd.program("ssh");
     running::succeed(ssh.arg("sensor-test@test6").arg("/bin/true over-ipv6"));
-    stage.sensor.until_sessions_end(1);
+    stage.until_sessions_end(1);
 
     let records = stage.records();
     let start = records.one("ssh-session-started", |_| true);

@@ -19,7 +19,7 @@ fn a_session_has_its_commands_and_its_survivors() {
     let job = format!("nohup setsid sh -c 'sleep 1; touch {}' >/dev/null 2>&1 </dev/null &", file.display());
     assert_eq!(stage.session(&format!("id; {job} exit 3")).code(), 3);
     wait::until("the file of the survivor", || file.exists().then_some(()));
-    stage.sensor.until("the end of touch", |r| r.is("process-ended") && r.text("process.name") == "touch");
+    stage.until("the end of touch", |r| r.is("process-ended") && r.text("process.name") == "touch");
 
     let records = stage.records();
     records.assert_contract();
@@ -50,7 +50,7 @@ fn ten_sessions_at_once_are_kept_apart() {
             });
         }
     });
-    stage.sensor.until_sessions_end(10);
+    stage.until_sessions_end(10);
 
     let records = stage.records();
     records.assert_nothing_lost();
@@ -70,7 +70,7 @@ fn a_terminal_is_a_session() {
     let mut terminal = Terminal::open(&mut stage.ssh(&["-tt"]));
     terminal.run("/bin/true in-a-terminal");
     assert_eq!(terminal.leave("exit 4").code(), Some(4));
-    stage.sensor.until_sessions_end(1);
+    stage.until_sessions_end(1);
 
     let records = stage.records();
     records.assert_nothing_lost();
