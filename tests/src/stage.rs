@@ -3,7 +3,9 @@
 
 use std::process::Command;
 
-use crate::{Account, Audit, Folder, Machine, Record, Records, Running, Sensor, Sshd, running::Ended, truth::Truth, wait};
+use crate::{
+    Account, Audit, Folder, Machine, Record, Records, Running, Sensor, Sshd, running::Ended, truth::Truth, wait,
+};
 
 pub struct Stage {
     pub sshd: Sshd,

@@ -140,8 +140,12 @@ fn filters_show_what_fits_and_all_of_it() {
         let shown = replay(&recording, args);
         let brief = |record: &Record| record.brief().split_once(' ').unwrap().1.to_owned();
         let shown: Vec<String> = acts(&shown, &own).into_iter().map(brief).collect();
-        let expected: Vec<String> = acts(&everything, &own).into_iter().filter(|record| fits(record)).map(brief).collect();
-        assert!(!expected.is_empty() && expected.len() < acts(&everything, &own).len(), "{args:?} chooses nothing, or all");
+        let expected: Vec<String> =
+            acts(&everything, &own).into_iter().filter(|record| fits(record)).map(brief).collect();
+        assert!(
+            !expected.is_empty() && expected.len() < acts(&everything, &own).len(),
+            "{args:?} chooses nothing, or all"
+        );
         assert_eq!(shown, expected, "{args:?}");
     };
     let is_user = |record: &Record, value: &str, field: &str| {
