@@ -17,7 +17,7 @@ use crate::{
     wait,
 };
 
-/// The program under test.
+/// The program under test: a release build.
 pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("SENSOR_BIN") {
         return path.into();
@@ -25,11 +25,10 @@ pub fn binary() -> PathBuf {
     let own = std::env::current_exe().unwrap(); // target/PROFILE/deps/NAME
     let profile = own.parent().and_then(Path::parent).unwrap();
     let target = profile.parent().unwrap();
-    let places = [profile.join("sensor"), target.join("debug/sensor"), target.join("release/sensor")];
-    places
-        .into_iter()
-        .find(|path| path.exists())
-        .unwrap_or_else(|| panic!("there is no sensor under {}: cargo build, or set SENSOR_BIN", target.display()))
+    // What people run: a debug build is many times slower, and a flood would lose what a release does not.
+    let path = target.join("release/sensor");
+    assert!(path.exists(), "there is no {}: cargo build --release -p sensor, or set SENSOR_BIN", path.display());
+    path
 }
 
 /// `sensor` with these arguments, quiet about itself but for warnings.
