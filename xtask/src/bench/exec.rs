@@ -156,7 +156,7 @@ fn memory(args: &ExecArgs, program: &Path, worker: &mut Worker, files: impl Fn(&
     println!("{:<24}{}", "after a burst of execs", sensor.memory()?);
     let wanted = args.sessions.unwrap_or(if args.quick { 10 } else { 1000 });
     let began = Instant::now();
-    match Sessions::open(wanted, files, || sensor.count("ssh-session-started")) {
+    match Sessions::open(wanted, files, sensor.counter("ssh-session-started")?) {
         Ok(sessions) => {
             sleep(IDLE);
             let busy = sensor.memory()?;

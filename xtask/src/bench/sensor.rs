@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     process::Stdio,
     thread::sleep,
@@ -65,9 +66,23 @@ impl Sensor {
     }
 
     /// How many of its records have this action.
-    pub(super) fn count(&self, action: &str) -> usize {
-        let action = format!("\"action\":\"{action}\"");
-        fs::read_to_string(&self.output).unwrap_or_default().lines().filter(|line| line.contains(&action)).count()
+    fn count(&self, action: &str) -> usize {
+        count(&fs::read_to_string(&self.output).unwrap_or_default(), action)
+    }
+
+    /// Counts its records of an action from now on, each time those so far; each is read once.
+    pub(super) fn counter(&self, action: &'static str) -> Result<impl FnMut() -> usize> {
+        let mut file = fs::File::open(&self.output)?;
+        file.seek(SeekFrom::End(0))?;
+        let (mut text, mut total) = (String::new(), 0);
+        Ok(move || {
+            // What comes is whole lines, and at the worst the rest of one comes the next time.
+            let _ = file.read_to_string(&mut text);
+            let whole = text.rfind('\n').map_or(0, |end| end + 1);
+            total += count(text.get(..whole).unwrap_or_default(), action);
+            text.drain(..whole);
+            total
+        })
     }
 
     pub(super) fn memory(&self) -> Result<Memory> {
@@ -87,14 +102,17 @@ impl Sensor {
         let status = self.running.stop()?;
         ensure!(status.success(), "the sensor failed when it was stopped: {status}");
         ensure!(self.count("sensor-stopped") == 1, "the sensor stopped without saying so");
-        let lost = self.count("sensor-events-lost");
-        if lost > 0 {
-            eprintln!(
-                "xtask: the sensor wrote {lost} sensor-events-lost records: this machine is too slow for the load"
-            );
+        for line in fs::read_to_string(&self.output)?.lines().filter(|line| count(line, "sensor-events-lost") > 0) {
+            let what = line.split("\"lost\":").nth(1).and_then(|rest| rest.split('}').next()).unwrap_or(line);
+            eprintln!("xtask: the sensor lost events: {what}}}");
         }
         Ok(())
     }
+}
+
+fn count(text: &str, action: &str) -> usize {
+    let action = format!("\"action\":\"{action}\"");
+    text.lines().filter(|line| line.contains(&action)).count()
 }
 
 /// RssAnon is what the process holds; VmRSS also has the pages of its program and the ring, which is mapped twice.

@@ -83,23 +83,22 @@ impl Sshd {
 
 impl Sessions {
     /// Opens `wanted` sessions, or as many as there is memory for. `seen` says how many the sensor saw.
-    pub(super) fn open(wanted: u32, files: impl Fn(&str) -> PathBuf, seen: impl Fn() -> usize) -> Result<Self> {
+    pub(super) fn open(wanted: u32, files: impl Fn(&str) -> PathBuf, mut seen: impl FnMut() -> usize) -> Result<Self> {
         let sshd = Sshd::start(files)?;
         let (reader, writer) = pipe()?;
         let mut sessions = Self { input: Some(writer), clients: Vec::new(), sshd };
-        let before = seen();
         let wanted = u64::from(wanted).min(available()? / SESSION_KIB);
         while (sessions.clients.len() as u64) < wanted {
             sessions.login(&reader)?;
             let began = Instant::now();
-            while seen() - before + AT_ONCE <= sessions.clients.len() {
+            while seen() + AT_ONCE <= sessions.clients.len() {
                 ensure!(began.elapsed() < LOGIN, "logins do not succeed, or the sensor does not see them");
                 sleep(Duration::from_millis(20));
             }
         }
         let began = Instant::now();
-        while seen() - before < sessions.clients.len() {
-            ensure!(began.elapsed() < LOGIN, "the sensor saw {} of {wanted} sessions", seen() - before);
+        while seen() < sessions.clients.len() {
+            ensure!(began.elapsed() < LOGIN, "the sensor saw {} of {wanted} sessions", seen());
             sleep(Duration::from_millis(50));
         }
         Ok(sessions)
