@@ -35,7 +35,7 @@ fn inside_its_own_namespaces_it_tells_the_same_with_the_hosts_pids() {
         sensor::binary().display()
     );
     let mut inside = Command::new("unshare");
-    inside.args(["--pid", "--mount", "--fork", "bash", "-c", &script]);
+    inside.args(["--pid", "--mount", "--fork", "--kill-child", "bash", "-c", &script]);
     let trace = Trace::start_as(&stage.folder, &mut inside);
     assert_eq!(stage.session("/bin/true within; sh -c '/bin/true deeper; exit 3'").code(), 3);
     stage.until_sessions_end(1);
