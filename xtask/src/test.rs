@@ -53,7 +53,18 @@ pub(crate) fn test(args: &TestArgs) -> Result<ExitCode> {
         "--package",
         "xtask",
     ]))?;
-    if !args.unit {
+    if args.unit {
+        tally.count(cargo().args([
+            "test",
+            "--no-fail-fast",
+            "--package",
+            "sensor-tests",
+            "--test",
+            "golden",
+            "--test",
+            "layers",
+        ]))?;
+    } else {
         let mut kernel = cargo();
         kernel.args(["test", "--no-fail-fast", "--package", "sensor-tests", "--", "--test-threads=1"]);
         if !is_root() {
