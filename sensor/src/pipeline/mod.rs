@@ -1,6 +1,8 @@
 //! Layer 5: the only place that knows the order of the stages.
 //!
-//!     kernel -> decode -> facts -> [recording] -> enrich -> correlate -> filter -> render -> sink
+//! ```text
+//! kernel -> decode -> facts -> [recording] -> enrich -> correlate -> filter -> render -> sink
+//! ```
 //!
 //! `Source` is everything before the recording, `Middle` the pure part, `Writer` the rest. `live` runs all of it, `replay` starts at the recording.
 //! Shutdown: the future given to `live` ends, the probes are detached, what they sent is drained, `Stop` goes through, and the function returns.
