@@ -19,7 +19,7 @@ use super::Error;
 pub struct Program {
     pub name: &'static str,
     pub counters: Counters,
-    /// Events for which the kernel skipped both programs of the tracepoint. Absent before 5.12.
+    /// Events for which the kernel skipped both programs of the tracepoint, at most. Absent before 5.12.
     pub skipped: Option<u64>,
 }
 
@@ -66,13 +66,19 @@ impl Account {
                     sum.untracked += cpu.untracked;
                     sum.rescued += cpu.rescued;
                 }
-                let fd = self.fds.iter().find(|(known, _)| *known == name).map(|(_, fd)| fd);
-                // What the first program missed, the second handled or missed too.
-                let skipped = fd.and_then(recursion_misses).map(|misses| misses.saturating_sub(sum.rescued));
-                Ok(Program { name, counters: sum, skipped })
+                let misses = self.fds.iter().filter(|(known, _)| *known == name).map(|(_, fd)| recursion_misses(fd));
+                Ok(Program { name, counters: sum, skipped: skipped(misses, sum.rescued) })
             })
             .collect()
     }
+}
+
+/// At most so many events were lost: an event that is lost was skipped twice, and what the second program rescued was not. What neither would
+/// have reported (a thread's end, a socket that nobody tracks) is in the kernel's counts too.
+fn skipped(misses: impl Iterator<Item = Option<u64>>, rescued: u64) -> Option<u64> {
+    let misses: Vec<u64> = misses.collect::<Option<_>>()?;
+    let (first, others) = misses.split_first()?;
+    Some(others.iter().copied().chain([first.saturating_sub(rescued)]).min().unwrap_or(0))
 }
 
 fn recursion_misses(fd: &ProgramFd) -> Option<u64> {
@@ -82,4 +88,19 @@ fn recursion_misses(fd: &ProgramFd) -> Option<u64> {
 
 fn used(error: &aya::maps::MapError) -> Error {
     Error::MapUse { map: "COUNTERS", why: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_lost_only_if_both_programs_were_skipped() {
+        let of = |misses: &[Option<u64>], rescued| skipped(misses.iter().copied(), rescued);
+        assert_eq!(of(&[Some(5), Some(0)], 4), Some(0), "a thread's event was skipped once");
+        assert_eq!(of(&[Some(5), Some(3)], 4), Some(1));
+        assert_eq!(of(&[Some(5)], 0), Some(5), "a program without a second");
+        assert_eq!(of(&[None, None], 0), None, "a kernel that does not count");
+        assert_eq!(of(&[], 0), None, "a probe that is not attached");
+    }
 }

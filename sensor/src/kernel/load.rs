@@ -142,10 +142,13 @@ impl Kernel {
     pub fn account(&mut self) -> Result<Account, Error> {
         let mut fds = Vec::new();
         for spec in PROBES {
-            if let Some(program) = self.ebpf.program(&program_name(spec))
-                && let Ok(fd) = program.fd()
-            {
-                fds.push((spec.name, fd.try_clone()?));
+            let name = program_name(spec);
+            for name in [name.clone(), format!("{name}_again")] {
+                if let Some(program) = self.ebpf.program(&name)
+                    && let Ok(fd) = program.fd()
+                {
+                    fds.push((spec.name, fd.try_clone()?));
+                }
             }
         }
         let map = self.ebpf.take_map("COUNTERS").ok_or(Error::Map("COUNTERS"))?;
