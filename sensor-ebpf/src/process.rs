@@ -11,7 +11,7 @@ use crate::{
     field::{Addr, at, pointer, read, value},
     maps::LISTENERS,
     served,
-    stats::{Lost, Sent, reserve, settle, submit, write_head},
+    stats::{Lost, Sent, pass_over, reserve, settle, submit, write_head},
     task,
     turn::{Turn, mark},
 };
@@ -35,11 +35,12 @@ pub fn fork_again(ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn on_fork(ctx: &RawTracePointContext, turn: Turn) -> i32 {
     let (parent, child) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1));
-    if value::<u32>(child, at!(task_tgid)) != value::<u32>(child, at!(task_pid)) {
-        return 0; // a thread
-    }
     if turn.takes(mark(child, FORKED)) {
-        settle(program::FORK, turn, forked(parent, child));
+        if value::<u32>(child, at!(task_tgid)) == value::<u32>(child, at!(task_pid)) {
+            settle(program::FORK, turn, forked(parent, child));
+        } else {
+            pass_over(program::FORK, turn); // a thread
+        }
     }
     0
 }
@@ -80,11 +81,12 @@ pub fn exit_again(ctx: RawTracePointContext) -> i32 {
 fn on_exit(ctx: &RawTracePointContext, turn: Turn) -> i32 {
     let task = ctx.arg::<u64>(0);
     let signal = pointer(task, at!(task_signal));
-    if value::<u32>(signal, at!(signal_live)) != 0 {
-        return 0; // other threads go on
-    }
     if turn.takes(mark(task, EXITED)) {
-        settle(program::EXIT, turn, exited(task, signal));
+        if value::<u32>(signal, at!(signal_live)) == 0 {
+            settle(program::EXIT, turn, exited(task, signal));
+        } else {
+            pass_over(program::EXIT, turn); // other threads go on
+        }
     }
     0
 }

@@ -60,6 +60,17 @@ pub fn settle(row: u32, turn: Turn, result: Result<Sent, Lost>) {
     }
 }
 
+/// An event that is none of ours: counted only if the second program took it, so that the account of skipped runs is exact.
+#[inline(always)]
+pub fn pass_over(row: u32, turn: Turn) {
+    if turn == Turn::Second
+        && let Some(counters) = COUNTERS.get_ptr_mut(row)
+    {
+        // SAFETY: as above.
+        increment(unsafe { &raw mut (*counters).rescued });
+    }
+}
+
 /// Counts a socket that found no room in the map of tracked sockets.
 #[inline(always)]
 pub fn untracked(row: u32) {

@@ -150,7 +150,10 @@ impl Records {
     }
 
     pub fn assert_nothing_lost(&self) {
-        let lost: Vec<String> = self.of("sensor-events-lost").map(|record| record.0.to_string()).collect();
+        // An upper bound and not a loss: sockets that nobody tracks are in it (sensor/src/kernel/counters.rs).
+        let bound = |record: &&Record| record.text("sensor.lost.kind") == "tcp-state: skipped by the kernel";
+        let lost = self.of("sensor-events-lost").filter(|record| !bound(record));
+        let lost: Vec<String> = lost.map(|record| record.0.to_string()).collect();
         assert!(lost.is_empty(), "events were lost: {lost:#?}");
     }
 

@@ -73,8 +73,8 @@ impl Account {
     }
 }
 
-/// At most so many events were lost: an event that is lost was skipped twice, and what the second program rescued was not. What neither would
-/// have reported (a thread's end, a socket that nobody tracks) is in the kernel's counts too.
+/// At most so many events were lost: an event that is lost was skipped twice, and what the second program rescued was not. Exact but for sockets that
+/// nobody tracks: the second program leaves those uncounted.
 fn skipped(misses: impl Iterator<Item = Option<u64>>, rescued: u64) -> Option<u64> {
     let misses: Vec<u64> = misses.collect::<Option<_>>()?;
     let (first, others) = misses.split_first()?;
