@@ -248,7 +248,7 @@ impl Correlate {
         let parent = parent.or_else(|| known.and_then(|process| process.parent));
         ProcessFields {
             pid: id.tgid,
-            entity_id: self.processes.entity(id),
+            entity_id: self.processes.entity_of(id, known),
             start: Some(Time(self.wall(known.map_or(id.start.saturating_mul(NS_PER_TICK), |process| process.began)))),
             parent: parent.map(|parent| self.parent(parent, known)),
             ..ProcessFields::default()
@@ -261,7 +261,7 @@ impl Correlate {
         let then = child.filter(|child| child.parent == Some(id));
         Parent {
             pid: id.tgid,
-            entity_id: self.processes.entity(id),
+            entity_id: self.processes.entity_of(id, alive),
             name: alive.map_or_else(|| then.and_then(|c| c.parent_name.clone()), |p| p.name.clone()),
             executable: alive.map_or_else(|| then.and_then(|c| c.parent_executable.clone()), |p| p.executable.clone()),
         }

@@ -4,6 +4,7 @@
 //! oldest process outside any session goes, counted; it is known again, without its past, when it next execs.
 
 use std::{
+    cell::OnceCell,
     collections::{HashMap, VecDeque},
     sync::Arc,
 };
@@ -33,6 +34,8 @@ pub(super) struct Process {
     pub watched: bool,
     /// A `process-started` record was written.
     pub told: bool,
+    /// Its entity id, once a record has named it: most of what a record costs is what it says again.
+    entity: OnceCell<Arc<str>>,
 }
 
 pub(super) struct Processes {
@@ -64,10 +67,25 @@ impl Processes {
 
     pub(super) fn set_boot(&mut self, boot: &str) {
         boot.clone_into(&mut self.boot);
+        for process in self.table.values_mut() {
+            process.entity.take();
+        }
     }
 
     /// `process.entity_id`: the same from a probe, from /proc, after a restart and on replay.
     pub(super) fn entity(&self, id: ProcessId) -> Arc<str> {
+        self.entity_of(id, self.table.get(&id))
+    }
+
+    /// The same, of a process at hand: it may have left the table.
+    pub(super) fn entity_of(&self, id: ProcessId, known: Option<&Process>) -> Arc<str> {
+        match known {
+            Some(process) => process.entity.get_or_init(|| self.hash(id)).clone(),
+            None => self.hash(id),
+        }
+    }
+
+    fn hash(&self, id: ProcessId) -> Arc<str> {
         let mut hash = Sha256::new();
         hash.update(self.boot.as_bytes());
         hash.update(id.tgid.to_le_bytes());
@@ -108,6 +126,7 @@ impl Processes {
             server: maker.is_some_and(|p| p.server),
             watched: maker.is_some_and(|p| p.watched),
             told: false,
+            entity: OnceCell::new(),
         };
         self.make_room();
         self.order.push_back(task.id);

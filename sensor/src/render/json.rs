@@ -2,8 +2,10 @@
 //!
 //! Adds what only the writer knows: event id, sequence, host, version. Serialising our own structs into memory cannot fail.
 
+use std::hash::{BuildHasher as _, RandomState};
+
 use serde::Serialize;
-use uuid::{NoContext, Timestamp, Uuid};
+use uuid::{Builder, Uuid};
 
 use crate::event::{
     record::{Outcome, Record, Time},
@@ -67,15 +69,22 @@ struct Sensor<'a> {
 pub struct Json {
     host: Host,
     sequence: u64,
-}
-
-/// UUIDv7: sorts by the record's own time.
-fn event_id(time: i64) -> Uuid {
-    let (seconds, nanos) = (time.div_euclid(1_000_000_000), time.rem_euclid(1_000_000_000));
-    Uuid::new_v7(Timestamp::from_unix(NoContext, seconds as u64, nanos as u32))
+    keys: RandomState,
 }
 
 impl Json {
+    /// UUIDv7: sorts by the record's own time. Its other bits are the sequence under random keys of this run: asking the kernel for random bytes
+    /// for each record took a tenth of the time.
+    fn event_id(&self, time: i64) -> Uuid {
+        let mut bits = [0; 10];
+        for (part, half) in bits.chunks_mut(8).zip([0u8, 1]) {
+            part.copy_from_slice(
+                self.keys.hash_one((self.sequence, half)).to_ne_bytes().get(..part.len()).unwrap_or_default(),
+            );
+        }
+        Builder::from_unix_timestamp_millis(time.div_euclid(1_000_000) as u64, &bits).into_uuid()
+    }
+
     pub fn set_host(&mut self, host: &Host) {
         self.host = host.clone();
     }
@@ -88,7 +97,7 @@ impl Json {
             timestamp: Time(record.time),
             ecs: Ecs { version: ECS_VERSION },
             event: Event {
-                id: event_id(record.time),
+                id: self.event_id(record.time),
                 sequence: self.sequence,
                 kind: "event",
                 category: meaning.category,
