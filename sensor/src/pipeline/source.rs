@@ -35,6 +35,8 @@ pub struct Source {
     proc: PathBuf,
     /// The accounts when losses were last reported, and when that was.
     reported: Vec<Program>,
+    /// Skipped events by the last look.
+    skipped: Vec<Option<u64>>,
     reported_at: u64,
     offset: i64,
     undecodable: u64,
@@ -55,11 +57,12 @@ impl Source {
         let ring = kernel.ring()?;
         let account = kernel.account()?;
         // From nothing: what is lost between attaching and the first look counts too.
-        let reported = account.read()?.into_iter().map(Program::begun).collect();
+        let reported: Vec<Program> = account.read()?.into_iter().map(Program::begun).collect();
         #[cfg(feature = "ebpf-log")]
         kernel.log()?;
         Ok(Self {
             kernel: Some(kernel),
+            skipped: reported.iter().map(|program| program.skipped).collect(),
             ring,
             account,
             decoder: Decoder::default(),
@@ -210,7 +213,16 @@ impl Source {
     }
 
     fn report_losses(&mut self, time: u64, out: &mut Vec<Event>) -> Result<(), Failure> {
-        let accounts = self.account.read()?;
+        let mut accounts = self.account.read()?;
+        // A second program may be about to take what the first was skipped for: while probes are attached, a skipped event counts when two looks
+        // in a row have seen it.
+        let seen: Vec<Option<u64>> = accounts.iter().map(|program| program.skipped).collect();
+        if self.kernel.is_some() {
+            for ((now, then), before) in accounts.iter_mut().zip(&self.reported).zip(&self.skipped) {
+                now.skipped = now.skipped.min(*before).max(then.skipped);
+            }
+        }
+        self.skipped = seen;
         let since = self.reported_at;
         let mut report = |stage: &str, kind: String, count: u64| {
             if count > 0 {
