@@ -22,7 +22,6 @@ fn a_session_has_its_commands_and_its_survivors() {
     stage.until("the end of touch", |r| r.is("process-ended") && r.text("process.name") == "touch");
 
     let records = stage.records();
-    records.assert_contract();
     records.assert_nothing_lost();
     let session = records.session_of(&["id"]);
     let touch = session.exec(&["touch", &file.display().to_string()]);
