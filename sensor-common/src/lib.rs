@@ -9,6 +9,7 @@
 
 mod layout;
 mod record;
+pub mod ssh;
 
 pub use layout::{ABSENT, Layout};
 pub use record::*;

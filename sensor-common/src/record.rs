@@ -4,7 +4,7 @@
 //! `Task::valid` says which fields were really read: absent is not zero.
 
 /// Bumped with every change of a record's layout.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Default size of the ring buffer. Measured: 20,000 execs as fast as two cores allow need less than 1 MiB
 /// between two drains; the rest is for a loader that was not scheduled for a while.
@@ -227,10 +227,12 @@ pub mod program {
     pub const CONNECT4: u32 = 4;
     pub const CONNECT6: u32 = 5;
     pub const TCP_STATE: u32 = 6;
-    pub const COUNT: u32 = 7;
+    pub const SSH_PACKET: u32 = 7;
+    pub const SSH_CLEAR: u32 = 8;
+    pub const COUNT: u32 = 9;
     /// Names by index.
     pub const NAMES: [&str; COUNT as usize] =
-        ["exec", "exec-args", "fork", "exit", "connect4", "connect6", "tcp-state"];
+        ["exec", "exec-args", "fork", "exit", "connect4", "connect6", "tcp-state", "ssh-packet", "ssh-clear"];
 }
 
 /// Counters of one program on one CPU. Always: seen = sent + lost_full + lost_read.

@@ -114,6 +114,7 @@ impl Correlate {
                 record.sensor.programs = Some(programs.iter().map(Into::into).collect());
                 out.push(record);
             }
+            What::Ssh(_) | What::SshBound(_) => {}
             What::Program { .. } | What::User { .. } | What::Cgroup { .. } => {}
         }
     }

@@ -1,7 +1,8 @@
 //! Layer 1: plain data, no behaviour beyond construction and naming.
 //!
-//! `stream` is what enters the pure middle (and what a recording holds), `record` is what leaves it.
+//! `stream` is what enters the pure middle (and what a recording holds), `ssh` the protocol's part of it, `record` is what leaves.
 
 pub mod record;
+pub mod ssh;
 pub mod stream;
 pub mod text;

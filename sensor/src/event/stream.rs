@@ -7,6 +7,8 @@ use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use super::ssh::{Bound, Packet};
+
 /// Seconds are for people: start times are compared in USER_HZ ticks, which is all that /proc knows.
 pub const NS_PER_TICK: u64 = 10_000_000;
 
@@ -65,6 +67,10 @@ pub enum What {
     Tick,
     /// The sensor stops, in good order: what each of its programs in the kernel counted.
     Stop(Vec<Counted>),
+    /// A message of an SSH connection.
+    Ssh(Box<Packet>),
+    /// Who speaks SSH over which connection.
+    SshBound(Bound),
 }
 
 /// Bounds of the tables in memory.
