@@ -1,6 +1,7 @@
 //! The kernel half of `sensor`.
 //!
-//! What enters: scheduler tracepoints, TCP state changes and connect(2) of every task. What leaves: the records of `sensor-common`,
+//! What enters: scheduler tracepoints, TCP state changes and connect(2) of every task; the clear phase of SSH connections and, from the programs that
+//! speak SSH, their packets. What leaves: the records of `sensor-common`,
 //! through one ring buffer, and counters that account for each of them.
 //! Only hooks that keep their shape from 5.8 to today and cost nothing to tasks that do not use them: raw tracepoints and cgroup
 //! socket-address programs. No syscall tracepoint, kprobe, fentry or return probe.
@@ -18,6 +19,7 @@ mod maps;
 mod path;
 mod process;
 mod served;
+mod ssh;
 mod stats;
 mod task;
 mod tcp;

@@ -4,13 +4,13 @@
 //! own group; fork is reported before the child is woken, so it precedes all that the child does. A process ends when its last
 //! thread does: `signal->live` is 0 then. Two last threads can both see 0: the loader takes the first.
 
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext};
 use sensor_common::{Exit, Fork, kind, program};
 
 use crate::{
     field::{Addr, at, pointer, read, value},
     maps::LISTENERS,
-    served,
+    served, ssh,
     stats::{Lost, Sent, pass_over, reserve, settle, submit, write_head},
     task,
     turn::{Turn, mark},
@@ -82,6 +82,7 @@ fn on_exit(ctx: &RawTracePointContext, turn: Turn) -> i32 {
     let task = ctx.arg::<u64>(0);
     let signal = pointer(task, at!(task_signal));
     if turn.takes(mark(task, EXITED)) {
+        ssh::thread_ends(bpf_get_current_pid_tgid());
         if value::<u32>(signal, at!(signal_live)) == 0 {
             settle(program::EXIT, turn, exited(task, signal));
         } else {
@@ -105,6 +106,7 @@ fn status(task: Addr, signal: Addr) -> (u32, u32) {
 fn exited(task: Addr, signal: Addr) -> Result<Sent, Lost> {
     let key = task::known_key(task)?;
     let _ = LISTENERS.remove(key.0);
+    ssh::process_ends(key.0);
     let (status, readable) = status(task, signal);
     if readable == 0 {
         return Err(Lost::Unreadable);

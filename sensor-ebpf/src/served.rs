@@ -19,7 +19,7 @@ const S_IFSOCK: u16 = 0o140_000;
 
 /// The TCP socket behind a file, if it is a connected one.
 #[inline(always)]
-fn connected_socket(file: Addr) -> Option<Addr> {
+pub fn connected_socket(file: Addr) -> Option<Addr> {
     if value::<u16>(pointer(file, at!(file_inode)), at!(inode_mode)) & S_IFMT != S_IFSOCK {
         return None;
     }

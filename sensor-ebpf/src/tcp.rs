@@ -10,6 +10,7 @@ use sensor_common::{Socket, TcpState, kind, program};
 use crate::{
     field::{Addr, at, value},
     maps::{LISTENERS, TRACKED},
+    ssh,
     stats::{Lost, Sent, reserve, settle, submit, untracked, write_head},
     turn::{Turn, mark},
 };
@@ -116,6 +117,7 @@ fn on_change(ctx: &RawTracePointContext, turn: Turn) -> i32 {
         settle(program::TCP_STATE, turn, changed(sk, id, old, new));
         if new == TCP_CLOSE {
             let _ = TRACKED.remove(key);
+            ssh::closed(sk);
         }
     }
     0

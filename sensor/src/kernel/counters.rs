@@ -67,7 +67,9 @@ impl Account {
                     sum.rescued += cpu.rescued;
                 }
                 let misses = self.fds.iter().filter(|(known, _)| *known == name).map(|(_, fd)| recursion_misses(fd));
-                Ok(Program { name, counters: sum, skipped: skipped(misses, sum.rescued) })
+                // The SSH probes have no second program: what is skipped is lost.
+                let skipped = if row >= program::SSH_PACKET { misses.sum() } else { skipped(misses, sum.rescued) };
+                Ok(Program { name, counters: sum, skipped })
             })
             .collect()
     }

@@ -2,17 +2,20 @@
 //!
 //! Every probe is listed once, in `PROBES`, with what it costs to be without it. The links live as long as `Ebpf`.
 
-use std::{collections::HashSet, fs::File, path::PathBuf};
+use std::{collections::HashSet, fs::File, path::{Path, PathBuf}};
 
 use aya::{
     Ebpf, EbpfLoader,
     maps::{HashMap, MapData},
-    programs::{CgroupAttachMode, Program},
+    programs::{CgroupAttachMode, CgroupSkbAttachType, Program},
 };
 use sensor_common::{Layout, RING_BYTES};
 
-use super::{Account, BTF, Error, Ring, layout};
-use crate::event::stream::Probe;
+use super::{
+    Account, BTF, Error, Ring, layout,
+    uprobes::{self, Uprobes},
+};
+use crate::event::stream::{FileId, Probe};
 
 /// A probe: its program in the object, where it goes, whether the sensor can run without it and what that costs.
 pub struct ProbeSpec {
@@ -40,7 +43,28 @@ pub const PROBES: &[ProbeSpec] = &[
     },
     ProbeSpec { name: "connect4", target: "cgroup/connect4", required: false, effect: "no outgoing IPv4 connections" },
     ProbeSpec { name: "connect6", target: "cgroup/connect6", required: false, effect: "no outgoing IPv6 connections" },
+    ProbeSpec {
+        name: "clear-in",
+        target: "cgroup_skb/ingress",
+        required: false,
+        effect: "no identification, algorithms and host keys of SSH connections",
+    },
+    ProbeSpec {
+        name: "clear-out",
+        target: "cgroup_skb/egress",
+        required: false,
+        effect: "no identification, algorithms and host keys of SSH connections",
+    },
+    ProbeSpec {
+        name: "cipher",
+        target: "call sites of EVP_Cipher",
+        required: false,
+        effect: "no SSH authentications, commands and channels: sessions are known by their processes only",
+    },
 ];
+
+/// The probe that is attached to programs, not to the kernel.
+const CIPHER: &str = "cipher";
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -58,6 +82,8 @@ impl Default for Options {
 
 /// The loaded object with its probes attached. Dropping it detaches them.
 pub struct Kernel {
+    /// Before `ebpf`: links go before their programs.
+    uprobes: Uprobes,
     ebpf: Ebpf,
     /// Marks seen by the last sweep.
     marks: HashSet<[u64; 2]>,
@@ -92,7 +118,7 @@ impl Kernel {
             let state = if why.is_none() { "attached" } else { "missing" };
             probes.push(Probe { name: spec.name.into(), target: spec.target.into(), state: state.into(), why });
         }
-        Ok(Self { ebpf, marks: HashSet::new(), layout, probes })
+        Ok(Self { uprobes: Uprobes::default(), ebpf, marks: HashSet::new(), layout, probes })
     }
 
     /// Tries each probe on its own and reports: for `sensor check`.
@@ -124,6 +150,26 @@ impl Kernel {
         Ok(())
     }
 
+    /// Can programs be probed at all?
+    pub fn can_decrypt(&self) -> bool {
+        self.probes.iter().any(|probe| probe.name == CIPHER && probe.why.is_none())
+    }
+
+    /// Probes a program's cipher calls: file offsets of the calls and of the conditional jumps after them. All or none.
+    pub fn probe_program(&mut self, file: FileId, path: &Path, calls: &[u64], jumps: &[u64]) -> Result<(), String> {
+        self.uprobes.attach(&mut self.ebpf, file, path, calls, jumps)
+    }
+
+    /// Takes the probes of a program away.
+    pub fn release_program(&mut self, file: FileId) {
+        self.uprobes.detach(file);
+    }
+
+    /// Programs that are probed.
+    pub fn probed_programs(&self) -> impl Iterator<Item = FileId> {
+        self.uprobes.files()
+    }
+
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -143,11 +189,17 @@ impl Kernel {
         let mut fds = Vec::new();
         for spec in PROBES {
             let name = program_name(spec);
-            for name in [name.clone(), format!("{name}_again")] {
+            // Several programs share a row of counters where they are one probe to the reader.
+            let (row, programs) = match name.as_str() {
+                "clear_in" | "clear_out" => ("ssh-clear", vec![name]),
+                CIPHER => ("ssh-packet", vec![uprobes::CALL.into(), uprobes::JUMP.into()]),
+                _ => (spec.name, vec![name.clone(), format!("{name}_again")]),
+            };
+            for name in programs {
                 if let Some(program) = self.ebpf.program(&name)
                     && let Ok(fd) = program.fd()
                 {
-                    fds.push((spec.name, fd.try_clone()?));
+                    fds.push((row, fd.try_clone()?));
                 }
             }
         }
@@ -189,6 +241,9 @@ fn program_name(spec: &ProbeSpec) -> String {
 /// Attaches a probe. A tracepoint has two programs (`sensor-ebpf/src/turn.rs`): the kernel calls them in the order in which they were attached.
 fn attach(ebpf: &mut Ebpf, spec: &ProbeSpec, options: &Options) -> Result<(), String> {
     let name = program_name(spec);
+    if name == CIPHER {
+        return uprobes::load(ebpf); // attached to each program that speaks SSH, once it is known
+    }
     let program = ebpf.program_mut(&name).ok_or("the object has no such program: rebuild sensor")?;
     match program {
         Program::RawTracePoint(program) => {
@@ -207,6 +262,15 @@ fn attach(ebpf: &mut Ebpf, spec: &ProbeSpec, options: &Options) -> Result<(), St
             program.load().map_err(chain)?;
             // Through a link, which always allows others beside it; AllowMultiple would be refused.
             program.attach(root, CgroupAttachMode::Single).map_err(chain)?;
+        }
+        Program::CgroupSkb(program) => {
+            let root = cgroup_root(options)?;
+            let direction = match name.ends_with("_in") {
+                true => CgroupSkbAttachType::Ingress,
+                false => CgroupSkbAttachType::Egress,
+            };
+            program.load().map_err(chain)?;
+            program.attach(root, direction, CgroupAttachMode::Single).map_err(chain)?;
         }
         _ => return Err("a program of an unexpected type: rebuild sensor".into()),
     }
@@ -229,7 +293,7 @@ fn cgroup_root(options: &Options) -> Result<File, String> {
 }
 
 /// An error with its causes, on one line; the verifier's whole log is for `SENSOR_LOG=debug`.
-fn chain(error: impl std::error::Error) -> String {
+pub(super) fn chain(error: impl std::error::Error) -> String {
     tracing::debug!("{error}");
     let mut text = first_line(&error.to_string());
     let mut source = error.source();

@@ -8,6 +8,7 @@ mod layout;
 mod load;
 mod memory;
 mod ring;
+mod uprobes;
 
 use std::{io, path::PathBuf};
 

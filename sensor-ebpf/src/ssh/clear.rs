@@ -1,0 +1,302 @@
+//! The clear phase of every SSH connection on the host: `cgroup_skb` ingress and egress at the root of cgroup v2.
+//!
+//! Any program, any port: a socket whose first bytes are `SSH-` (RFC 4253, 4.2) is followed, and both directions are copied to user space until NEWKEYS, which is the last
+//! packet before encryption. All of it is public by nature: identifications, KEXINITs, public values, the host key. Every other socket is left at its
+//! first packet; one that has moved `LIMIT` bytes costs three loads.
+//!
+//! These hooks see packets, not a stream: what comes again is left out, what is missing is said (`GAP`) and user space gives up on that direction.
+//! Both programs return 1 on every path: 0 would drop the packet.
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{__sk_buff, bpf_sock},
+    helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_sk_fullsock, bpf_skb_load_bytes, bpf_tcp_sock},
+    macros::cgroup_skb,
+    programs::SkBuffContext,
+};
+use core::arch::asm;
+use sensor_common::{
+    program,
+    ssh::{CLEAR_LARGE, CLEAR_SMALL, Clear, clear_flag, direction, kind, message},
+};
+
+use super::maps::{CONNECTIONS, Connection, Side, phase};
+use crate::{
+    field::Addr,
+    maps::TRACKED,
+    stats::{Lost, Sent, reserve, settle, submit, untracked, write_head},
+    tcp,
+    turn::Turn,
+};
+
+const ALLOW: i32 = 1;
+/// Bytes of one direction that are copied at most. Measured: OpenSSH's clear phase is 2-4 KiB; post-quantum keys and certificates double it.
+const LIMIT: u32 = 32 << 10;
+/// Records per packet of the network (which is up to 64 KiB on the loopback).
+const PIECES_MAX: u32 = LIMIT / CLEAR_LARGE as u32;
+/// SSH packets that one packet of the network can hold before we lose count.
+const SSH_PACKETS_MAX: u32 = 6;
+/// packet_length, padding_length, message number.
+const SSH_HEADER: u32 = 6;
+/// The clear phase has no SSH packet that is longer (RFC 4253, 6.1: at least 35,000 must be accepted).
+const SSH_PACKET_MAX: u32 = 35_000;
+const SSH: u32 = u32::from_ne_bytes(*b"SSH-");
+const IPPROTO_TCP: u8 = 6;
+const ETH_P_IP: u32 = (0x0800u16).to_be() as u32;
+const ETH_P_IPV6: u32 = (0x86ddu16).to_be() as u32;
+const IPV6_HEADER: u32 = 40;
+
+#[cgroup_skb(ingress)]
+pub fn clear_in(context: SkBuffContext) -> i32 {
+    observe(&context, direction::IN);
+    ALLOW
+}
+
+#[cgroup_skb(egress)]
+pub fn clear_out(context: SkBuffContext) -> i32 {
+    observe(&context, direction::OUT);
+    ALLOW
+}
+
+/// A socket has closed.
+#[inline(always)]
+pub fn closed(sk: Addr) {
+    let _ = CONNECTIONS.remove(sk);
+}
+
+/// The TCP payload of a packet.
+struct Segment {
+    /// In the packet.
+    at: u32,
+    len: u32,
+    sequence: u32,
+}
+
+#[inline(always)]
+fn load<T: Copy>(skb: *mut __sk_buff, at: u32) -> Option<T> {
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    // SAFETY: the destination has the size of T, an integer or an array of them; the helper checks the source and fills it, with zeroes if it fails.
+    unsafe {
+        let failed = bpf_skb_load_bytes(skb.cast(), at, value.as_mut_ptr().cast(), size_of::<T>() as u32);
+        if failed == 0 { Some(value.assume_init()) } else { None }
+    }
+}
+
+#[inline(always)]
+fn observe(context: &SkBuffContext, direction: u8) {
+    let skb = context.as_ptr().cast::<__sk_buff>();
+    // SAFETY: the verifier checks each access to the context and to the sockets that the helpers return.
+    let (sk, moved) = unsafe {
+        let sk = (*skb).__bindgen_anon_2.sk;
+        if sk.is_null() {
+            return;
+        }
+        let sk = bpf_sk_fullsock(sk);
+        if sk.is_null() || (*sk).protocol != IPPROTO_TCP as u32 {
+            return;
+        }
+        let tcp = bpf_tcp_sock(sk);
+        if tcp.is_null() {
+            return;
+        }
+        (sk, if direction == direction::IN { (*tcp).bytes_received } else { (*tcp).bytes_acked })
+    };
+    if moved > LIMIT as u64 {
+        return;
+    }
+    let address = address(sk);
+    match CONNECTIONS.get_ptr_mut(address) {
+        Some(connection) => {
+            let side = if direction == direction::IN {
+                // SAFETY: a live value of the map; the kernel handles one direction of a socket at a time.
+                unsafe { &mut (*connection).sides[0] }
+            } else {
+                // SAFETY: as above.
+                unsafe { &mut (*connection).sides[1] }
+            };
+            if side.phase != phase::DONE
+                && let Some(segment) = segment(skb)
+            {
+                // SAFETY: as above.
+                follow(skb, address, unsafe { (*connection).id }, side, &segment, direction);
+            }
+        }
+        // The SYN counts as a byte that was acknowledged.
+        None if moved <= 1 => begin(skb, address, direction),
+        None => {}
+    }
+}
+
+/// The address of a socket as a number: the key under which the other programs know it.
+#[inline(always)]
+fn address(sk: *mut bpf_sock) -> Addr {
+    let mut number = 0u64;
+    // SAFETY: both are on the stack and have 8 bytes. The detour makes a number of what the verifier knows as a socket.
+    unsafe { bpf_probe_read_kernel((&raw mut number).cast(), 8, (&raw const sk).cast()) };
+    number
+}
+
+#[inline(always)]
+fn segment(skb: *mut __sk_buff) -> Option<Segment> {
+    // SAFETY: the verifier checks each access to the context.
+    let (protocol, total) = unsafe { ((*skb).protocol, (*skb).len) };
+    let (tcp, carries) = if protocol == ETH_P_IP {
+        let first: [u8; 12] = load(skb, 0)?;
+        ((first[0] & 15) as u32 * 4, first[9])
+    } else if protocol == ETH_P_IPV6 {
+        (IPV6_HEADER, load(skb, 6)?)
+    } else {
+        return None;
+    };
+    if carries != IPPROTO_TCP {
+        return None;
+    }
+    let sequence = u32::from_be(load(skb, tcp + 4)?);
+    let words: u8 = load(skb, tcp + 12)?;
+    let at = tcp + (words >> 4) as u32 * 4;
+    if at >= total { None } else { Some(Segment { at, len: total - at, sequence }) }
+}
+
+/// The first bytes of a connection: is it SSH?
+#[inline(always)]
+fn begin(skb: *mut __sk_buff, sk: Addr, direction: u8) {
+    let Some(segment) = segment(skb) else { return };
+    if load::<u32>(skb, segment.at) != Some(SSH) {
+        return;
+    }
+    // SAFETY: no arguments.
+    let fresh = unsafe { bpf_ktime_get_boot_ns() };
+    let id = match tcp::tracked(sk) {
+        Some((_, id)) => id,
+        None => {
+            if TRACKED.insert(sk, fresh, 0).is_err() {
+                untracked(program::SSH_CLEAR);
+            }
+            fresh
+        }
+    };
+    let side = Side { next: 0, offset: 0, skip: 0, phase: phase::NEW };
+    if CONNECTIONS.insert(sk, Connection { id, sides: [side; 2] }, 0).is_err() {
+        untracked(program::SSH_CLEAR);
+        return;
+    }
+    let Some(connection) = CONNECTIONS.get_ptr_mut(sk) else { return };
+    // SAFETY: a live value of the map; the kernel handles one direction of a socket at a time.
+    let side = unsafe { if direction == direction::IN { &mut (*connection).sides[0] } else { &mut (*connection).sides[1] } };
+    follow(skb, sk, id, side, &segment, direction);
+}
+
+#[inline(always)]
+fn follow(skb: *mut __sk_buff, sk: Addr, id: u64, side: &mut Side, segment: &Segment, direction: u8) {
+    let mut flags = 0;
+    if side.phase == phase::NEW {
+        side.phase = phase::BANNER;
+        side.next = segment.sequence;
+    }
+    let ahead = segment.sequence.wrapping_sub(side.next) as i32;
+    if ahead < 0 {
+        return; // again
+    }
+    if ahead > 0 {
+        flags = clear_flag::GAP;
+        side.phase = phase::LOST;
+        side.offset = side.offset.wrapping_add(ahead as u32);
+    }
+    side.next = segment.sequence.wrapping_add(segment.len);
+    let mut wanted = walk(skb, side, segment);
+    if side.offset.wrapping_add(wanted) > LIMIT {
+        wanted = LIMIT.saturating_sub(side.offset);
+        flags |= clear_flag::LIMIT;
+        side.phase = phase::DONE;
+    }
+    if side.phase == phase::DONE {
+        flags |= clear_flag::LAST;
+    }
+    let mut done = 0;
+    for _ in 0..PIECES_MAX {
+        let left = wanted - done;
+        let (sent, taken) = if left <= CLEAR_SMALL as u32 {
+            (piece::<CLEAR_SMALL>(skb, sk, id, side, segment.at + done, left, flags, direction), left)
+        } else {
+            let part = if left > CLEAR_LARGE as u32 { CLEAR_LARGE as u32 } else { left };
+            let flags = if part < left { flags & !(clear_flag::LAST | clear_flag::LIMIT) } else { flags };
+            (piece::<CLEAR_LARGE>(skb, sk, id, side, segment.at + done, part, flags, direction), part)
+        };
+        settle(program::SSH_CLEAR, Turn::First, sent);
+        side.offset = side.offset.wrapping_add(taken);
+        done += taken;
+        if done >= wanted {
+            break;
+        }
+    }
+}
+
+/// How much of a segment belongs to the clear phase. Follows SSH packets by their lengths; with NEWKEYS the side is done.
+#[inline(always)]
+fn walk(skb: *mut __sk_buff, side: &mut Side, segment: &Segment) -> u32 {
+    if side.phase == phase::BANNER {
+        // An identification is sent by itself, as a rule; with more behind it we cannot know where packets begin.
+        let last: u8 = load(skb, segment.at + segment.len - 1).unwrap_or(0);
+        side.phase = if last == b'\n' { phase::PACKETS } else { phase::LOST };
+        return segment.len;
+    }
+    if side.phase != phase::PACKETS {
+        return segment.len;
+    }
+    let mut at = side.skip;
+    for _ in 0..SSH_PACKETS_MAX {
+        if at >= segment.len {
+            side.skip = at - segment.len;
+            return segment.len;
+        }
+        let Some([a, b, c, d, _, number]) = load::<[u8; SSH_HEADER as usize]>(skb, segment.at + at) else { break };
+        let len = u32::from_be_bytes([a, b, c, d]);
+        if len > SSH_PACKET_MAX {
+            break;
+        }
+        at += 4 + len;
+        if number == message::NEWKEYS {
+            side.phase = phase::DONE;
+            return if at < segment.len { at } else { segment.len };
+        }
+    }
+    side.phase = phase::LOST;
+    segment.len
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn piece<const ROOM: usize>(
+    skb: *mut __sk_buff,
+    sk: Addr,
+    id: u64,
+    side: &Side,
+    at: u32,
+    len: u32,
+    flags: u16,
+    direction: u8,
+) -> Result<Sent, Lost> {
+    let mut entry = reserve::<Clear<ROOM>>()?;
+    let mut len = len as u64;
+    // SAFETY: `len` is 1 to ROOM afterwards, in a form that the verifiers of 5.10 and 6.1 follow and LLVM does not remove.
+    unsafe {
+        asm!("if {len} <= {room} goto +1", "{len} = {room}", "if {len} > 0 goto +1", "{len} = 1",
+            len = inout(reg) len, room = const ROOM as i32);
+    }
+    let record = entry.as_mut_ptr();
+    // SAFETY: a reserved record; every field is written but the unused end of `data`, whose length says what is valid. Nothing returns before
+    // submit.
+    unsafe {
+        let data = (&raw mut (*record).data).cast();
+        let failed = bpf_skb_load_bytes(skb.cast(), at, data, len as u32);
+        write_head(&raw mut (*record).head, kind::CLEAR, size_of::<Clear<ROOM>>());
+        tcp::endpoints(sk, id, &raw mut (*record).socket);
+        (*record).offset = side.offset;
+        (*record).len = if failed == 0 { len as u32 } else { 0 };
+        (*record).flags = flags;
+        (*record).direction = direction;
+        (*record).pad = [0; 5];
+    }
+    submit(entry);
+    Ok(Sent::Whole)
+}

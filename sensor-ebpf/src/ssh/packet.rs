@@ -1,0 +1,181 @@
+//! One decrypted SSH packet (RFC 4253, 6): which message it is, and what of it leaves.
+//!
+//! `uint32 packet_length | byte padding_length | payload | padding`, with or without the length: told apart by the first byte, since padding is at least 4 bytes and no packet
+//! reaches 2^24. Everything is the peer's choice: lengths are checked against the packet before they are used, and bytes that are no packet are
+//! passed over. Channel data is counted, never copied.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use core::arch::asm;
+use sensor_common::{
+    program,
+    ssh::{LargePacket, PACKET_LARGE, PACKET_SMALL, Packet, SmallPacket, kind, message, packet_flag},
+};
+
+use super::{
+    allow,
+    bind::{self, Owner},
+    cipher::read,
+    maps::{CHANNEL_BYTES, Channel, process_flag},
+};
+use crate::{
+    stats::{Lost, Sent, reserve, settle, submit, untracked, write_head},
+    turn::Turn,
+};
+
+const PADDING_MIN: u32 = 4;
+/// First byte of a zlib stream with a window of 32 KiB: no SSH message has this number.
+const ZLIB: u8 = 0x78;
+
+/// Where a payload lies.
+#[derive(Clone, Copy)]
+struct Payload {
+    message: u8,
+    /// Address and length of what follows the message number.
+    at: u64,
+    len: u32,
+    flags: u16,
+}
+
+/// Reads the packet at `base`. Returns 0.
+///
+/// A global function: the verifier checks it once, by itself, and the ways through it do not multiply with the caller's.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn observe(base: u64, len: u32, direction: u32) -> u32 {
+    let Some(payload) = payload(base, len) else { return 0 };
+    if payload.message != ZLIB && !allow::is_listed(payload.message) {
+        return 0;
+    }
+    let Some(owner) = bind::owner() else {
+        settle(program::SSH_PACKET, Turn::First, Err(Lost::Unreadable));
+        return 0;
+    };
+    let compressed = process_flag::COMPRESSED << (direction & 1);
+    if owner.flags & compressed != 0 {
+        return 0;
+    }
+    if payload.message == message::CHANNEL_DATA || payload.message == message::CHANNEL_EXTENDED_DATA {
+        count_data(owner.connection, payload, direction);
+    } else {
+        settle(program::SSH_PACKET, Turn::First, tell(owner, payload, direction, compressed));
+    }
+    0
+}
+
+#[inline(always)]
+fn payload(base: u64, len: u32) -> Option<Payload> {
+    let (head, readable) = read::<[u8; 8]>(base);
+    if !readable || len < 8 {
+        return None;
+    }
+    let [a, b, c, d, e, f, ..] = head;
+    let (skip, padding, message, flags) = if a == 0 {
+        if u32::from_be_bytes([a, b, c, d]).wrapping_add(4) != len {
+            return None;
+        }
+        (6, e as u32, f, packet_flag::LENGTH)
+    } else {
+        (2, a as u32, b, 0)
+    };
+    if padding < PADDING_MIN || padding + skip > len {
+        return None;
+    }
+    Some(Payload { message, at: base.wrapping_add(skip as u64), len: len - skip - padding, flags })
+}
+
+/// CHANNEL_DATA: recipient, string; CHANNEL_EXTENDED_DATA: recipient, type, string.
+#[inline(always)]
+fn count_data(connection: u64, payload: Payload, direction: u32) {
+    let header = if payload.message == message::CHANNEL_DATA { 8 } else { 12 };
+    let number = u32::from_be(read(payload.at).0);
+    let len = u32::from_be(read(payload.at.wrapping_add(header - 4)).0);
+    if len as u64 + header != payload.len as u64 {
+        return;
+    }
+    let key = Channel { connection, number, direction };
+    match CHANNEL_BYTES.get_ptr_mut(key) {
+        // SAFETY: a live value of the map; one process works on a connection's direction at a time.
+        Some(bytes) => unsafe { *bytes += len as u64 },
+        None => {
+            if CHANNEL_BYTES.insert(key, len as u64, 0).is_err() {
+                untracked(program::SSH_PACKET);
+            }
+        }
+    }
+}
+
+/// Bytes of a channel that ends in this direction. CLOSE follows EOF: it forgets.
+#[inline(always)]
+fn channel_bytes(connection: u64, payload: Payload, direction: u32) -> u64 {
+    let key = Channel { connection, number: u32::from_be(read(payload.at).0), direction };
+    // SAFETY: copied out at once.
+    let bytes = unsafe { CHANNEL_BYTES.get(key) }.copied().unwrap_or(0);
+    if payload.message == message::CHANNEL_CLOSE {
+        let _ = CHANNEL_BYTES.remove(key);
+    }
+    bytes
+}
+
+#[inline(always)]
+fn tell(owner: Owner, mut payload: Payload, direction: u32, compressed: u32) -> Result<Sent, Lost> {
+    let mut len = 0;
+    let mut bytes = 0;
+    if payload.message == ZLIB {
+        bind::set_flag(owner.tgid, compressed);
+        payload.message = 0;
+        payload.flags |= packet_flag::COMPRESSED;
+    } else {
+        let allowed = allow::prefix(payload.at, payload.len, payload.message as u32);
+        len = allow::len(allowed);
+        payload.flags |= allow::flags(allowed);
+        if payload.message == message::CHANNEL_EOF || payload.message == message::CHANNEL_CLOSE {
+            bytes = channel_bytes(owner.connection, payload, direction);
+        }
+    }
+    if owner.flags & process_flag::NO_SOCKET != 0 {
+        payload.flags |= packet_flag::NO_SOCKET;
+    }
+    if len <= PACKET_SMALL as u32 {
+        send(reserve::<SmallPacket>()?, owner, payload, len, bytes, direction)
+    } else {
+        send(reserve::<LargePacket>()?, owner, payload, len, bytes, direction)
+    }
+}
+
+#[inline(always)]
+fn send<const ROOM: usize>(
+    mut entry: aya_ebpf::maps::ring_buf::RingBufEntry<Packet<ROOM>>,
+    owner: Owner,
+    mut payload: Payload,
+    len: u32,
+    bytes: u64,
+    direction: u32,
+) -> Result<Sent, Lost> {
+    let mut len = len as u64;
+    // SAFETY: one instruction pair on a register: `len` is at most ROOM afterwards, in a form that the verifiers of 5.10 and 6.1 follow and LLVM does not remove.
+    unsafe { asm!("if {len} <= {room} goto +1", "{len} = {room}", len = inout(reg) len, room = const ROOM as i32) };
+    let record = entry.as_mut_ptr();
+    // SAFETY: a reserved record; every field is written but the unused end of `data`, whose length says what is valid. Nothing returns before submit.
+    unsafe {
+        if len != 0 {
+            let data = (&raw mut (*record).data).cast();
+            if bpf_probe_read_user(data, len as u32, payload.at as *const _) != 0 {
+                payload.flags |= packet_flag::MALFORMED;
+                len = 0;
+            }
+        }
+        write_head(&raw mut (*record).head, kind::PACKET, size_of::<Packet<ROOM>>());
+        (*record).connection = owner.connection;
+        (*record).start = owner.start;
+        (*record).bytes = bytes;
+        (*record).tgid = owner.tgid;
+        (*record).len = len as u32;
+        (*record).flags = payload.flags;
+        (*record).message = payload.message;
+        (*record).direction = direction as u8;
+        (*record).pad = 0;
+    }
+    submit(entry);
+    Ok(if payload.flags & packet_flag::CUT != 0 { Sent::Truncated } else { Sent::Whole })
+}
+const _: () = assert!(PACKET_LARGE > PACKET_SMALL);
