@@ -105,20 +105,14 @@ fn observe(context: &SkBuffContext, direction: u8) {
         return;
     }
     let address = address(sk);
-    match CONNECTIONS.get_ptr_mut(address) {
+    // SAFETY: copied out at once.
+    match unsafe { CONNECTIONS.get(address) } {
         Some(connection) => {
-            let side = if direction == direction::IN {
-                // SAFETY: a live value of the map; the kernel handles one direction of a socket at a time.
-                unsafe { &mut (*connection).sides[0] }
-            } else {
-                // SAFETY: as above.
-                unsafe { &mut (*connection).sides[1] }
-            };
-            if side.phase != phase::DONE
+            let phase = if direction == direction::IN { connection.sides[0].phase } else { connection.sides[1].phase };
+            if phase != phase::DONE
                 && let Some(segment) = segment(skb)
             {
-                // SAFETY: as above.
-                follow(skb, address, unsafe { (*connection).id }, side, &segment, direction);
+                follow(skb, address, &segment, direction);
             }
         }
         // The SYN counts as a byte that was acknowledged.
@@ -180,30 +174,61 @@ fn begin(skb: *mut __sk_buff, sk: Addr, direction: u8) {
         untracked(program::SSH_CLEAR);
         return;
     }
-    let Some(connection) = CONNECTIONS.get_ptr_mut(sk) else { return };
-    // SAFETY: a live value of the map; the kernel handles one direction of a socket at a time.
-    let side = unsafe { if direction == direction::IN { &mut (*connection).sides[0] } else { &mut (*connection).sides[1] } };
-    follow(skb, sk, id, side, &segment, direction);
+    follow(skb, sk, &segment, direction);
 }
 
+/// Copies what of a segment belongs to the clear phase.
 #[inline(always)]
-fn follow(skb: *mut __sk_buff, sk: Addr, id: u64, side: &mut Side, segment: &Segment, direction: u8) {
+fn follow(skb: *mut __sk_buff, sk: Addr, segment: &Segment, direction: u8) {
+    let place = (segment.sequence as u64) << 32 | direction as u64;
+    let advanced = advance(skb, sk, segment.at, segment.len, place);
+    let (wanted, flags) = (advanced as u32, (advanced >> 32) as u32);
+    if wanted != 0 {
+        copy(skb, sk, segment.at, wanted, flags << 8 | direction as u32);
+    }
+}
+
+/// One direction of a connection.
+#[inline(always)]
+fn side(sk: Addr, direction: u32) -> Option<(u64, *mut Side)> {
+    let connection = CONNECTIONS.get_ptr_mut(sk)?;
+    // SAFETY: a live value of the map; only addresses of its fields are taken.
+    unsafe {
+        let side = if direction == direction::IN as u32 {
+            &raw mut (*connection).sides[0]
+        } else {
+            &raw mut (*connection).sides[1]
+        };
+        Some(((*connection).id, side))
+    }
+}
+
+/// Where a segment belongs and how much of it does: bytes to copy, with `clear_flag`s in the upper half. `place`: sequence number, direction in the lower half.
+///
+/// A global function: the verifier checks it once, by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn advance(skb: *mut __sk_buff, sk: Addr, at: u32, len: u32, place: u64) -> u64 {
+    let Some((_, side)) = side(sk, place as u32) else { return 0 };
+    // SAFETY: a live value of the map; the kernel handles one direction of a socket at a time.
+    let side = unsafe { &mut *side };
+    let sequence = (place >> 32) as u32;
     let mut flags = 0;
     if side.phase == phase::NEW {
         side.phase = phase::BANNER;
-        side.next = segment.sequence;
+        side.next = sequence;
     }
-    let ahead = segment.sequence.wrapping_sub(side.next) as i32;
+    let ahead = sequence.wrapping_sub(side.next) as i32;
     if ahead < 0 {
-        return; // again
+        return 0; // again
     }
     if ahead > 0 {
         flags = clear_flag::GAP;
         side.phase = phase::LOST;
         side.offset = side.offset.wrapping_add(ahead as u32);
     }
-    side.next = segment.sequence.wrapping_add(segment.len);
-    let mut wanted = walk(skb, side, segment);
+    side.next = sequence.wrapping_add(len);
+    let mut wanted = walk(skb, side, at, len);
     if side.offset.wrapping_add(wanted) > LIMIT {
         wanted = LIMIT.saturating_sub(side.offset);
         flags |= clear_flag::LIMIT;
@@ -212,44 +237,28 @@ fn follow(skb: *mut __sk_buff, sk: Addr, id: u64, side: &mut Side, segment: &Seg
     if side.phase == phase::DONE {
         flags |= clear_flag::LAST;
     }
-    let mut done = 0;
-    for _ in 0..PIECES_MAX {
-        let left = wanted - done;
-        let (sent, taken) = if left <= CLEAR_SMALL as u32 {
-            (piece::<CLEAR_SMALL>(skb, sk, id, side, segment.at + done, left, flags, direction), left)
-        } else {
-            let part = if left > CLEAR_LARGE as u32 { CLEAR_LARGE as u32 } else { left };
-            let flags = if part < left { flags & !(clear_flag::LAST | clear_flag::LIMIT) } else { flags };
-            (piece::<CLEAR_LARGE>(skb, sk, id, side, segment.at + done, part, flags, direction), part)
-        };
-        settle(program::SSH_CLEAR, Turn::First, sent);
-        side.offset = side.offset.wrapping_add(taken);
-        done += taken;
-        if done >= wanted {
-            break;
-        }
-    }
+    (flags as u64) << 32 | wanted as u64
 }
 
 /// How much of a segment belongs to the clear phase. Follows SSH packets by their lengths; with NEWKEYS the side is done.
 #[inline(always)]
-fn walk(skb: *mut __sk_buff, side: &mut Side, segment: &Segment) -> u32 {
+fn walk(skb: *mut __sk_buff, side: &mut Side, segment: u32, total: u32) -> u32 {
     if side.phase == phase::BANNER {
         // An identification is sent by itself, as a rule; with more behind it we cannot know where packets begin.
-        let last: u8 = load(skb, segment.at + segment.len - 1).unwrap_or(0);
+        let last: u8 = load(skb, segment + total - 1).unwrap_or(0);
         side.phase = if last == b'\n' { phase::PACKETS } else { phase::LOST };
-        return segment.len;
+        return total;
     }
     if side.phase != phase::PACKETS {
-        return segment.len;
+        return total;
     }
     let mut at = side.skip;
     for _ in 0..SSH_PACKETS_MAX {
-        if at >= segment.len {
-            side.skip = at - segment.len;
-            return segment.len;
+        if at >= total {
+            side.skip = at - total;
+            return total;
         }
-        let Some([a, b, c, d, _, number]) = load::<[u8; SSH_HEADER as usize]>(skb, segment.at + at) else { break };
+        let Some([a, b, c, d, _, number]) = load::<[u8; SSH_HEADER as usize]>(skb, segment + at) else { break };
         let len = u32::from_be_bytes([a, b, c, d]);
         if len > SSH_PACKET_MAX {
             break;
@@ -257,46 +266,81 @@ fn walk(skb: *mut __sk_buff, side: &mut Side, segment: &Segment) -> u32 {
         at += 4 + len;
         if number == message::NEWKEYS {
             side.phase = phase::DONE;
-            return if at < segment.len { at } else { segment.len };
+            return if at < total { at } else { total };
         }
     }
     side.phase = phase::LOST;
-    segment.len
+    total
 }
 
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn piece<const ROOM: usize>(
+/// Sends `wanted` bytes of a packet from `at` on. `what`: flags, direction in the lowest byte.
+///
+/// A global function: the verifier checks it once, by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn copy(skb: *mut __sk_buff, sk: Addr, at: u32, wanted: u32, what: u32) -> u32 {
+    let (flags, direction) = ((what >> 8) as u16, what as u8);
+    let Some((id, side)) = side(sk, direction as u32) else { return 0 };
+    // SAFETY: a live value of the map; the kernel handles one direction of a socket at a time.
+    let side = unsafe { &mut *side };
+    let mut piece = Piece { skb, sk, id, at, offset: side.offset, flags, direction };
+    side.offset = side.offset.wrapping_add(wanted);
+    if wanted <= CLEAR_SMALL as u32 {
+        settle(program::SSH_CLEAR, Turn::First, piece.send::<CLEAR_SMALL>(wanted));
+        return 0;
+    }
+    let mut left = wanted;
+    for _ in 0..PIECES_MAX {
+        let last = left <= CLEAR_LARGE as u32;
+        let part = if last { left } else { CLEAR_LARGE as u32 };
+        piece.flags = if last { flags } else { flags & !(clear_flag::LAST | clear_flag::LIMIT) };
+        settle(program::SSH_CLEAR, Turn::First, piece.send::<CLEAR_LARGE>(part));
+        if last {
+            break;
+        }
+        left -= part;
+        piece.at += part;
+        piece.offset = piece.offset.wrapping_add(part);
+    }
+    0
+}
+
+/// Bytes of a packet, and where they belong.
+struct Piece {
     skb: *mut __sk_buff,
     sk: Addr,
     id: u64,
-    side: &Side,
     at: u32,
-    len: u32,
+    offset: u32,
     flags: u16,
     direction: u8,
-) -> Result<Sent, Lost> {
-    let mut entry = reserve::<Clear<ROOM>>()?;
-    let mut len = len as u64;
-    // SAFETY: `len` is 1 to ROOM afterwards, in a form that the verifiers of 5.10 and 6.1 follow and LLVM does not remove.
-    unsafe {
-        asm!("if {len} <= {room} goto +1", "{len} = {room}", "if {len} > 0 goto +1", "{len} = 1",
-            len = inout(reg) len, room = const ROOM as i32);
+}
+
+impl Piece {
+    #[inline(always)]
+    fn send<const ROOM: usize>(&self, len: u32) -> Result<Sent, Lost> {
+        let mut entry = reserve::<Clear<ROOM>>()?;
+        let mut len = len as u64;
+        // SAFETY: `len` is 1 to ROOM afterwards, in a form that the verifiers of 5.10 and 6.1 follow and LLVM does not remove.
+        unsafe {
+            asm!("if {len} <= {room} goto +1", "{len} = {room}", "if {len} > 0 goto +1", "{len} = 1",
+                len = inout(reg) len, room = const ROOM as i32);
+        }
+        let record = entry.as_mut_ptr();
+        // SAFETY: a reserved record; every field is written but the unused end of `data`, whose length says what is valid. Nothing returns before
+        // submit.
+        unsafe {
+            let data = (&raw mut (*record).data).cast();
+            let failed = bpf_skb_load_bytes(self.skb.cast(), self.at, data, len as u32);
+            write_head(&raw mut (*record).head, kind::CLEAR, size_of::<Clear<ROOM>>());
+            tcp::endpoints(self.sk, self.id, &raw mut (*record).socket);
+            (*record).offset = self.offset;
+            (*record).len = if failed == 0 { len as u32 } else { 0 };
+            (*record).flags = self.flags;
+            (*record).direction = self.direction;
+            (*record).pad = [0; 5];
+        }
+        submit(entry);
+        Ok(Sent::Whole)
     }
-    let record = entry.as_mut_ptr();
-    // SAFETY: a reserved record; every field is written but the unused end of `data`, whose length says what is valid. Nothing returns before
-    // submit.
-    unsafe {
-        let data = (&raw mut (*record).data).cast();
-        let failed = bpf_skb_load_bytes(skb.cast(), at, data, len as u32);
-        write_head(&raw mut (*record).head, kind::CLEAR, size_of::<Clear<ROOM>>());
-        tcp::endpoints(sk, id, &raw mut (*record).socket);
-        (*record).offset = side.offset;
-        (*record).len = if failed == 0 { len as u32 } else { 0 };
-        (*record).flags = flags;
-        (*record).direction = direction;
-        (*record).pad = [0; 5];
-    }
-    submit(entry);
-    Ok(Sent::Whole)
 }
