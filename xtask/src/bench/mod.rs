@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: what the sensor costs and how fast it is, measured and printed beside the aims.
 //!
-//! [`exec`] runs a loop of fork and exec with and without the sensor, and looks at its memory; [`replay`] runs a recorded stream through its
+//! [`exec`] runs a loop of fork and exec with and without the sensor, and looks at its memory; [`login`] does so with logins; [`replay`] runs a recorded stream through its
 //! stages. Both build the release first. Nothing stays behind: children end with this process, files lie in a temporary folder that goes with it.
 
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
@@ -9,6 +9,7 @@ mod audit;
 mod child;
 mod exec;
 mod figures;
+mod login;
 mod replay;
 mod sensor;
 mod sessions;
@@ -27,6 +28,8 @@ pub(crate) struct BenchArgs {
 enum What {
     /// fork+exec with and without the sensor, beside auditd; memory, idle and with live sessions
     Exec(exec::ExecArgs),
+    /// An SSH login with and without the sensor
+    Login(login::LoginArgs),
     /// Events per second of `sensor replay` on one core
     Replay(replay::ReplayArgs),
     /// The loop that is measured
@@ -40,6 +43,7 @@ enum What {
 pub(crate) fn run(args: BenchArgs) -> Result<()> {
     match args.what {
         What::Exec(args) => exec::run(&args),
+        What::Login(args) => login::run(&args),
         What::Replay(args) => replay::run(&args),
         What::Worker(args) => worker::run(&args),
         What::Under(args) => child::become_program(&args),

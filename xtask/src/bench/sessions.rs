@@ -74,10 +74,15 @@ impl Sshd {
     /// `ssh` to it, as root.
     pub(super) fn client(&self) -> Result<Command> {
         let mut command = child::command("ssh", None)?;
-        command.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR"]);
-        command.args(["-o", "UserKnownHostsFile=/dev/null", "-p", &self.port.to_string(), "-i"]).arg(&self.key);
+        self.describe(&mut command);
         command.arg("root@127.0.0.1");
         Ok(command)
+    }
+
+    /// The options by which ssh finds it.
+    pub(super) fn describe(&self, command: &mut Command) {
+        command.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR"]);
+        command.args(["-o", "UserKnownHostsFile=/dev/null", "-p", &self.port.to_string(), "-i"]).arg(&self.key);
     }
 }
 
