@@ -8,9 +8,10 @@ use crate::field::Addr;
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Thread {
-    /// Of the call that has not reached its jump: context, output, and what is expected there.
+    /// Of the call that has not reached its jump: its arguments, and what is expected there.
     pub context: u64,
     pub out: u64,
+    pub input: u64,
     pub len: u32,
     pub expects: u32,
     /// chacha20-poly1305: the four bytes of the header call, before and after, as big-endian numbers. `header` says which are there.
@@ -28,6 +29,8 @@ pub mod expects {
     pub const NOTHING: u32 = 0;
     pub const HEADER: u32 = 1;
     pub const BODY: u32 = 2;
+    /// Nothing to read there: the call was told.
+    pub const JUMP: u32 = 3;
 }
 
 pub mod header {

@@ -1,6 +1,6 @@
 //! `sensor check`: can this machine run the sensor, and what would it not see?
 //!
-//! Loads and attaches every probe for a moment. Exit code 0: all that is required is there; 1: something required is missing; 77: nothing can be tried (not
+//! Loads and attaches every probe for a moment, and lists the programs that speak SSH with what probing them costs. Exit code 0: all that is required is there; 1: something required is missing; 77: nothing can be tried (not
 //! root, no BTF).
 
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use super::{
     args::{CheckArgs, Output},
 };
 use crate::{
-    host::mounts,
+    host::{mounts, speakers::Speakers},
     kernel::{self, Kernel, Options},
 };
 
@@ -101,6 +101,15 @@ fn examine(checks: &mut Vec<Item>) -> Option<kernel::Error> {
                 let found = probe.why.is_none().then(|| probe.target.clone());
                 let why = probe.why.unwrap_or_default();
                 checks.push(item(&format!("probe {}", spec.name), spec.required, found, &why, spec.effect));
+            }
+            // Not attached here: their probes take a second to go away.
+            for program in Speakers::new("/proc".as_ref()).present() {
+                let (found, why) = match &program.sites {
+                    Ok(sites) => (Some(format!("{}: {sites}", program.name)), String::new()),
+                    Err(why) => (None, format!("{}: {why}", program.name)),
+                };
+                let effect = "its sessions are known by their connections and processes only";
+                checks.push(item("SSH program", false, found, &why, effect));
             }
             None
         }

@@ -9,5 +9,7 @@ pub mod identity;
 pub mod mounts;
 pub mod privileges;
 pub mod program;
+pub mod sites;
 pub mod snapshot;
 pub mod sockets;
+pub mod speakers;

@@ -3,6 +3,9 @@
 //! What stays: CAP_BPF and CAP_PERFMON (maps are read through bpf(2)), CAP_SYS_PTRACE (/proc/PID/exe, root and fd of other users' processes), CAP_DAC_READ_SEARCH (their
 //! files). Writing to files of others, mounting, signalling, changing users, loading modules: gone, and no exec can bring them back
 //! (no_new_privs). It is about the calling thread: sensor has one.
+//!
+//! CAP_SYS_ADMIN stays permitted but not effective: uprobes on a program that appears later need it (*measured* on 6.18: perf_event_open of a uprobe answers
+//! EACCES with CAP_PERFMON alone), so it is raised for that one call and lowered again.
 
 use rustix::{
     io::Result,
@@ -24,8 +27,25 @@ pub fn drop_unneeded() -> Result<()> {
     let now = capabilities(None)?;
     let sets = CapabilitySets {
         effective: now.effective & keep,
-        permitted: now.permitted & keep,
+        permitted: now.permitted & (keep | CapabilitySet::SYS_ADMIN),
         inheritable: CapabilitySet::empty(),
     };
     set_capabilities(None, sets)
+}
+
+/// Runs `attach` with CAP_SYS_ADMIN, if it may be had.
+pub fn raised<T>(attach: impl FnOnce() -> T) -> T {
+    let before = capabilities(None);
+    if let Ok(sets) = before {
+        let effective = sets.effective | (sets.permitted & CapabilitySet::SYS_ADMIN);
+        // Without it the attempt itself tells what is missing.
+        let _ = set_capabilities(None, CapabilitySets { effective, ..sets });
+    }
+    let result = attach();
+    if let Ok(sets) = before
+        && let Err(error) = set_capabilities(None, sets)
+    {
+        tracing::warn!(%error, "cannot lower CAP_SYS_ADMIN again");
+    }
+    result
 }

@@ -19,7 +19,7 @@ use crate::event::stream::Role;
 
 /// sshd is 1 MiB; a statically linked one with debugging information is a few tens. Anything larger is something else. (A sparse file costs its owner
 /// nothing, and reading its tables would cost us what they claim.)
-const FILE_MAX: u64 = 128 << 20;
+pub(super) const FILE_MAX: u64 = 128 << 20;
 /// Bytes searched in one file: its sections may overlap, so their sizes can add up to anything.
 const SEARCH_MAX: u64 = 16 << 20;
 /// A program has some thirty.
@@ -36,12 +36,21 @@ pub fn classify(path: &Path) -> io::Result<Role> {
 
 /// What the bytes of an executable say it is.
 pub fn role<'a>(file: impl ReadRef<'a>) -> Role {
+    markers(file).role()
+}
+
+/// Does it exchange identifications, as client or server? Other programs of OpenSSH use its ciphers for key files only.
+pub(super) fn speaks_ssh<'a>(file: impl ReadRef<'a>) -> bool {
+    markers(file).identification
+}
+
+fn markers<'a>(file: impl ReadRef<'a>) -> Markers {
     let seen = match FileKind::parse(file) {
         Ok(FileKind::Elf32) => search::<elf::FileHeader32<Endianness>>(file),
         Ok(FileKind::Elf64) => search::<elf::FileHeader64<Endianness>>(file),
         _ => None,
     };
-    seen.unwrap_or_default().role()
+    seen.unwrap_or_default()
 }
 
 /// Searches the constants: sections that are loaded, but neither written to nor executed.
@@ -67,13 +76,14 @@ fn search<'a, H: FileHeader<Endian = Endianness>>(file: impl ReadRef<'a>) -> Opt
 
 /// Which of the tell-tale texts were seen.
 #[derive(Default)]
-#[allow(clippy::struct_excessive_bools, reason = "five independent observations")]
+#[allow(clippy::struct_excessive_bools, reason = "six independent observations")]
 struct Markers {
     openssh: bool,
     dropbear: bool,
     listener: bool,
     user_child: bool,
     original_command: bool,
+    identification: bool,
 }
 
 impl Markers {
@@ -82,6 +92,7 @@ impl Markers {
         self.dropbear |= holds(data, "Dropbear", |_| true);
         self.listener |= holds(data, "Server listening on", is_space) || holds(data, "Child connection from", is_space);
         self.user_child |= holds(data, "User child is on pid", is_space);
+        self.identification |= holds(data, "SSH-%d.%d-", |next| next == b'%');
         self.original_command |= holds(data, "SSH_ORIGINAL_COMMAND", |next| next == 0);
     }
 

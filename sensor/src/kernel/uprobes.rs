@@ -63,8 +63,11 @@ impl Uprobes {
         Ok(())
     }
 
+    /// In the background: events go on meanwhile.
     pub(super) fn detach(&mut self, file: FileId) {
-        drop_at_once(self.links.remove(&file).into_iter().flatten());
+        if let Some(links) = self.links.remove(&file) {
+            std::thread::spawn(move || drop_at_once(links.into_iter()));
+        }
     }
 
     pub(super) fn files(&self) -> impl Iterator<Item = FileId> {

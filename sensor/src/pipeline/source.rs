@@ -4,14 +4,20 @@ use std::{io, path::PathBuf};
 
 use crate::{
     decode::{Decoder, Error as DecodeError},
-    event::stream::{Counted, Degraded, Event, Limits, Lost, What},
-    host::{facts::Facts, identity, mounts, privileges, snapshot},
+    event::stream::{Counted, Degraded, Event, FileId, Limits, Lost, Probe, What},
+    host::{
+        facts::Facts,
+        identity, mounts, privileges, snapshot,
+        speakers::{Program as Speaker, Speakers},
+    },
     kernel::{self, Account, Drained, Kernel, Options, Program, Ring},
     stats::Stats,
 };
 
 /// Records per drain: some milliseconds of work.
 const DRAIN_MAX: usize = 8192;
+/// Ticks between two searches for probed programs that are gone: a minute.
+const PROGRAM_SWEEP: u32 = 120;
 /// A wall clock that moved by less is not worth an event: NTP slews it all the time.
 const CLOCK_STEP_NS: i64 = 1_000_000;
 
@@ -32,6 +38,9 @@ pub struct Source {
     account: Account,
     decoder: Decoder,
     facts: Facts,
+    speakers: Speakers,
+    /// Ticks until programs that are gone are looked for.
+    next_sweep: u32,
     proc: PathBuf,
     /// The accounts when losses were last reported, and when that was.
     reported: Vec<Program>,
@@ -67,6 +76,8 @@ impl Source {
             account,
             decoder: Decoder::default(),
             facts: Facts::new(proc),
+            speakers: Speakers::new(proc),
+            next_sweep: PROGRAM_SWEEP,
             proc: proc.into(),
             reported,
             reported_at,
@@ -86,8 +97,15 @@ impl Source {
         push(What::Host(identity::host(&self.proc, time)));
         push(What::Clock { offset: self.offset });
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
-        push(What::Probes(kernel.probes().to_vec()));
-        for gap in gaps(kernel) {
+        let mut probes = kernel.probes().to_vec();
+        let mut uncovered = Vec::new();
+        for program in self.speakers.present() {
+            let (probe, degraded) = cover(kernel, &program);
+            probes.push(probe);
+            uncovered.extend(degraded);
+        }
+        push(What::Probes(probes));
+        for gap in gaps(kernel).into_iter().chain(uncovered) {
             push(What::Degraded(gap));
         }
         if !mounts::sees_whole_cgroup_tree(&self.proc) {
@@ -129,9 +147,47 @@ impl Source {
         });
         for event in self.decoded.drain(..) {
             self.facts.tell(&event, out);
+            if let What::Exec(exec) = &event.what {
+                for program in self.speakers.executed(exec) {
+                    cover_later(&mut self.kernel, &program, event.time, out);
+                }
+            }
             out.push(event);
         }
+        self.follow_upgrades(out);
         drained == Drained::More
+    }
+
+    /// A program that is replaced is probed before anybody runs the new one; one that is written to in place is released.
+    fn follow_upgrades(&mut self, out: &mut Vec<Event>) {
+        let changes = self.speakers.changes();
+        for file in changes.written {
+            self.release(file);
+        }
+        for program in changes.programs {
+            cover_later(&mut self.kernel, &program, identity::boot_time(), out);
+        }
+    }
+
+    /// Takes the probes from programs that nobody has any more.
+    fn sweep_programs(&mut self) {
+        self.next_sweep = self.next_sweep.saturating_sub(1);
+        let Some(kernel) = self.kernel.as_ref().filter(|_| self.next_sweep == 0) else { return };
+        self.next_sweep = PROGRAM_SWEEP;
+        let stale: Vec<FileId> = kernel.probed_programs().filter(|file| !self.speakers.is_current(*file)).collect();
+        if !stale.is_empty() {
+            let running = self.speakers.running();
+            for file in stale.into_iter().filter(|file| !running.contains(file)) {
+                self.release(file);
+            }
+        }
+    }
+
+    fn release(&mut self, file: FileId) {
+        self.speakers.forget(file);
+        if let Some(kernel) = &mut self.kernel {
+            kernel.release_program(file);
+        }
     }
 
     /// After a burst: room for its events is not needed any more.
@@ -156,6 +212,7 @@ impl Source {
         if let Some(kernel) = &mut self.kernel {
             kernel.sweep()?;
         }
+        self.sweep_programs();
         out.push(Event { time, what: What::Tick });
         Ok(())
     }
@@ -245,6 +302,38 @@ impl Source {
         self.reported_at = time;
         Ok(())
     }
+}
+
+/// Probes a program that speaks SSH: its state for the list of probes, and what is not seen if that failed.
+fn cover(kernel: &mut Kernel, program: &Speaker) -> (Probe, Option<Degraded>) {
+    let why = match &program.sites {
+        Err(why) => Some(why.to_string()),
+        Ok(_) if !kernel.can_decrypt() => Some("this kernel cannot run the probe `cipher`".into()),
+        Ok(sites) => privileges::raised(|| {
+            kernel.probe_program(program.file, &program.path(), &sites.calls, &sites.jumps).err()
+        }),
+    };
+    let probe = Probe {
+        name: "cipher".into(),
+        target: program.name.clone(),
+        state: if why.is_none() { "attached" } else { "missing" }.into(),
+        why: why.clone(),
+    };
+    let degraded = why.map(|why| Degraded {
+        what: format!("SSH in {}", program.name),
+        why,
+        effect: "its sessions are known by their connections and processes only: no authentications, commands and channels"
+            .into(),
+    });
+    (probe, degraded)
+}
+
+/// The same, while events come.
+fn cover_later(kernel: &mut Option<Kernel>, program: &Speaker, time: u64, out: &mut Vec<Event>) {
+    let Some(kernel) = kernel else { return };
+    let (probe, degraded) = cover(kernel, program);
+    tracing::info!(program = probe.target, state = probe.state, "a program that speaks SSH");
+    out.extend(degraded.map(|degraded| Event { time, what: What::Degraded(degraded) }));
 }
 
 /// What is missing on this kernel and what it costs.

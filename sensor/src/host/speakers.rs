@@ -1,0 +1,279 @@
+//! The programs that speak SSH and can be decrypted: OpenSSH's, wherever they are.
+//!
+//! What enters: well-known places, the running processes, executed files, changes in the folders of what is known. What leaves: files with the offsets of their
+//! cipher calls (`sites`), or why there are none. A program is known by what it imports and holds, not by its name.
+//!
+//! A probe at a wrong offset would break the program it is in. So the file that is examined is the file that is probed: both go through one open descriptor
+//! (`/proc/self/fd`), never twice through a path. While a file is probed the kernel holds its inode, so the number cannot come to mean another file; one that is
+//! written to in place is released at once.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    fs::{self, File},
+    io,
+    mem::MaybeUninit,
+    os::fd::{AsRawFd as _, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use object::read::ReadCache;
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+
+use super::{
+    program,
+    sites::{self, NotCovered, SiteRole},
+    snapshot::file_id,
+};
+use crate::event::stream::{Exec, FileId};
+
+/// The function through which OpenSSH passes every packet.
+const CIPHER: &str = "EVP_Cipher";
+
+/// Where distributions put OpenSSH's parts. sshd-session and sshd-auth must be known before the first connection: sshd executes them for it.
+const PLACES: &[&str] = &[
+    "usr/sbin/sshd",
+    "usr/bin/ssh",
+    "usr/lib/openssh/sshd-session",
+    "usr/lib/openssh/sshd-auth",
+    "usr/libexec/openssh/sshd-session",
+    "usr/libexec/openssh/sshd-auth",
+    "usr/libexec/sshd-session",
+    "usr/libexec/sshd-auth",
+    "usr/lib/ssh/sshd-session",
+    "usr/lib/ssh/sshd-auth",
+    "usr/bin/sshd",
+    "usr/local/sbin/sshd",
+    "usr/local/bin/ssh",
+    "usr/local/libexec/sshd-session",
+    "usr/local/libexec/sshd-auth",
+];
+
+/// Files remembered as silent; a host with more starts over.
+const KEPT_MAX: usize = 16_384;
+/// Programs that are told. Anybody can make more of them; OpenSSH has four, in each container's image.
+const SPEAKERS_MAX: usize = 512;
+
+/// A program that speaks SSH.
+pub struct Program {
+    pub file: FileId,
+    /// As people know it.
+    pub name: String,
+    /// Offsets in the file of the calls to probe and of the jumps after them; or why it cannot be probed.
+    pub sites: Result<Sites, NotCovered>,
+    open: File,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sites {
+    pub calls: Vec<u64>,
+    pub jumps: Vec<u64>,
+    /// Calls that carry no packet and are left alone.
+    pub spared: usize,
+    /// Every site is emulated by the kernel, not single-stepped.
+    pub emulated: bool,
+}
+
+impl fmt::Display for Sites {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (calls, all) = (self.calls.len(), self.calls.len() + self.spared);
+        // Measured on x86-64: a call and its jump together.
+        let cost = if self.emulated { "emulated, 0.4 us a packet" } else { "single-stepped, 6 us a packet" };
+        write!(f, "{calls} of {all} cipher calls probed, {cost}")
+    }
+}
+
+impl Program {
+    /// A path to the very file that was examined.
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.open.as_raw_fd()).into()
+    }
+}
+
+/// What changed in the folders of known programs.
+#[derive(Default)]
+pub struct Changes {
+    /// New files that speak SSH.
+    pub programs: Vec<Program>,
+    /// Probed files whose contents change.
+    pub written: Vec<FileId>,
+}
+
+pub struct Speakers {
+    proc: PathBuf,
+    /// Examined, and what of it: true where it speaks SSH.
+    seen: HashMap<FileId, bool>,
+    /// Paths of speakers in watched folders.
+    paths: HashMap<PathBuf, FileId>,
+    watches: HashMap<i32, PathBuf>,
+    notify: Option<OwnedFd>,
+}
+
+impl Speakers {
+    pub fn new(proc: &Path) -> Self {
+        let notify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)
+            .inspect_err(|error| tracing::warn!(%error, "upgrades of SSH programs are seen when they run, not before"))
+            .ok();
+        Self { proc: proc.into(), seen: HashMap::new(), paths: HashMap::new(), watches: HashMap::new(), notify }
+    }
+
+    /// Programs in their well-known places, and those of running processes.
+    pub fn present(&mut self) -> Vec<Program> {
+        let mut found: Vec<Program> = self.in_places(Path::new("/"));
+        let processes = fs::read_dir(&self.proc).into_iter().flatten().flatten();
+        let exes = processes
+            .filter(|entry| entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit))
+            .map(|entry| entry.path().join("exe"));
+        for exe in exes.collect::<Vec<_>>() {
+            let name = fs::read_link(&exe).unwrap_or_else(|_| exe.clone());
+            found.extend(self.look(&exe, &name));
+        }
+        found
+    }
+
+    /// A program was executed: what it is, if it is new, with its siblings in the same root.
+    pub fn executed(&mut self, exec: &Exec) -> Vec<Program> {
+        let Some(file) = exec.file else { return Vec::new() };
+        if self.seen.contains_key(&file) {
+            return Vec::new();
+        }
+        let process = self.proc.join(exec.task.id.tgid.to_string());
+        let name = exec.executable.as_ref().map(|path| String::from_utf8_lossy(&path.bytes).into_owned());
+        let mut found = Vec::new();
+        if let Some(program) = self.look(&process.join("exe"), Path::new(&name.unwrap_or_default())) {
+            found.push(program);
+            found.extend(self.in_places(&process.join("root")));
+        } else if self.seen.len() >= KEPT_MAX {
+            self.seen.retain(|_, speaks| *speaks);
+        }
+        // What the kernel calls this file is what will be executed again, whatever stat(2) calls it (overlayfs).
+        self.seen.entry(file).or_insert(!found.is_empty());
+        found
+    }
+
+    /// What happened in watched folders since the last call.
+    pub fn changes(&mut self) -> Changes {
+        let mut changes = Changes::default();
+        let mut touched: HashSet<PathBuf> = HashSet::new();
+        if let Some(notify) = &self.notify {
+            let mut buffer = [MaybeUninit::uninit(); 4096];
+            let mut reader = inotify::Reader::new(notify, &mut buffer);
+            while let Ok(event) = reader.next() {
+                let (Some(folder), Some(name)) = (self.watches.get(&event.wd()), event.file_name()) else { continue };
+                let path = folder.join(std::ffi::OsStr::new(name.to_str().unwrap_or_default()));
+                if !self.paths.contains_key(&path) {
+                    continue;
+                }
+                if event.events().contains(ReadFlags::MODIFY)
+                    && let Some(file) = file_id(&path)
+                {
+                    changes.written.push(file);
+                    self.seen.remove(&file);
+                } else {
+                    touched.insert(path);
+                }
+            }
+        }
+        for path in touched {
+            if let Some(file) = file_id(&path) {
+                // Its number may be that of an old file that was silent.
+                if self.seen.get(&file) == Some(&false) {
+                    self.seen.remove(&file);
+                }
+                changes.programs.extend(self.look(&path, &path));
+            }
+        }
+        changes
+    }
+
+    /// Is the file that was probed still to be found at the path where it was?
+    pub fn is_current(&self, file: FileId) -> bool {
+        let mut places = self.paths.iter().filter(|(_, known)| **known == file).peekable();
+        places.peek().is_none() || places.any(|(path, _)| file_id(path) == Some(file))
+    }
+
+    /// Files that processes run now.
+    pub fn running(&self) -> HashSet<FileId> {
+        let processes = fs::read_dir(&self.proc).into_iter().flatten().flatten();
+        processes.filter_map(|entry| file_id(&entry.path().join("exe"))).collect()
+    }
+
+    pub fn forget(&mut self, file: FileId) {
+        self.seen.remove(&file);
+        self.paths.retain(|_, known| *known != file);
+    }
+
+    fn in_places(&mut self, root: &Path) -> Vec<Program> {
+        PLACES
+            .iter()
+            .filter_map(|place| {
+                let path = root.join(place);
+                // A symbolic link in a container's root would lead out of it.
+                let metadata = fs::symlink_metadata(&path).ok()?;
+                metadata.is_file().then(|| self.look(&path, &Path::new("/").join(place)))?
+            })
+            .collect()
+    }
+
+    /// Examines a file unless it has been.
+    fn look(&mut self, path: &Path, name: &Path) -> Option<Program> {
+        let file = file_id(path)?;
+        if self.seen.contains_key(&file) {
+            return None;
+        }
+        if self.seen.values().filter(|speaks| **speaks).count() >= SPEAKERS_MAX {
+            return None;
+        }
+        let examined = examine(path, name).inspect_err(|error| tracing::debug!(path = %path.display(), %error, "cannot examine")).ok()?;
+        self.seen.insert(file, examined.is_some());
+        let program = examined.filter(|program| program.file == file)?;
+        if !path.starts_with(&self.proc) {
+            self.watch(path, file);
+        }
+        Some(program)
+    }
+
+    fn watch(&mut self, path: &Path, file: FileId) {
+        self.paths.insert(path.into(), file);
+        let (Some(notify), Some(folder)) = (&self.notify, path.parent()) else { return };
+        let flags = WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE | WatchFlags::MODIFY | WatchFlags::CREATE;
+        match inotify::add_watch(notify, folder, flags) {
+            Ok(watch) => drop(self.watches.insert(watch, folder.into())),
+            Err(error) => tracing::warn!(%error, folder = %folder.display(), "an upgrade there is seen when it runs, not before"),
+        }
+    }
+}
+
+/// None: it does not speak SSH through that function.
+fn examine(path: &Path, name: &Path) -> io::Result<Option<Program>> {
+    let open = File::open(path)?;
+    let metadata = open.metadata()?;
+    if !metadata.is_file() || metadata.len() > program::FILE_MAX {
+        return Ok(None);
+    }
+    let cache = ReadCache::new(&open);
+    let sites = match sites::find(&cache, CIPHER) {
+        Err(NotCovered::NoImport { .. }) => return Ok(None),
+        found => found,
+    };
+    if !program::speaks_ssh(&cache) {
+        return Ok(None);
+    }
+    let Some(file) = file_id(Path::new(&format!("/proc/self/fd/{}", open.as_raw_fd()))) else { return Ok(None) };
+    Ok(Some(Program { file, name: name.display().to_string(), sites: sites.map(|sites| wanted(&sites)), open }))
+}
+
+/// The sites that carry packets.
+fn wanted(sites: &[sites::Site]) -> Sites {
+    let bodies: Vec<_> = sites.iter().filter(|site| site.role == SiteRole::Body).collect();
+    let mut jumps: Vec<u64> = bodies.iter().map(|site| site.jump).collect();
+    jumps.sort_unstable();
+    jumps.dedup();
+    Sites {
+        calls: bodies.iter().map(|site| site.call).collect(),
+        jumps,
+        spared: sites.len() - bodies.len(),
+        emulated: bodies.iter().all(|site| site.emulated),
+    }
+}
+
