@@ -4,10 +4,7 @@
 //! (a standard input may be a socket too). A process without one (ProxyCommand: it speaks over pipes) is remembered as such, so that a socket that it
 //! opens later for a forwarding is not taken for it; its id is then its own.
 
-use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid,
-    generated::bpf_ktime_get_boot_ns,
-};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns};
 use sensor_common::{
     SERVED_FDS, Socket, program,
     ssh::{Bound, kind},

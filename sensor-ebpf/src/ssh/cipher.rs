@@ -64,7 +64,8 @@ pub fn cipher_call(context: ProbeContext) -> u32 {
     };
     // SAFETY: a live value of the map that only this thread uses.
     let thread = unsafe { &mut *thread };
-    if thread.expects != expects::NOTHING && (thread.context, thread.out, thread.input, thread.len) == (cipher, out, input, len)
+    if thread.expects != expects::NOTHING
+        && (thread.context, thread.out, thread.input, thread.len) == (cipher, out, input, len)
     {
         // The same call, probed twice: two containers can share one inode under two names. Its jump has not come, so it is not another one.
         return 0;
@@ -161,7 +162,11 @@ fn incoming(thread: &mut Thread) -> (u64, u32) {
     let rest = core::mem::replace(&mut thread.rest, 0);
     if rest != 0 && thread.block_context == thread.context {
         // The buffer may have moved since, with the block in it.
-        return if rest == thread.len { (thread.out.wrapping_sub(thread.block as u64), rest + thread.block) } else { (0, 0) };
+        return if rest == thread.len {
+            (thread.out.wrapping_sub(thread.block as u64), rest + thread.block)
+        } else {
+            (0, 0)
+        };
     }
     thread.rest = if thread.block_context == thread.context { 0 } else { rest };
     let first: u32 = u32::from_be(read(thread.out).0);
@@ -177,4 +182,3 @@ fn incoming(thread: &mut Thread) -> (u64, u32) {
     }
     (thread.out, thread.len)
 }
-

@@ -10,7 +10,9 @@
 use aya_ebpf::{
     EbpfContext,
     bindings::{__sk_buff, bpf_sock},
-    helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_sk_fullsock, bpf_skb_load_bytes, bpf_tcp_sock},
+    helpers::generated::{
+        bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_sk_fullsock, bpf_skb_load_bytes, bpf_tcp_sock,
+    },
     macros::cgroup_skb,
     programs::SkBuffContext,
 };

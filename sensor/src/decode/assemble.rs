@@ -10,9 +10,13 @@ use serde_bytes::ByteBuf;
 
 use super::{
     redact::redact_args,
+    ssh::{Piece, Streams},
     wire::{self, Error, RawArgs, Record},
 };
-use crate::event::stream::{Args, Event, What};
+use crate::event::{
+    ssh::Packet,
+    stream::{Args, Event, What},
+};
 
 /// Execs that can have pieces in flight at once: one per CPU, and some that lost their exec record. 64 x 32 KiB.
 const PENDING_MAX: usize = 64;
@@ -29,22 +33,28 @@ struct Pending {
 #[derive(Default)]
 pub struct Decoder {
     pending: VecDeque<Pending>,
+    clear: Streams,
 }
 
 impl Decoder {
-    /// One record. None: a piece, whose exec follows.
-    pub fn decode(&mut self, record: &[u8]) -> Result<Option<Event>, Error> {
+    /// One record. A piece of something larger gives no event; the last one of a clear phase can give several.
+    pub fn decode(&mut self, record: &[u8], out: &mut Vec<Event>) -> Result<(), Error> {
         match wire::read(record)? {
-            Record::Event(event) => Ok(Some(*event)),
-            Record::Piece { tgid, exec_time, offset, data } => {
-                self.keep(tgid, exec_time, offset, &data);
-                Ok(None)
-            }
+            Record::Event(event) => out.push(*event),
+            Record::Piece { tgid, exec_time, offset, data } => self.keep(tgid, exec_time, offset, &data),
             Record::Exec { mut event, time, args } => {
                 event.args = self.args(event.task.id.tgid, time, args);
-                Ok(Some(Event { time, what: What::Exec(event) }))
+                out.push(Event { time, what: What::Exec(event) });
+            }
+            Record::Clear { time, connection, endpoints, direction, offset, flags, data } => {
+                self.clear.take(&Piece { connection, direction, offset, flags, data: &data }, |message| {
+                    let (process, before_mac, cut) = (None, false, false);
+                    let packet = Packet { connection, process, endpoints, direction, before_mac, cut, message };
+                    out.push(Event { time, what: What::Ssh(Box::new(packet)) });
+                });
             }
         }
+        Ok(())
     }
 
     fn keep(&mut self, tgid: u32, exec_time: u64, offset: u32, data: &[u8]) {

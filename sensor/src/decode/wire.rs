@@ -6,11 +6,15 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::Buf;
-use sensor_common::{self as abi, VERSION, exec_flag, kind, valid};
+use sensor_common::{self as abi, VERSION, exec_flag, kind, ssh, valid};
 
-use crate::event::stream::{
-    Args, Connect, Credentials, Event, Exec, Exit, FileId, Fork, NS_PER_TICK, Names, Path, ProcessId, Served, Status,
-    Task, TcpChange, TcpState, What,
+use super::ssh::message;
+use crate::event::{
+    ssh::{Bound, Direction, MalformedWhat, Message, Packet},
+    stream::{
+        Args, Connect, Credentials, Event, Exec, Exit, FileId, Fork, NS_PER_TICK, Names, Path, ProcessId, Served,
+        Status, Task, TcpChange, TcpState, What,
+    },
 };
 
 const AF_INET: u16 = 2;
@@ -27,6 +31,8 @@ pub enum Error {
     Version(u16),
     #[error("unknown record kind {0}")]
     Kind(u16),
+    #[error("SSH message {0}, which the kernel should not send")]
+    Message(u8),
     #[error("record says it has {says} bytes, the ring gave {len}")]
     Size { says: u32, len: usize },
     #[error("{field} is {value}, over its limit of {limit}")]
@@ -46,6 +52,16 @@ pub(super) enum Record {
         tgid: u32,
         exec_time: u64,
         offset: u32,
+        data: Vec<u8>,
+    },
+    /// Bytes of the clear phase.
+    Clear {
+        time: u64,
+        connection: u64,
+        endpoints: Option<(SocketAddr, SocketAddr)>,
+        direction: Direction,
+        offset: u32,
+        flags: u16,
         data: Vec<u8>,
     },
 }
@@ -119,8 +135,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A socket: its id and endpoints, None if there is none or its family is unknown.
-    fn socket(&mut self) -> Result<Option<(u64, SocketAddr, SocketAddr)>, Error> {
+    /// A socket's id, and its endpoints if it is one.
+    fn any_socket(&mut self) -> Result<(u64, Option<(SocketAddr, SocketAddr)>), Error> {
         let id = self.u64("socket.id")?;
         let family = self.u16("socket.family")?;
         let local_port = self.u16("socket.local_port")?;
@@ -128,9 +144,28 @@ impl<'a> Reader<'a> {
         self.u16("socket.pad")?;
         let local = address(family, self.bytes(16, "socket.local")?);
         let remote = address(family, self.bytes(16, "socket.remote")?);
-        Ok(local
-            .zip(remote)
-            .map(|(local, remote)| (id, SocketAddr::new(local, local_port), SocketAddr::new(remote, remote_port))))
+        let endpoints = local.zip(remote);
+        Ok((id, endpoints.map(|(l, r)| (SocketAddr::new(l, local_port), SocketAddr::new(r, remote_port)))))
+    }
+
+    /// A socket: its id and endpoints, None if there is none or its family is unknown.
+    fn socket(&mut self) -> Result<Option<(u64, SocketAddr, SocketAddr)>, Error> {
+        let (id, endpoints) = self.any_socket()?;
+        Ok(endpoints.map(|(local, remote)| (id, local, remote)))
+    }
+
+    fn direction(&mut self) -> Result<Direction, Error> {
+        match self.u8("direction")? {
+            ssh::direction::IN => Ok(Direction::In),
+            ssh::direction::OUT => Ok(Direction::Out),
+            other => Err(Error::Limit { field: "direction", value: other.into(), limit: ssh::direction::OUT.into() }),
+        }
+    }
+
+    /// Room of one of two sizes, told apart by what is left of the record.
+    fn either(&mut self, sizes: [usize; 2], used: u32, field: &'static str) -> Result<&'a [u8], Error> {
+        let size = sizes.into_iter().find(|size| *size == self.rest.len());
+        self.region(size.ok_or(Error::Short { len: self.len, field })?, used, field)
     }
 
     fn served(&mut self) -> Result<Option<Served>, Error> {
@@ -171,9 +206,59 @@ pub(super) fn read(record: &[u8]) -> Result<Record, Error> {
             What::Connect(Connect { task, socket, remote })
         }
         kind::TCP_STATE => tcp(&mut reader, kind)?,
+        ssh::kind::PACKET => packet(&mut reader)?,
+        ssh::kind::BOUND => {
+            let start = reader.u64("bound.start")?;
+            let tgid = reader.u32("bound.tgid")?;
+            reader.u32("bound.pad")?;
+            let (connection, endpoints) = reader.any_socket()?;
+            What::SshBound(Bound { process: process(tgid, start), connection, endpoints })
+        }
+        ssh::kind::CLEAR => return clear(&mut reader, time),
         other => return Err(Error::Kind(other)),
     };
     Ok(Record::Event(Box::new(Event { time, what })))
+}
+
+fn packet(reader: &mut Reader<'_>) -> Result<What, Error> {
+    let connection = reader.u64("packet.connection")?;
+    let start = reader.u64("packet.start")?;
+    let bytes = reader.u64("packet.bytes")?;
+    let tgid = reader.u32("packet.tgid")?;
+    let len = reader.u32("packet.len")?;
+    let flags = reader.u16("packet.flags")?;
+    let number = reader.u8("packet.message")?;
+    let direction = reader.direction()?;
+    reader.u32("packet.pad")?;
+    let payload = reader.either([ssh::PACKET_SMALL, ssh::PACKET_LARGE], len, "packet.len")?;
+    let has = |flag: u16| flags & flag != 0;
+    let message = if has(ssh::packet_flag::COMPRESSED) {
+        Message::Compressed
+    } else if has(ssh::packet_flag::MALFORMED) {
+        Message::Malformed { number, what: MalformedWhat::Length }
+    } else {
+        message(number, payload, has(ssh::packet_flag::CUT), bytes).ok_or(Error::Message(number))?
+    };
+    Ok(What::Ssh(Box::new(Packet {
+        connection,
+        process: Some(process(tgid, start)),
+        endpoints: None,
+        direction,
+        before_mac: has(ssh::packet_flag::LENGTH),
+        cut: has(ssh::packet_flag::CUT),
+        message,
+    })))
+}
+
+fn clear(reader: &mut Reader<'_>, time: u64) -> Result<Record, Error> {
+    let (connection, endpoints) = reader.any_socket()?;
+    let offset = reader.u32("clear.offset")?;
+    let len = reader.u32("clear.len")?;
+    let flags = reader.u16("clear.flags")?;
+    let direction = reader.direction()?;
+    reader.bytes(5, "clear.pad")?;
+    let data = reader.either([ssh::CLEAR_SMALL, ssh::CLEAR_LARGE], len, "clear.len")?.to_vec();
+    Ok(Record::Clear { time, connection, endpoints, direction, offset, flags, data })
 }
 
 fn tcp(reader: &mut Reader<'_>, kind: u16) -> Result<What, Error> {

@@ -204,7 +204,10 @@ pub struct ChannelOpen {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     /// Redacted.
-    Exec { line: ByteBuf, redacted: bool },
+    Exec {
+        line: ByteBuf,
+        redacted: bool,
+    },
     Shell,
     Subsystem(ByteBuf),
     Pty,

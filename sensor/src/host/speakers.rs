@@ -224,7 +224,9 @@ impl Speakers {
         if self.seen.values().filter(|speaks| **speaks).count() >= SPEAKERS_MAX {
             return None;
         }
-        let examined = examine(path, name).inspect_err(|error| tracing::debug!(path = %path.display(), %error, "cannot examine")).ok()?;
+        let examined = examine(path, name)
+            .inspect_err(|error| tracing::debug!(path = %path.display(), %error, "cannot examine"))
+            .ok()?;
         self.seen.insert(file, examined.is_some());
         let program = examined.filter(|program| program.file == file)?;
         if !path.starts_with(&self.proc) {
@@ -239,7 +241,9 @@ impl Speakers {
         let flags = WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE | WatchFlags::MODIFY | WatchFlags::CREATE;
         match inotify::add_watch(notify, folder, flags) {
             Ok(watch) => drop(self.watches.insert(watch, folder.into())),
-            Err(error) => tracing::warn!(%error, folder = %folder.display(), "an upgrade there is seen when it runs, not before"),
+            Err(error) => {
+                tracing::warn!(%error, folder = %folder.display(), "an upgrade there is seen when it runs, not before")
+            }
         }
     }
 }
@@ -276,4 +280,3 @@ fn wanted(sites: &[sites::Site]) -> Sites {
         emulated: bodies.iter().all(|site| site.emulated),
     }
 }
-

@@ -2,7 +2,11 @@
 //!
 //! Every probe is listed once, in `PROBES`, with what it costs to be without it. The links live as long as `Ebpf`.
 
-use std::{collections::HashSet, fs::File, path::{Path, PathBuf}};
+use std::{
+    collections::HashSet,
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 use aya::{
     Ebpf, EbpfLoader,

@@ -136,9 +136,9 @@ impl Source {
         let Self { ring, decoder, decoded, stats, undecodable, last_error, .. } = self;
         let drained = ring.drain(DRAIN_MAX, |record| {
             stats.taken += 1;
-            match decoder.decode(record) {
-                Ok(Some(event)) => decoded.push(event),
-                Ok(None) => stats.pieces += 1,
+            let before = decoded.len();
+            match decoder.decode(record, decoded) {
+                Ok(()) => stats.pieces += u64::from(decoded.len() == before),
                 Err(error) => {
                     *undecodable += 1;
                     *last_error = Some(error);
@@ -309,9 +309,9 @@ fn cover(kernel: &mut Kernel, program: &Speaker) -> (Probe, Option<Degraded>) {
     let why = match &program.sites {
         Err(why) => Some(why.to_string()),
         Ok(_) if !kernel.can_decrypt() => Some("this kernel cannot run the probe `cipher`".into()),
-        Ok(sites) => privileges::raised(|| {
-            kernel.probe_program(program.file, &program.path(), &sites.calls, &sites.jumps).err()
-        }),
+        Ok(sites) => {
+            privileges::raised(|| kernel.probe_program(program.file, &program.path(), &sites.calls, &sites.jumps).err())
+        }
     };
     let probe = Probe {
         name: "cipher".into(),
@@ -322,8 +322,9 @@ fn cover(kernel: &mut Kernel, program: &Speaker) -> (Probe, Option<Degraded>) {
     let degraded = why.map(|why| Degraded {
         what: format!("SSH in {}", program.name),
         why,
-        effect: "its sessions are known by their connections and processes only: no authentications, commands and channels"
-            .into(),
+        effect:
+            "its sessions are known by their connections and processes only: no authentications, commands and channels"
+                .into(),
     });
     (probe, degraded)
 }

@@ -20,7 +20,9 @@ pub fn run(data: &[u8]) {
     let mut decoder = Decoder::default();
     while !input.is_empty() {
         let Ok(record) = record(&mut input) else { return };
-        if let Ok(Some(event)) = decoder.decode(&record) {
+        let mut events = Vec::new();
+        let _ = decoder.decode(&record, &mut events);
+        for event in events {
             check(&event);
         }
     }
