@@ -5,10 +5,12 @@ use std::{net::IpAddr, sync::Arc};
 use sha2::{Digest as _, Sha256};
 
 use super::{Correlate, processes::Process, sessions::Session};
+use crate::decode::ssh::fingerprint::community_id;
 use crate::event::{
     record::{
-        Account, Action, Auditd, Container, Destination, Endpoint, EntryLeader, EntryMeta, Error, IpOnly, Leader,
-        Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh, SshSession, Thread, Time, User,
+        Account, Action, Auditd, Command, Container, Destination, Endpoint, EntryLeader, EntryMeta, Error, Id, IpOnly,
+        Leader, Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh, SshSession, Thread, Time,
+        User,
     },
     stream::{Args, Exec, Exit, Found, NS_PER_TICK, Path, ProcessId, Status, Task},
     text::escape,
@@ -63,7 +65,7 @@ pub(super) fn session_id(root: &str) -> Arc<str> {
 
 pub(super) fn network(ip: IpAddr, direction: &'static str, protocol: Option<&'static str>) -> Network {
     let kind = if ip.is_ipv4() { "ipv4" } else { "ipv6" };
-    Network { transport: "tcp", protocol, kind, direction }
+    Network { transport: "tcp", protocol, kind, direction, community_id: None }
 }
 
 impl Correlate {
@@ -103,6 +105,7 @@ impl Correlate {
         fields.thread = exec.thread.map(|id| Thread { id });
         record.process = Some(Box::new(fields));
         self.describe_membership(&mut record, known.and_then(|p| p.session));
+        Self::describe_command(&mut record, known.and_then(|p| p.command.as_ref()));
         let sensor = &mut record.sensor;
         sensor.plumbing = known.is_some_and(|p| p.server);
         if program.name.as_deref().is_some_and(|name| DELEGATES.contains(&name)) {
@@ -132,6 +135,7 @@ impl Correlate {
         record.duration = Some(time.saturating_sub(process.began));
         record.sensor.plumbing = process.server;
         self.describe_membership(&mut record, process.session);
+        Self::describe_command(&mut record, process.command.as_ref());
         record
     }
 
@@ -139,8 +143,10 @@ impl Correlate {
         let mut record = Record::new(self.wall(time), Action::SshSessionEnded, Outcome::Success);
         self.describe_session(&mut record, session);
         record.duration = Some(time.saturating_sub(session.connected));
+        self.describe_disconnect(&mut record, session);
         if let Some(ssh) = &mut record.ssh {
-            ssh.session.commands = Some(session.commands);
+            let told = session.ssh.as_ref().and_then(|ssh| ssh.commands);
+            ssh.session.commands = Some(told.unwrap_or(session.commands));
             ssh.session.processes = Some(session.processes);
             ssh.session.processes_left = Some(session.others);
             ssh.session.bytes_in = session.bytes.map(|(bytes_in, _)| bytes_in);
@@ -157,25 +163,41 @@ impl Correlate {
         record.duration = Some(time.saturating_sub(session.connected));
         record.error =
             Some(Error { code: None, message: Some("the connection ended before anybody had logged in".into()) });
+        self.describe_disconnect(&mut record, session);
         Some(record)
+    }
+
+    /// Who ended it, and why.
+    #[allow(clippy::unused_self, reason = "reads as the others do")]
+    fn describe_disconnect(&self, record: &mut Record, session: &Session) {
+        if let Some(disconnect) = session.ssh.as_ref().and_then(|ssh| ssh.disconnect.clone()) {
+            super::ssh::protocol(record).disconnect = Some(disconnect);
+        }
     }
 
     /// What every record of a session says.
     pub(super) fn describe_session(&self, record: &mut Record, session: &Session) {
         Self::describe_ssh(record, session);
+        // The name that was logged in with, and the id that it got.
+        let named = session.ssh.as_ref().and_then(|ssh| ssh.user.as_ref()).map(super::ssh::named);
+        let user = match (named, &session.user) {
+            (Some(named), Some(user)) => Some(Account { id: user.id.clone(), ..named }),
+            (named, user) => named.or_else(|| user.clone()),
+        };
         if let Some((local, remote)) = session.endpoints {
             record.source = Some(Endpoint::of(remote));
             record.destination = Some(Destination {
                 ip: Some(local.ip().to_string()),
                 port: Some(local.port()),
                 bytes: None,
-                user: session.user.clone(),
+                user: user.clone(),
             });
-            record.network = Some(network(remote.ip(), "ingress", Some("ssh")));
-            let name = session.user.as_ref().and_then(|user| user.name.clone());
+            let community_id = Some(community_id(local, remote));
+            record.network = Some(Network { community_id, ..network(remote.ip(), "ingress", Some("ssh")) });
+            let name = user.as_ref().and_then(|user| user.name.clone());
             let mut ip = vec![remote.ip().to_string(), local.ip().to_string()];
             ip.dedup();
-            record.related = Some(Related { ip, user: name.into_iter().collect() });
+            record.related = Some(Related { ip, user: name.into_iter().collect(), ..Related::default() });
         }
         if let Some(root) = session.root {
             let mut fields = self.process_fields(root, None, self.processes.get(root));
@@ -184,8 +206,8 @@ impl Correlate {
             fields.executable = session.executable.clone().or_else(|| process.and_then(|p| p.executable.clone()));
             record.process = Some(Box::new(fields));
         }
-        if session.user.is_some() || session.loginuid.is_some() {
-            let user = session.user.clone().unwrap_or_default();
+        if user.is_some() || session.loginuid.is_some() {
+            let user = user.unwrap_or_default();
             record.user = Some(User { id: user.id, name: user.name, effective: None, audit: session.loginuid.clone() });
         }
         record.auditd = session.audit_session.map(|session| Auditd { session: session.to_string() });
@@ -195,13 +217,22 @@ impl Correlate {
     fn describe_ssh(record: &mut Record, session: &Session) {
         record.ssh = Some(Ssh {
             role: Some("server"),
-            capture: "lineage",
+            capture: session.ssh.as_ref().map_or("lineage", |ssh| ssh.capture),
+            connection: session.ssh.as_ref().and_then(|ssh| ssh.connection.clone()).map(|id| Id { id }),
             session: SshSession {
                 id: session.id.clone(),
                 adopted: session.adopted_by.map(|_| true),
                 ..SshSession::default()
             },
+            ..Ssh::default()
         });
+    }
+
+    /// The SSH command that a process belongs to.
+    fn describe_command(record: &mut Record, command: Option<&Arc<str>>) {
+        if let (Some(ssh), Some(id)) = (&mut record.ssh, command) {
+            ssh.command = Some(Command { id: id.clone(), ..Command::default() });
+        }
     }
 
     /// The session that a process's record belongs to, and where it came from.
@@ -234,6 +265,14 @@ impl Correlate {
         });
         record.auditd = task.audit_session.map(|session| Auditd { session: session.to_string() });
         record.container = task.names.cgroup.as_deref().and_then(container_id).map(|id| Container { id: id.into() });
+    }
+
+    /// A process by its id, with what it runs.
+    pub(super) fn describe_process(&self, record: &mut Record, id: ProcessId, known: Option<&Process>) {
+        let mut fields = self.process_fields(id, None, known);
+        fields.name = known.and_then(|process| process.name.clone());
+        fields.executable = known.and_then(|process| process.executable.clone());
+        record.process = Some(Box::new(fields));
     }
 
     /// The process that a task is, with what it runs.

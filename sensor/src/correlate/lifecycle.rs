@@ -7,7 +7,7 @@ use crate::event::{
 };
 
 impl Correlate {
-    pub(super) fn fork(&mut self, time: u64, fork: &Fork) {
+    pub(super) fn fork(&mut self, time: u64, fork: &Fork, out: &mut Vec<Record>) {
         if self.processes.get(fork.task.id).is_some() {
             return; // found in /proc, forked after the probes were attached
         }
@@ -16,6 +16,7 @@ impl Correlate {
         let Some((session, server)) = maker else { return };
         if let Some(key) = session {
             self.joined(key, server);
+            self.went_on(key, out);
         }
         // A listening server's child with a connection serves it. A server process of a session can listen too (port forwarding):
         // the connection that its children inherit is the session's own.
@@ -52,6 +53,7 @@ impl Correlate {
         process.executable.clone_from(&program.executable);
         process.command_line = program.command_line.clone().map(Into::into);
         process.server = server;
+        process.user = exec.task.credentials.map(|credentials| (credentials.uid, exec.task.names.user.clone()));
         process.watched |= self.scope.pids.contains(&id.tgid);
         process.told = self.scope.tells(process.session, process.watched);
         let (session, told) = (process.session, process.told);
@@ -82,6 +84,8 @@ impl Correlate {
         out: &mut Vec<Record>,
     ) {
         let leads = exec.task.sid == Some(exec.task.id.tgid);
+        self.went_on(key, out);
+        let mut is_command = false;
         let Some(session) = self.sessions.get_mut(key) else { return };
         match (was_server, server) {
             (true, false) => {
@@ -110,6 +114,7 @@ impl Correlate {
         // sshd makes each command the leader of a POSIX session of its own; helpers of PAM and AuthorizedKeysCommand are not.
         if was_server && (leads || session.unseparated) {
             session.commands += 1;
+            is_command = true;
             if session.phase == Phase::Connected {
                 session.phase = Phase::Authenticated { since: time };
             }
@@ -117,7 +122,8 @@ impl Correlate {
                 session.user = account(&exec.task);
             }
         }
-        if let Phase::Authenticated { .. } = session.phase {
+        let starts = matches!(session.phase, Phase::Authenticated { .. });
+        if starts {
             // PAM's helpers run as root before the command, but the login has set who it is.
             if session.user.is_none() {
                 session.user.clone_from(&session.loginuid);
@@ -126,10 +132,32 @@ impl Correlate {
                 self.start_session(key, out);
             }
         }
+        if is_command {
+            let command = self.command_of(key, exec, out);
+            if let Some(process) = self.processes.get_mut(exec.task.id).filter(|_| command.is_some()) {
+                process.command = command;
+            }
+        }
+    }
+
+    /// Somebody logged in, as the protocol says.
+    pub(super) fn authenticated(&mut self, key: u64, time: u64) {
+        if let Some(session) = self.sessions.get_mut(key)
+            && session.phase == Phase::Connected
+        {
+            session.phase = Phase::Authenticated { since: time };
+        }
+    }
+
+    /// A session's processes act on what its connection said.
+    fn went_on(&mut self, key: u64, out: &mut Vec<Record>) {
+        let socket = self.sessions.get(key).and_then(|session| session.socket);
+        self.confirm(socket, out);
     }
 
     pub(super) fn exit(&mut self, time: u64, exit: &Exit, out: &mut Vec<Record>) {
         // The second of two last threads, or a process that was never known.
+        self.ssh_exited(time, exit.task.id);
         let Some(process) = self.processes.remove(exit.task.id) else { return };
         if process.told {
             out.push(self.process_ended(time, exit, &process));
@@ -208,11 +236,17 @@ impl Correlate {
         let session = session.clone();
         let mut record = Record::new(self.wall(since), Action::SshSessionStarted, Outcome::Success);
         self.describe_session(&mut record, &session);
+        if let Some(login) = session.ssh.as_ref().and_then(|ssh| ssh.login.as_deref()) {
+            super::ssh::describe_auth(&mut record, login, false);
+        }
         out.push(record);
     }
 
     /// The connection is over: `ssh-session-ended`, or what remains to be said of one where nobody logged in.
     pub(super) fn end_session(&mut self, key: u64, time: u64, out: &mut Vec<Record>) {
+        if let Some(socket) = self.sessions.get(key).and_then(|session| session.socket) {
+            self.ssh_ended(time, socket, None, out);
+        }
         self.start_session(key, out);
         let Some(session) = self.sessions.get_mut(key) else { return };
         let before = std::mem::replace(&mut session.phase, Phase::Ended);

@@ -1,7 +1,7 @@
 //! Layer 3: events to records.
 //!
 //! Pure: a value and a time in, records out; the same stream gives the same records. `observe` is the table of contents: one function per kind of
-//! event. All state is in three bounded tables (`processes`, `sessions`, `connections`); what a limit refuses is counted and becomes a record.
+//! event. All state is in four bounded tables (`processes`, `sessions`, `connections`, `ssh`); what a limit refuses is counted and becomes a record.
 
 mod adopt;
 mod build;
@@ -10,6 +10,7 @@ mod lifecycle;
 mod network;
 mod processes;
 mod sessions;
+mod ssh;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ mod tests;
 use connections::{AT_ONCE_NS, Connections};
 use processes::Processes;
 use sessions::Sessions;
+use ssh::Talks;
 
 use crate::event::{
     record::{self, Action, Outcome, Record},
@@ -57,6 +59,11 @@ pub struct Correlate {
     processes: Processes,
     sessions: Sessions,
     connections: Connections,
+    /// SSH connections.
+    talks: Talks,
+    /// Time of the event at hand.
+    now: u64,
+    channels_refused: u64,
     /// Found at start without a living parent, until all are told.
     orphans: Vec<Found>,
 }
@@ -71,6 +78,9 @@ impl Correlate {
             processes: Processes::new(limits.processes),
             sessions: Sessions::new(limits.sessions),
             connections: Connections::new(limits.connections),
+            talks: Talks::new(limits.sessions),
+            now: 0,
+            channels_refused: 0,
             orphans: Vec::new(),
         }
     }
@@ -78,6 +88,7 @@ impl Correlate {
     /// Takes one event; appends the records that it completes.
     pub fn observe(&mut self, event: &Event, out: &mut Vec<Record>) {
         let time = event.time;
+        self.now = time;
         match &event.what {
             What::Host(host) => {
                 self.processes.set_boot(&host.boot);
@@ -87,7 +98,7 @@ impl Correlate {
             What::Clock { offset } => self.clock(time, *offset, out),
             What::Found(found) => self.found(time, found),
             What::Seeded => self.seeded(time, out),
-            What::Fork(fork) => self.fork(time, fork),
+            What::Fork(fork) => self.fork(time, fork, out),
             What::Exec(exec) => self.exec(time, exec, out),
             What::Exit(exit) => self.exit(time, exit, out),
             What::Connect(connect) => self.connect(time, connect),
@@ -104,6 +115,7 @@ impl Correlate {
                 self.processes.set_limit(limits.processes);
                 self.sessions.set_limit(limits.sessions);
                 self.connections.set_limit(limits.connections);
+                self.talks.set_limit(limits.sessions);
                 out.push(self.health(time, Action::SensorConfigReloaded, Outcome::Success));
             }
             What::Tick => self.tick(time, out),
@@ -114,7 +126,8 @@ impl Correlate {
                 record.sensor.programs = Some(programs.iter().map(Into::into).collect());
                 out.push(record);
             }
-            What::Ssh(_) | What::SshBound(_) => {}
+            What::Ssh(packet) => self.ssh(time, packet, out),
+            What::SshBound(bound) => self.ssh_bound(time, bound),
             What::Program { .. } | What::User { .. } | What::Cgroup { .. } => {}
         }
     }
@@ -135,6 +148,7 @@ impl Correlate {
         for connection in self.connections.take_stuck(time.saturating_sub(AT_ONCE_NS)) {
             out.push(self.connection_failed_at_once(&connection));
         }
+        self.ssh_tick(time, out);
         self.refusals(time, out);
     }
 
@@ -144,6 +158,8 @@ impl Correlate {
             ("process-evicted", self.processes.take_evicted()),
             ("session-refused", self.sessions.take_refused()),
             ("connection-refused", self.connections.take_refused()),
+            ("ssh-connection-refused", self.talks.take_refused()),
+            ("ssh-channel-refused", std::mem::take(&mut self.channels_refused)),
         ] {
             if count > 0 {
                 let lost = Lost { stage: "correlate".into(), kind: kind.into(), count, since: self.began };

@@ -12,6 +12,7 @@ use crate::event::{
 
 impl Correlate {
     pub(super) fn connect(&mut self, time: u64, connect: &Connect) {
+        self.talks.connects(connect.socket, &connect.task);
         let process = self.processes.get(connect.task.id);
         let session = process.and_then(|p| p.session);
         if !self.scope.tells(session, process.is_some_and(|p| p.watched)) {
@@ -41,6 +42,9 @@ impl Correlate {
                 self.end_session(key, time, out);
             }
             return;
+        }
+        if change.new == TcpState::Close {
+            self.ssh_ended(time, change.socket, Some((change.bytes_in, change.bytes_out)), out);
         }
         let Some(connection) = self.connections.get_mut(change.socket) else { return };
         match (connection.progress, change.new) {

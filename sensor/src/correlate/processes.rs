@@ -34,6 +34,10 @@ pub(super) struct Process {
     pub watched: bool,
     /// A `process-started` record was written.
     pub told: bool,
+    /// The SSH command that it belongs to.
+    pub command: Option<Arc<str>>,
+    /// Its real user when it executed its program: id and name.
+    pub user: Option<(u32, Option<Arc<str>>)>,
     /// Its entity id, once a record has named it: most of what a record costs is what it says again.
     entity: OnceCell<Arc<str>>,
 }
@@ -126,6 +130,8 @@ impl Processes {
             server: maker.is_some_and(|p| p.server),
             watched: maker.is_some_and(|p| p.watched),
             told: false,
+            command: maker.and_then(|p| p.command.clone()),
+            user: None,
             entity: OnceCell::new(),
         };
         self.make_room();

@@ -6,13 +6,14 @@
 //! survive it keep its id.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     net::SocketAddr,
     sync::Arc,
 };
 
 use crate::event::{
-    record::Account,
+    record::{Account, Disconnect},
+    ssh::AuthRequest,
     stream::{ProcessId, Served},
 };
 
@@ -28,6 +29,21 @@ pub(super) enum Phase {
     /// `ssh-session-started` is written.
     Started,
     Ended,
+}
+
+/// What the protocol says of a session.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    /// The SSH user name.
+    pub user: Option<Arc<str>>,
+    /// `ssh.connection.id`.
+    pub connection: Option<Arc<str>>,
+    pub capture: &'static str,
+    /// How the user logged in.
+    pub login: Option<Box<AuthRequest>>,
+    pub disconnect: Option<Disconnect>,
+    /// Requests to run something; None where they cannot be read.
+    pub commands: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +77,9 @@ pub(super) struct Session {
     /// Other processes alive.
     pub others: u64,
     pub bytes: Option<(u64, u64)>,
+    pub ssh: Option<Facts>,
+    /// Commands that were asked for and whose process is not seen yet.
+    pub awaited: VecDeque<Arc<str>>,
 }
 
 /// Sessions with a connection or with living processes.
@@ -134,6 +153,8 @@ impl Sessions {
                 servers: 0,
                 others: 0,
                 bytes: None,
+                ssh: None,
+                awaited: VecDeque::new(),
             },
         );
         Some(self.next)

@@ -8,11 +8,21 @@ use std::{net::SocketAddr, sync::Arc};
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
+pub use super::record_ssh::*;
 use super::stream::{Counted, Probe};
 
 /// `event.action`, with what follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
+    SshConnection,
+    SshKeyOffered,
+    SshAuthentication,
+    SshChannelOpened,
+    SshChannelClosed,
+    SshForwardRequested,
+    SshCommandStarted,
+    SshCommandEnded,
+    SshProtocolError,
     SshSessionStarted,
     SshSessionEnded,
     ProcessStarted,
@@ -36,7 +46,16 @@ pub struct Meaning {
 }
 
 impl Action {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 21] = [
+        Self::SshConnection,
+        Self::SshKeyOffered,
+        Self::SshAuthentication,
+        Self::SshChannelOpened,
+        Self::SshChannelClosed,
+        Self::SshForwardRequested,
+        Self::SshCommandStarted,
+        Self::SshCommandEnded,
+        Self::SshProtocolError,
         Self::SshSessionStarted,
         Self::SshSessionEnded,
         Self::ProcessStarted,
@@ -52,7 +71,17 @@ impl Action {
     ];
 
     pub fn meaning(self) -> Meaning {
+        const SSH: &str = "sensor.ssh";
         let (name, dataset, category, kind): (_, _, &[_], &[_]) = match self {
+            Self::SshConnection => ("ssh-connection", SSH, &["network", "session"], &["connection", "start"]),
+            Self::SshKeyOffered => ("ssh-key-offered", SSH, &["authentication"], &["info"]),
+            Self::SshAuthentication => ("ssh-authentication", SSH, &["authentication"], &["start"]),
+            Self::SshChannelOpened => ("ssh-channel-opened", SSH, &["network"], &["connection", "start"]),
+            Self::SshChannelClosed => ("ssh-channel-closed", SSH, &["network"], &["end"]),
+            Self::SshForwardRequested => ("ssh-forward-requested", SSH, &["network"], &["info"]),
+            Self::SshCommandStarted => ("ssh-command-started", SSH, &["process", "session"], &["start"]),
+            Self::SshCommandEnded => ("ssh-command-ended", SSH, &["process", "session"], &["end"]),
+            Self::SshProtocolError => ("ssh-protocol-error", SSH, &["network"], &["error"]),
             Self::SshSessionStarted => ("ssh-session-started", "sensor.ssh", &["session"], &["start"]),
             Self::SshSessionEnded => ("ssh-session-ended", "sensor.ssh", &["session"], &["end"]),
             Self::ProcessStarted => ("process-started", "sensor.process", &["process"], &["start"]),
@@ -252,27 +281,9 @@ pub struct Network {
     #[serde(rename = "type")]
     pub kind: &'static str,
     pub direction: &'static str,
-}
-
-#[skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Ssh {
-    pub role: Option<&'static str>,
-    /// `lineage` until the protocol itself is read.
-    pub capture: &'static str,
-    pub session: SshSession,
-}
-
-#[skip_serializing_none]
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct SshSession {
-    pub id: Arc<str>,
-    pub adopted: Option<bool>,
-    pub commands: Option<u64>,
-    pub processes: Option<u64>,
-    pub processes_left: Option<u64>,
-    pub bytes_in: Option<u64>,
-    pub bytes_out: Option<u64>,
+    /// Community ID v1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub community_id: Option<String>,
 }
 
 #[skip_serializing_none]
@@ -289,6 +300,8 @@ pub struct Related {
     pub ip: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub user: Vec<Arc<str>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hash: Vec<String>,
 }
 
 #[skip_serializing_none]
@@ -296,6 +309,8 @@ pub struct Related {
 pub struct Sensor {
     pub adopted_by: Option<&'static str>,
     pub lineage: Option<&'static str>,
+    /// The integrity of what this says was never confirmed: the connection ended right after it.
+    pub unconfirmed: Option<bool>,
     pub redacted: Option<Vec<&'static str>>,
     pub escaped: Option<Vec<&'static str>>,
     pub truncated: Option<Vec<&'static str>>,

@@ -77,6 +77,7 @@ pub enum Message {
     AuthAnswer,
     GlobalRequest {
         name: ByteBuf,
+        wants_reply: bool,
         /// Address and port to bind, of `tcpip-forward` and `cancel-tcpip-forward`.
         bind: Option<(ByteBuf, u32)>,
         /// Of `streamlocal-forward@openssh.com`.

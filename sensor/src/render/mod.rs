@@ -4,4 +4,5 @@
 
 pub mod filter;
 pub mod json;
+mod ssh;
 pub mod table;

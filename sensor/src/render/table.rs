@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use jiff::{Timestamp, tz::TimeZone};
 
+use super::ssh;
 use crate::event::{
     record::{Action, Endpoint, Outcome, Record},
     text::printable,
@@ -77,6 +78,15 @@ impl Table {
 
 fn event(action: Action) -> (&'static str, &'static str) {
     match action {
+        Action::SshConnection => ("ssh", "36"),
+        Action::SshKeyOffered => ("key", "2"),
+        Action::SshAuthentication => ("auth", ""),
+        Action::SshChannelOpened => ("channel", "2"),
+        Action::SshChannelClosed => ("closed", "2"),
+        Action::SshForwardRequested => ("forward", "33"),
+        Action::SshCommandStarted => ("command", "1"),
+        Action::SshCommandEnded => ("ended", ""),
+        Action::SshProtocolError => ("error", "31"),
         Action::SshSessionStarted => ("login", "1;32"),
         Action::SshSessionEnded => ("logout", "32"),
         Action::ProcessStarted => ("exec", ""),
@@ -118,7 +128,7 @@ fn who(record: &Record) -> String {
 
 fn from(record: &Record) -> String {
     match record.action {
-        Action::SshSessionStarted | Action::SshSessionEnded => record.source.as_ref().map(endpoint).unwrap_or_default(),
+        action if action.meaning().dataset == "sensor.ssh" => record.source.as_ref().map(endpoint).unwrap_or_default(),
         _ if is_failed_login(record) => record.source.as_ref().map(endpoint).unwrap_or_default(),
         _ => {
             let process = record.process.as_ref();
@@ -179,6 +189,15 @@ fn what(record: &Record) -> String {
                 format!("without {}", missing.join(", "))
             }
         }
+        Action::SshConnection
+        | Action::SshKeyOffered
+        | Action::SshAuthentication
+        | Action::SshChannelOpened
+        | Action::SshChannelClosed
+        | Action::SshForwardRequested
+        | Action::SshCommandStarted
+        | Action::SshCommandEnded
+        | Action::SshProtocolError => ssh::what(record),
         Action::SensorStopped => "stopped".into(),
         Action::SensorConfigReloaded => "configuration reloaded".into(),
         Action::SensorDegraded => {
@@ -194,6 +213,7 @@ fn what(record: &Record) -> String {
 
 fn result(record: &Record) -> String {
     let mut text = match (record.action, &record.process) {
+        _ if let Some(result) = ssh::result(record) => result,
         (Action::ProcessEnded, Some(process)) => match (process.exit_signal, process.exit_code) {
             (Some(signal), _) => format!("signal {signal}"),
             (None, Some(0)) => "ok".into(),
@@ -208,7 +228,17 @@ fn result(record: &Record) -> String {
         (Action::ProcessStarted, _) if record.sensor.lineage.is_some() => "delegates".into(),
         _ => String::new(),
     };
-    if let (Some(ns), true) = (record.duration, record.action != Action::ConnectionOpened) {
+    if let (Some(ns), true) = (
+        record.duration,
+        !matches!(
+            record.action,
+            Action::ConnectionOpened
+                | Action::SshCommandStarted
+                | Action::SshChannelOpened
+                | Action::SshKeyOffered
+                | Action::SshConnection
+        ),
+    ) {
         let _ = write!(text, "{}{}", if text.is_empty() { "" } else { "  " }, duration(ns));
     }
     text

@@ -89,7 +89,7 @@ fn auth_failure(reader: &mut Reader<'_>) -> Result<Message> {
 
 fn global_request(reader: &mut Reader<'_>) -> Result<Message> {
     let name = reader.string()?;
-    let _wants_reply = reader.boolean()?;
+    let wants_reply = reader.boolean()?;
     let (mut bind, mut path) = (None, None);
     match name {
         b"tcpip-forward" | b"cancel-tcpip-forward" => bind = Some((text(reader.string()?), reader.u32()?)),
@@ -98,7 +98,7 @@ fn global_request(reader: &mut Reader<'_>) -> Result<Message> {
         }
         _ => {}
     }
-    Ok(Message::GlobalRequest { name: text(name), bind, path })
+    Ok(Message::GlobalRequest { name: text(name), wants_reply, bind, path })
 }
 
 fn channel_open(reader: &mut Reader<'_>) -> Result<Message> {

@@ -1,0 +1,90 @@
+//! Authentication (RFC 4252, 4256): one record for each attempt that was answered, one for each key that was only offered.
+
+use super::{
+    Correlate,
+    talk::{Attempt, Role, Talk},
+};
+use crate::event::{
+    record::{Action, Outcome, Record},
+    ssh::{Message, Packet},
+    text::escape,
+};
+
+impl Correlate {
+    pub(super) fn auth(&mut self, time: u64, talk: &mut Talk, packet: &Packet, out: &mut Vec<Record>) {
+        match &packet.message {
+            Message::AuthRequest(request) => {
+                // Given up for another method, without an answer (RFC 4252, 5.1).
+                if let Some(attempt) = talk.attempt.take() {
+                    self.attempted(time, talk, &attempt, Outcome::Unknown, false, out);
+                }
+                talk.user = Some(escape(&request.user).0.into());
+                talk.attempt = Some(Attempt { request: (**request).clone(), time });
+            }
+            Message::AuthAsk => {
+                // An offered key would do. Any other method goes on with questions.
+                if let Some(attempt) = talk.attempt.take_if(|attempt| attempt.is_offer()) {
+                    self.attempted(time, talk, &attempt, Outcome::Success, false, out);
+                }
+            }
+            Message::AuthFailure { partial, .. } => {
+                if let Some(attempt) = talk.attempt.take() {
+                    let outcome = if *partial { Outcome::Success } else { Outcome::Failure };
+                    self.attempted(time, talk, &attempt, outcome, *partial, out);
+                }
+            }
+            Message::AuthSuccess => {
+                if let Some(attempt) = talk.attempt.take() {
+                    self.attempted(time, talk, &attempt, Outcome::Success, false, out);
+                    talk.login = Some(attempt.request);
+                }
+                talk.authenticated = true;
+                if talk.role == Some(Role::Server) {
+                    self.share(talk);
+                    self.logged_in(time, talk, out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The server's session begins now, if lineage has not seen it begin.
+    fn logged_in(&mut self, time: u64, talk: &mut Talk, out: &mut Vec<Record>) {
+        self.tell_connection(talk, out);
+        if let Some(key) = self.sessions.by_socket(talk.id) {
+            self.authenticated(key, time);
+            self.start_session(key, out);
+        }
+    }
+
+    /// The server ends a connection instead of answering the attempt that was one too many.
+    pub(super) fn attempts_exhausted(&mut self, time: u64, talk: &mut Talk, out: &mut Vec<Record>) {
+        if let Some(attempt) = talk.attempt.take() {
+            self.attempted(time, talk, &attempt, Outcome::Failure, false, out);
+        }
+    }
+
+    /// The connection ended before an answer came.
+    pub(super) fn unanswered(&mut self, time: u64, talk: &mut Talk, out: &mut Vec<Record>) {
+        if let Some(attempt) = talk.attempt.take() {
+            self.attempted(time, talk, &attempt, Outcome::Unknown, false, out);
+        }
+    }
+
+    fn attempted(
+        &mut self,
+        time: u64,
+        talk: &mut Talk,
+        attempt: &Attempt,
+        outcome: Outcome,
+        partial: bool,
+        out: &mut Vec<Record>,
+    ) {
+        self.tell_connection(talk, out);
+        let action = if attempt.is_offer() { Action::SshKeyOffered } else { Action::SshAuthentication };
+        let mut record = self.ssh_record(time, action, outcome, talk);
+        record.duration = Some(time.saturating_sub(attempt.time));
+        super::records::describe_auth(&mut record, &attempt.request, partial);
+        self.tell(talk, record, out);
+    }
+}

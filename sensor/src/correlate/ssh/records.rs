@@ -1,0 +1,271 @@
+//! Records of the protocol: what they all say, and what each kind adds.
+
+use std::sync::Arc;
+
+use super::{
+    Correlate,
+    talk::{Channel, Command, Role, Talk},
+};
+use crate::{
+    correlate::build::network,
+    decode::ssh::fingerprint,
+    event::{
+        record::{
+            Account, Action, Address, Auth, Both, Certificate, Channel as ChannelFields, Command as CommandFields,
+            Destination, Endpoint, Error, Id, KeyFields, Outcome, Protocol, Record, Related, Software, Ssh, SshSession,
+            User,
+        },
+        ssh::{AuthRequest, ClearLoss, Key},
+        text::escape,
+    },
+};
+
+/// A command line is cut here, as `process.command_line` is.
+const LINE_MAX: usize = 4096;
+
+/// The protocol's part of a record.
+pub(in crate::correlate) fn protocol(record: &mut Record) -> &mut Protocol {
+    record.ssh.get_or_insert_default().protocol.get_or_insert_default()
+}
+
+pub(in crate::correlate) fn describe_auth(record: &mut Record, request: &AuthRequest, partial: bool) {
+    let method = text(record, &request.method, "ssh.auth.method");
+    let key = request.key.as_ref().map(key);
+    let certificate = request.key.as_ref().and_then(|key| key.certificate.as_ref()).map(|certificate| Certificate {
+        key_id: escape(&certificate.key_id).0.into_owned(),
+        serial: certificate.serial,
+        principals: certificate.principals.iter().map(|name| escape(name).0.into_owned()).collect(),
+        ca_fingerprint: certificate.ca_fingerprint.clone(),
+    });
+    if escape(&request.user).1 {
+        escaped(record, "destination.user.name");
+    }
+    if let Some(related) = &mut record.related {
+        related.hash.extend(key.as_ref().and_then(|key| key.fingerprint.clone()));
+    }
+    protocol(record).auth = Some(Auth { method: Some(method), partial: partial.then_some(true), key, certificate });
+}
+
+fn key(key: &Key) -> KeyFields {
+    KeyFields { kind: escape(&key.kind).0.into_owned(), fingerprint: key.fingerprint.clone() }
+}
+
+fn escaped(record: &mut Record, field: &'static str) {
+    record.sensor.escaped.get_or_insert_default().push(field);
+}
+
+fn text(record: &mut Record, bytes: &[u8], field: &'static str) -> String {
+    let (text, stray) = escape(bytes);
+    if stray {
+        escaped(record, field);
+    }
+    text.into_owned()
+}
+
+impl Correlate {
+    /// What every record of a connection says.
+    pub(super) fn ssh_record(&mut self, time: u64, action: Action, outcome: Outcome, talk: &Talk) -> Record {
+        let mut record = Record::new(self.wall(time), action, outcome);
+        let session = self.sessions.by_socket(talk.id).and_then(|key| self.sessions.get(key));
+        match (session, talk.role) {
+            (Some(session), role) if role != Some(Role::Client) => self.describe_session(&mut record, session),
+            _ => self.describe_end(&mut record, talk),
+        }
+        let user = talk.user.clone();
+        if let Some(destination) = &mut record.destination
+            && let Some(name) = &user
+        {
+            destination.user.get_or_insert_default().name = Some(name.clone());
+        }
+        if talk.role == Some(Role::Server)
+            && let Some(name) = &user
+        {
+            record.user.get_or_insert_default().name = Some(name.clone());
+        }
+        if let Some((local, remote)) = talk.endpoints
+            && let Some(network) = &mut record.network
+        {
+            network.community_id = Some(fingerprint::community_id(local, remote));
+        }
+        let related = record.related.get_or_insert_default();
+        related.user.extend(user.filter(|name| !related.user.contains(name)));
+        let session = record.ssh.take().map(|ssh| ssh.session).unwrap_or_default();
+        record.ssh = Some(Ssh {
+            role: talk.role.map(Role::name),
+            capture: talk.capture(),
+            connection: talk.connection_id.clone().map(|id| Id { id }),
+            session,
+            ..Ssh::default()
+        });
+        record
+    }
+
+    /// A connection without a session by lineage: a client's, or a server's that we do not follow.
+    fn describe_end(&self, record: &mut Record, talk: &Talk) {
+        if let Some(task) = &talk.owner {
+            Self::describe_task(record, task);
+            self.describe_owner(record, task, self.processes.get(task.id));
+        } else if let Some(id) = talk.process {
+            let process = self.processes.get(id);
+            self.describe_process(record, id, process);
+            if let Some(process) = process {
+                record.user = process.user.as_ref().map(|(id, name)| User {
+                    id: Some(id.to_string()),
+                    name: name.clone(),
+                    ..User::default()
+                });
+            }
+        }
+        let process = talk.process.and_then(|id| self.processes.get(id));
+        let parent = process.and_then(|process| process.session).and_then(|key| self.sessions.get(key));
+        let id = talk.session_id.clone().unwrap_or_else(|| {
+            let entity = talk.process.map(|process| self.processes.entity(process));
+            super::session_id(&format!("{} {}", entity.as_deref().unwrap_or_default(), talk.id))
+        });
+        let parent = parent.map(|session| Id { id: session.id.clone() });
+        record.ssh = Some(Ssh { session: SshSession { id, parent, ..SshSession::default() }, ..Ssh::default() });
+        let Some((local, remote)) = talk.endpoints else {
+            record.destination = Some(Destination::default());
+            return;
+        };
+        let (from, to, direction) = match talk.role {
+            Some(Role::Server) => (remote, local, "ingress"),
+            _ => (local, remote, "egress"),
+        };
+        record.source = Some(Endpoint::of(from));
+        record.destination =
+            Some(Destination { ip: Some(to.ip().to_string()), port: Some(to.port()), ..Destination::default() });
+        record.network = Some(network(to.ip(), direction, Some("ssh")));
+        let mut ip = vec![from.ip().to_string(), to.ip().to_string()];
+        ip.dedup();
+        record.related = Some(Related { ip, ..Related::default() });
+    }
+
+    /// `ssh-connection`.
+    pub(super) fn connection_record(&mut self, talk: &Talk) -> Record {
+        let complete = talk.keyed.is_some();
+        let outcome = if complete { Outcome::Success } else { Outcome::Failure };
+        let mut record = self.ssh_record(talk.keyed.unwrap_or(talk.began), Action::SshConnection, outcome, talk);
+        record.duration = talk.keyed.map(|keyed| keyed.saturating_sub(talk.began));
+        let role = talk.role.unwrap_or(Role::Client);
+        let (client, server) = talk.software.by_role(role);
+        let (client, server) = (client.clone(), server.clone());
+        let software = |record: &mut Record, bytes: Option<Vec<u8>>, field| {
+            bytes.map(|bytes| Software { software: text(record, &bytes, field) })
+        };
+        let (client_software, server_software) = (
+            software(&mut record, client, "ssh.client.software"),
+            software(&mut record, server, "ssh.server.software"),
+        );
+        let fields = protocol(&mut record);
+        // Who is who is not known before the key exchange.
+        if talk.role.is_some() {
+            (fields.client, fields.server) = (client_software, server_software);
+        }
+        fields.host_key = talk.host_key.as_ref().map(key);
+        if let Some(role) = talk.role {
+            let (client, server) = talk.kexinit.by_role(role);
+            fields.hassh = client.as_deref().map(fingerprint::hassh_client);
+            fields.hassh_server = server.as_deref().map(fingerprint::hassh_server);
+            if let (Some(client), Some(server)) = (client, server) {
+                let agreed = fingerprint::negotiate(client, server);
+                let both = |client_to_server: Option<String>, server_to_client: Option<String>| {
+                    let both = Both { client_to_server, server_to_client };
+                    (both != Both::default()).then_some(both)
+                };
+                fields.kex = agreed.kex;
+                fields.cipher = both(agreed.cipher_client, agreed.cipher_server);
+                fields.mac = both(agreed.mac_client, agreed.mac_server);
+                fields.compression = both(agreed.compression_client, agreed.compression_server);
+            }
+        }
+        let hashes = [&fields.hassh, &fields.hassh_server].into_iter().flatten().cloned().collect::<Vec<_>>();
+        let fingerprint = talk.host_key.as_ref().and_then(|key| key.fingerprint.clone());
+        record.related.get_or_insert_default().hash = hashes.into_iter().chain(fingerprint).collect();
+        if !complete {
+            let why = match talk.clear_lost {
+                Some(ClearLoss::Gap) => "packets of the key exchange were not seen",
+                Some(ClearLoss::Malformed) => "the key exchange is not SSH as RFC 4253 has it",
+                Some(ClearLoss::Limit) => "the key exchange is longer than what is read of it",
+                None => "the connection ended before the key exchange did",
+            };
+            record.error = Some(Error { code: None, message: Some(why.into()) });
+        }
+        record
+    }
+
+    /// The method and key with which a session began.
+    pub(super) fn add_login(&self, record: &mut Record, talk: &Talk) {
+        if let Some(login) = &talk.login {
+            describe_auth(record, login, false);
+        }
+    }
+
+    pub(super) fn channel_record(
+        &mut self,
+        time: u64,
+        action: Action,
+        outcome: Outcome,
+        talk: &Talk,
+        channel: &Channel,
+    ) -> Record {
+        let mut record = self.ssh_record(time, action, outcome, talk);
+        let kind = text(&mut record, &channel.open.kind, "ssh.channel.type");
+        let address = |end: &Option<(serde_bytes::ByteBuf, u32)>| {
+            end.as_ref().map(|(address, port)| Address { address: escape(address).0.into_owned(), port: *port })
+        };
+        protocol(&mut record).channel = Some(ChannelFields {
+            id: channel.local,
+            kind,
+            destination: address(&channel.open.destination),
+            originator: address(&channel.open.originator),
+            path: channel.open.path.as_ref().map(|path| escape(path).0.into_owned()),
+            bytes_in: channel.bytes.incoming,
+            bytes_out: channel.bytes.outgoing,
+            reason: None,
+        });
+        record
+    }
+
+    pub(super) fn command_record(
+        &mut self,
+        time: u64,
+        action: Action,
+        outcome: Outcome,
+        talk: &Talk,
+        command: &Command,
+        pty: bool,
+    ) -> Record {
+        let mut record = self.ssh_record(time, action, outcome, talk);
+        if let Some(id) = command.process {
+            self.describe_process(&mut record, id, self.processes.get(id));
+        }
+        let mut line = command.line.as_ref().map(|line| text(&mut record, line, "ssh.command.line"));
+        let mut cut = command.cut;
+        if let Some(line) = line.as_mut().filter(|line| line.len() > LINE_MAX) {
+            line.truncate(line.floor_char_boundary(LINE_MAX));
+            cut = true;
+        }
+        if cut {
+            record.sensor.truncated.get_or_insert_default().push("ssh.command.line");
+        }
+        if command.redacted {
+            record.sensor.redacted.get_or_insert_default().push("ssh.command.line");
+        }
+        if let Some(ssh) = &mut record.ssh {
+            ssh.command = Some(CommandFields {
+                id: command.id.clone(),
+                kind: Some(command.kind),
+                line,
+                pty: Some(pty),
+                ..CommandFields::default()
+            });
+        }
+        record
+    }
+}
+
+/// Who logged in, by name only.
+pub(in crate::correlate) fn named(name: &Arc<str>) -> Account {
+    Account { id: None, name: Some(name.clone()) }
+}

@@ -1,0 +1,317 @@
+//! What is known of one SSH connection, as one of its ends on this host has it. If both ends are here there are two, with the same `ssh.connection.id`.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use crate::event::{
+    record::{Disconnect, Record},
+    ssh::{AuthRequest, ChannelOpen, ClearLoss, ConnectionId, Direction, KexInit, Key},
+    stream::{ProcessId, Task},
+};
+
+/// Channels followed on one connection; OpenSSH allows ten sessions by default, and forwardings come on top.
+pub(super) const CHANNELS_MAX: usize = 1024;
+/// Requests on a channel that wait for their answer; a peer that asks more without waiting is not followed.
+pub(super) const REQUESTS_MAX: usize = 64;
+/// Protocol errors told of one connection.
+pub(super) const ERRORS_MAX: u8 = 4;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Client,
+    Server,
+}
+
+impl Role {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+
+    /// Who sends in this direction.
+    pub(super) fn sender(self, direction: Direction) -> &'static str {
+        match (self, direction) {
+            (Self::Client, Direction::Out) | (Self::Server, Direction::In) => "client",
+            _ => "server",
+        }
+    }
+}
+
+/// Two of something, by direction.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pair<T> {
+    pub(super) incoming: T,
+    pub(super) outgoing: T,
+}
+
+impl<T> Pair<T> {
+    pub(super) fn at(&mut self, direction: Direction) -> &mut T {
+        match direction {
+            Direction::In => &mut self.incoming,
+            Direction::Out => &mut self.outgoing,
+        }
+    }
+
+    /// (the client's, the server's)
+    pub(super) fn by_role(&self, role: Role) -> (&T, &T) {
+        match role {
+            Role::Client => (&self.outgoing, &self.incoming),
+            Role::Server => (&self.incoming, &self.outgoing),
+        }
+    }
+}
+
+pub(super) struct Talk {
+    pub(super) id: ConnectionId,
+    pub(super) began: u64,
+    pub(super) role: Option<Role>,
+    /// (local, remote)
+    pub(super) endpoints: Option<(SocketAddr, SocketAddr)>,
+    /// The client's process, or who serves where no session is known.
+    pub(super) process: Option<ProcessId>,
+    /// The same as it connected.
+    pub(super) owner: Option<Box<Task>>,
+    /// `ssh.session.id`, once it is known.
+    pub(super) session_id: Option<Arc<str>>,
+    /// The client's own session: has it started?
+    pub(super) started: bool,
+
+    pub(super) software: Pair<Option<Vec<u8>>>,
+    pub(super) kexinit: Pair<Option<Box<KexInit>>>,
+    pub(super) host_key: Option<Key>,
+    /// The clear phase is over since then.
+    pub(super) keyed: Option<u64>,
+    pub(super) clear_lost: Option<ClearLoss>,
+    pub(super) connection_id: Option<Arc<str>>,
+    pub(super) connection_told: bool,
+    pub(super) decrypted: bool,
+    /// The first decrypted packet was not the first that there was.
+    pub(super) late: bool,
+    /// Incoming packets are seen before their integrity is checked.
+    pub(super) unverified: bool,
+
+    pub(super) attempt: Option<Attempt>,
+    /// The user name of the last request.
+    pub(super) user: Option<Arc<str>>,
+    /// The method and key that succeeded.
+    pub(super) login: Option<AuthRequest>,
+    pub(super) authenticated: bool,
+    pub(super) disconnect: Option<Disconnect>,
+
+    pub(super) channels: Vec<Channel>,
+    /// Global requests that wait for an answer, by who asked.
+    pub(super) requests: Pair<VecDeque<Option<Asked>>>,
+    pub(super) commands: u64,
+    pub(super) errors: u8,
+
+    /// Records that a later event of this connection will confirm, and since when.
+    pub(super) held: Vec<Record>,
+    pub(super) held_since: u64,
+    /// The client's process is gone since then.
+    pub(super) closing: Option<u64>,
+}
+
+/// A request for authentication that was not answered yet.
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    pub(super) request: AuthRequest,
+    pub(super) time: u64,
+}
+
+impl Attempt {
+    /// A key without a signature: a question, not an attempt.
+    pub(super) fn is_offer(&self) -> bool {
+        self.request.key.is_some() && !self.request.signed
+    }
+}
+
+/// A forwarding that was asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) time: u64,
+    pub(super) forward: crate::event::record::Forward,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Channel {
+    /// The channel's number on this side, and on the other.
+    pub(super) local: Option<u32>,
+    pub(super) remote: Option<u32>,
+    pub(super) open: ChannelOpen,
+    /// Who opened it.
+    pub(super) opener: Direction,
+    pub(super) time: u64,
+    pub(super) confirmed: bool,
+    pub(super) pty: bool,
+    pub(super) bytes: Pair<Option<u64>>,
+    pub(super) closed: Pair<bool>,
+    pub(super) requests: VecDeque<Waiting>,
+    pub(super) command: Option<Command>,
+}
+
+/// What waits for an answer on a channel.
+#[derive(Clone, Debug)]
+pub(super) enum Waiting {
+    Command,
+    Forward(Asked),
+    Other,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Command {
+    pub(super) id: Arc<str>,
+    pub(super) kind: &'static str,
+    pub(super) line: Option<Vec<u8>>,
+    pub(super) redacted: bool,
+    pub(super) cut: bool,
+    pub(super) time: u64,
+    pub(super) told: bool,
+    pub(super) ended: bool,
+    /// The first process that it became, in the server role.
+    pub(super) process: Option<ProcessId>,
+}
+
+/// The connections that are open.
+pub(in crate::correlate) struct Talks {
+    table: HashMap<ConnectionId, Box<Talk>>,
+    /// Who made an outgoing connection, until it is seen to be SSH or forgotten.
+    owners: HashMap<ConnectionId, Box<Task>>,
+    order: VecDeque<ConnectionId>,
+    limit: usize,
+    refused: u64,
+}
+
+/// Owners remembered: an SSH client sends its identification as soon as it is connected.
+const OWNERS_MAX: usize = 1024;
+
+impl Talks {
+    pub(in crate::correlate) fn new(limit: usize) -> Self {
+        Self { table: HashMap::new(), owners: HashMap::new(), order: VecDeque::new(), limit: limit.max(1), refused: 0 }
+    }
+
+    pub(in crate::correlate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit.max(1);
+    }
+
+    pub(in crate::correlate) fn connects(&mut self, socket: ConnectionId, task: &Task) {
+        if self.order.len() >= OWNERS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.owners.remove(&oldest);
+        }
+        if self.owners.insert(socket, Box::new(task.clone())).is_none() {
+            self.order.push_back(socket);
+        }
+    }
+
+    /// The connection, to be put back. A new one if it is not known and there is room.
+    pub(super) fn take_or_new(&mut self, id: ConnectionId, time: u64) -> Option<Box<Talk>> {
+        if let Some(talk) = self.table.remove(&id) {
+            return Some(talk);
+        }
+        if self.table.len() >= self.limit {
+            self.refused += 1;
+            return None;
+        }
+        let owner = self.owners.remove(&id);
+        Some(Box::new(Talk::new(id, time, owner)))
+    }
+
+    pub(super) fn take(&mut self, id: ConnectionId) -> Option<Box<Talk>> {
+        self.table.remove(&id)
+    }
+
+    pub(super) fn put(&mut self, talk: Box<Talk>) {
+        self.table.insert(talk.id, talk);
+    }
+
+    pub(super) fn get(&self, id: ConnectionId) -> Option<&Talk> {
+        self.table.get(&id).map(Box::as_ref)
+    }
+
+    pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Talk> {
+        self.table.get_mut(&id).map(Box::as_mut)
+    }
+
+    /// Ids of the connections of which something is true, in order.
+    pub(super) fn which(&self, is: impl Fn(&Talk) -> bool) -> Vec<ConnectionId> {
+        let mut ids: Vec<ConnectionId> = self.table.values().filter(|talk| is(talk)).map(|talk| talk.id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    pub(in crate::correlate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(in crate::correlate) fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
+    }
+}
+
+impl Talk {
+    fn new(id: ConnectionId, time: u64, owner: Option<Box<Task>>) -> Self {
+        Self {
+            id,
+            began: time,
+            role: None,
+            endpoints: None,
+            process: owner.as_ref().map(|task| task.id),
+            owner,
+            session_id: None,
+            started: false,
+            software: Pair::default(),
+            kexinit: Pair::default(),
+            host_key: None,
+            keyed: None,
+            clear_lost: None,
+            connection_id: None,
+            connection_told: false,
+            decrypted: false,
+            late: false,
+            unverified: true,
+            attempt: None,
+            user: None,
+            login: None,
+            authenticated: false,
+            disconnect: None,
+            channels: Vec::new(),
+            requests: Pair::default(),
+            commands: 0,
+            errors: 0,
+            held: Vec::new(),
+            held_since: 0,
+            closing: None,
+        }
+    }
+
+    /// `ssh.capture`
+    pub(super) fn capture(&self) -> &'static str {
+        let begun = self.kexinit.incoming.is_some() && self.kexinit.outgoing.is_some();
+        match (begun, self.decrypted) {
+            (true, true) if !self.late => "full",
+            (_, true) => "partial",
+            (_, false) => "handshake",
+        }
+    }
+
+    /// The channel that a message in this direction is about: its recipient's number is the receiver's.
+    pub(super) fn channel(&mut self, direction: Direction, recipient: u32) -> Option<&mut Channel> {
+        self.channels.iter_mut().find(|channel| channel.number(direction) == Some(recipient))
+    }
+}
+
+impl Channel {
+    /// The number that messages in this direction bear.
+    fn number(&self, direction: Direction) -> Option<u32> {
+        match direction {
+            Direction::In => self.local,
+            Direction::Out => self.remote,
+        }
+    }
+}

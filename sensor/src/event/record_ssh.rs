@@ -1,0 +1,154 @@
+//! The `ssh.*` fields of a record. Names and values are those of RFC 4250-4254.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_with::skip_serializing_none;
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Ssh {
+    pub role: Option<&'static str>,
+    /// `full`, `partial`, `handshake` or `lineage`.
+    pub capture: &'static str,
+    pub connection: Option<Id>,
+    pub session: SshSession,
+    pub command: Option<Command>,
+    /// The rest is told by records of the protocol only: a process's record does not carry its weight.
+    #[serde(flatten)]
+    pub protocol: Option<Box<Protocol>>,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Protocol {
+    pub client: Option<Software>,
+    pub server: Option<Software>,
+    pub hassh: Option<String>,
+    pub hassh_server: Option<String>,
+    pub kex: Option<String>,
+    pub cipher: Option<Both>,
+    pub mac: Option<Both>,
+    pub compression: Option<Both>,
+    pub host_key: Option<KeyFields>,
+    pub auth: Option<Auth>,
+    pub channel: Option<Channel>,
+    pub forward: Option<Forward>,
+    pub disconnect: Option<Disconnect>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Id {
+    pub id: Arc<str>,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SshSession {
+    pub id: Arc<str>,
+    /// The session in which the client of this one runs.
+    pub parent: Option<Id>,
+    pub adopted: Option<bool>,
+    pub commands: Option<u64>,
+    pub processes: Option<u64>,
+    pub processes_left: Option<u64>,
+    pub bytes_in: Option<u64>,
+    pub bytes_out: Option<u64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Software {
+    /// The text after `SSH-2.0-`.
+    pub software: String,
+}
+
+/// By direction.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Both {
+    pub client_to_server: Option<String>,
+    pub server_to_client: Option<String>,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize)]
+pub struct KeyFields {
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `SHA256:...`
+    pub fingerprint: Option<String>,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Auth {
+    pub method: Option<String>,
+    /// Accepted, and another method has to follow.
+    pub partial: Option<bool>,
+    pub key: Option<KeyFields>,
+    pub certificate: Option<Certificate>,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize)]
+pub struct Certificate {
+    pub key_id: String,
+    pub serial: u64,
+    pub principals: Vec<String>,
+    pub ca_fingerprint: Option<String>,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Channel {
+    /// The channel's number on this side.
+    pub id: Option<u32>,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub destination: Option<Address>,
+    pub originator: Option<Address>,
+    pub path: Option<String>,
+    pub bytes_in: Option<u64>,
+    pub bytes_out: Option<u64>,
+    /// Why it was refused (RFC 4254, 5.1).
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Address {
+    pub address: String,
+    pub port: u32,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Forward {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub bind_address: Option<String>,
+    pub bind_port: Option<u32>,
+    pub path: Option<String>,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Command {
+    pub id: Arc<str>,
+    /// `exec`, `shell` or `subsystem`.
+    pub kind: Option<&'static str>,
+    pub line: Option<String>,
+    pub pty: Option<bool>,
+    pub exit_status: Option<u32>,
+    /// Without `SIG`.
+    pub exit_signal: Option<String>,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Disconnect {
+    /// As RFC 4250, 4.2.2 names it.
+    pub reason: String,
+    pub description: Option<String>,
+    /// `client` or `server`.
+    pub by: Option<&'static str>,
+}
