@@ -1,125 +1,86 @@
-//! stub
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
-use object::read::{ReadRef, elf::ElfFile64};
-use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, elf};
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+//! Where a program calls an imported function, and where each call's result is first tested: the places for uprobes.
+//!
+//! What enters: an ELF file and the name of the function. What leaves: file offsets of the calls and of the conditional jumps after them, or why they cannot be known.
+//! It rests on what no strip can remove: dynamic relocations name the imported functions (`JUMP_SLOT`, `GLOB_DAT`), each fills a slot of the GOT,
+//! a stub (`.plt`, `.plt.sec`, `.plt.got`) jumps through the slot, and the text calls the stub, or calls through the slot itself (`-fno-plt`).
+//!
+//! A probe off an instruction's boundary would break the program. So sections are disassembled from their beginning, as objdump does, and only what was met there
+//! is told; a call that a search of the bytes finds and the disassembly does not is a reason to tell nothing. The file may be hostile: every size is bounded, nothing panics.
+
+mod arm;
+mod elf;
+#[cfg(test)]
+mod tests;
+mod x86;
+
+use object::read::ReadRef;
+
+/// A call of the function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Offset of the call instruction in the file.
+    pub call: u64,
+    /// Offset of the first conditional jump after it.
+    pub jump: u64,
+    pub role: SiteRole,
+    /// The register with the result is not written to before the jump.
+    pub result_intact: bool,
+    /// A direct call: the kernel emulates it. A call through memory is single-stepped, which takes five times as long.
+    pub emulated: bool,
+}
+
+/// What passes at a site, by the operands that are constants in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SiteRole {
+    /// May carry a packet or the length before it.
+    Body,
+    /// Proven to carry none.
+    Other(&'static str),
+}
+
+/// Why a program cannot be probed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotCovered {
     #[error("it does not import {symbol}")]
     NoImport { symbol: String },
-    #[error("broken")]
-    Broken,
+    #[error("it is not an ELF file that can be read: {why}")]
+    Broken { why: &'static str },
+    #[error("it is built for another machine ({machine})")]
+    Machine { machine: u16 },
+    #[error("it imports {symbol}, but nothing in its text calls it directly")]
+    NoCall { symbol: String },
+    #[error("it jumps to {symbol} instead of calling it (at {at:#x}): the result is tested elsewhere")]
+    TailCall { symbol: String, at: u64 },
+    #[error("it takes the address of {symbol} (at {at:#x}): calls through pointers cannot be found")]
+    AddressTaken { symbol: String, at: u64 },
+    #[error("the result of the call at {at:#x} is not tested by a conditional jump nearby")]
+    NoJump { at: u64 },
+    #[error("the call at {at:#x} was found by its bytes and not by disassembly: its text is not what it seems")]
+    Ambiguous { at: u64 },
+    #[error("it uses {library}, whose EVP_CIPHER_CTX is not known")]
+    Library { library: String },
 }
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SiteRole {
-    Body,
-    Other(&'static str),
-}
-#[derive(Debug, Clone)]
-pub struct Site {
-    pub call: u64,
-    pub jump: u64,
-    pub role: SiteRole,
-    pub result_intact: bool,
-    pub emulated: bool,
-}
+
+/// Larger texts than any program that speaks SSH has are not searched.
+const TEXT_MAX: u64 = 32 << 20;
+/// Sections looked at.
+const SECTIONS_MAX: usize = 4096;
+/// Instructions between a call and the jump; OpenSSH's have one or two.
+const JUMP_WITHIN: usize = 6;
+/// Sites told: OpenSSH has seven.
+const SITES_MAX: usize = 64;
+
+/// The calls of `symbol`. `file`: an ELF64 file for x86-64 or AArch64.
 pub fn find<'a>(file: impl ReadRef<'a>, symbol: &str) -> Result<Vec<Site>, NotCovered> {
-    let elf = ElfFile64::<Endianness, _>::parse(file).map_err(|_| NotCovered::NoImport { symbol: symbol.into() })?;
-    let index = elf
-        .dynamic_symbols()
-        .find(|s| s.name() == Ok(symbol) && s.is_undefined())
-        .map(|s| s.index())
-        .ok_or(NotCovered::NoImport { symbol: symbol.into() })?;
-    let mut slots = vec![];
-    for (at, r) in elf.dynamic_relocations().into_iter().flatten() {
-        if r.target() == object::RelocationTarget::Symbol(index) {
-            slots.push(at);
-        }
+    let image = elf::Image::read(file, symbol)?;
+    let mut sites = match image.machine {
+        object::elf::EM_X86_64 => x86::find(&image, symbol)?,
+        object::elf::EM_AARCH64 => arm::find(&image, symbol)?,
+        machine => return Err(NotCovered::Machine { machine }),
+    };
+    if sites.is_empty() || sites.len() > SITES_MAX {
+        return Err(NotCovered::NoCall { symbol: symbol.into() });
     }
-    let mut stubs = vec![];
-    let mut sites = vec![];
-    for pass in 0..2 {
-        for s in elf.sections() {
-            let object::SectionFlags::Elf { sh_flags } = s.flags() else { continue };
-            if sh_flags & u64::from(elf::SHF_EXECINSTR) == 0 {
-                continue;
-            }
-            let Ok(data) = s.data() else { continue };
-            let (off, _) = s.file_range().unwrap_or((0, 0));
-            let delta = s.address().wrapping_sub(off);
-            let mut d = Decoder::with_ip(64, data, s.address(), DecoderOptions::NONE);
-            let mut i = Instruction::default();
-            let mut recent: Vec<Instruction> = vec![];
-            let mut stub_start = 0;
-            while d.can_decode() {
-                d.decode_out(&mut i);
-                if pass == 0 {
-                    if i.mnemonic() == Mnemonic::Endbr64 {
-                        stub_start = i.ip();
-                    }
-                    if i.mnemonic() == Mnemonic::Jmp
-                        && i.is_ip_rel_memory_operand()
-                        && slots.contains(&i.ip_rel_memory_address())
-                    {
-                        stubs.push(i.ip());
-                        if stub_start != 0 && stub_start + 4 == i.ip() {
-                            stubs.push(stub_start);
-                        }
-                    }
-                } else {
-                    if i.code() == Code::Call_rel32_64 && stubs.contains(&i.near_branch_target()) {
-                        let call = i.ip();
-                        let at = (i.next_ip() - s.address()) as usize;
-                        let mut look =
-                            Decoder::with_ip(64, data.get(at..).unwrap_or_default(), i.next_ip(), DecoderOptions::NONE);
-                        let mut n = Instruction::default();
-                        for _ in 0..6 {
-                            look.decode_out(&mut n);
-                            if n.flow_control() == FlowControl::ConditionalBranch {
-                                sites.push(Site {
-                                    call: call - delta,
-                                    jump: n.ip() - delta,
-                                    role: role(&recent),
-                                    result_intact: true,
-                                    emulated: true,
-                                });
-                                break;
-                            }
-                        }
-                    }
-                    recent.push(i);
-                    if recent.len() > 12 {
-                        recent.remove(0);
-                    }
-                }
-            }
-        }
-    }
-    if sites.is_empty() { Err(NotCovered::Broken) } else { Ok(sites) }
-}
-fn role(recent: &[Instruction]) -> SiteRole {
-    for i in recent.iter().rev() {
-        if i.flow_control() != FlowControl::Next {
-            break;
-        }
-        if i.op0_kind() == OpKind::Register && i.op0_register().full_register() == Register::RCX {
-            if i.mnemonic() == Mnemonic::Mov && i.op1_kind() == OpKind::Immediate32 {
-                if i.immediate32() == 0x20 {
-                    return SiteRole::Other("poly key");
-                }
-                if i.immediate32() == 4 {
-                    return SiteRole::Other("length");
-                }
-            }
-            if i.mnemonic() == Mnemonic::Xor {
-                return SiteRole::Other("final");
-            }
-        }
-        if i.op0_kind() == OpKind::Register
-            && i.op0_register().full_register() == Register::RSI
-            && i.mnemonic() == Mnemonic::Xor
-        {
-            return SiteRole::Other("aad");
-        }
-    }
-    SiteRole::Body
+    sites.sort_by_key(|site| site.call);
+    Ok(sites)
 }

@@ -1,0 +1,82 @@
+//! What of an ELF file matters here: the slots that an imported function fills, and the sections with instructions.
+
+use object::{
+    Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionFlags, elf,
+    read::{ReadRef, elf::ElfFile64},
+};
+
+use super::{NotCovered, SECTIONS_MAX, TEXT_MAX};
+
+pub(super) struct Image<'a> {
+    pub(super) machine: u16,
+    /// Addresses of the GOT slots that hold the function's address.
+    pub(super) slots: Vec<u64>,
+    pub(super) texts: Vec<Text<'a>>,
+}
+
+/// A section with instructions.
+pub(super) struct Text<'a> {
+    pub(super) address: u64,
+    /// Of its first byte, in the file.
+    pub(super) offset: u64,
+    pub(super) data: &'a [u8],
+}
+
+/// libcrypto by its soname: those whose `evp_cipher_ctx_st::encrypt` is where the probe reads it.
+const LIBRARIES: &[&[u8]] = &[b"libcrypto.so.3", b"libcrypto.so.1.1"];
+
+impl<'a> Image<'a> {
+    pub(super) fn read(file: impl ReadRef<'a>, symbol: &str) -> Result<Self, NotCovered> {
+        let absent = || NotCovered::NoImport { symbol: symbol.into() };
+        // What is no 64-bit ELF file imports nothing that could be probed.
+        let image = ElfFile64::<Endianness, _>::parse(file).map_err(|_| absent())?;
+        if image.elf_section_table().len() > SECTIONS_MAX {
+            return Err(NotCovered::Broken { why: "too many sections" });
+        }
+        let imported = image
+            .dynamic_symbols()
+            .find(|known| known.is_undefined() && known.name_bytes() == Ok(symbol.as_bytes()))
+            .map(|known| known.index())
+            .ok_or_else(absent)?;
+        check_library(&image)?;
+        let relocations = image.dynamic_relocations().ok_or(NotCovered::Broken { why: "no dynamic relocations" })?;
+        let slots = relocations
+            .filter(|(_, relocation)| relocation.target() == RelocationTarget::Symbol(imported))
+            .map(|(at, _)| at)
+            .collect();
+        let mut texts = Vec::new();
+        let mut left = TEXT_MAX;
+        for section in image.sections() {
+            let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
+            if sh_flags & u64::from(elf::SHF_EXECINSTR) == 0 {
+                continue;
+            }
+            left = left
+                .checked_sub(section.size())
+                .ok_or(NotCovered::Broken { why: "more text than any SSH program has" })?;
+            let data = section.data().map_err(|_| NotCovered::Broken { why: "a section is not in the file" })?;
+            let Some((offset, _)) = section.file_range() else { continue };
+            texts.push(Text { address: section.address(), offset, data });
+        }
+        let machine = image.elf_header().e_machine.get(image.endian());
+        Ok(Self { machine, slots, texts })
+    }
+
+    /// Of an address in the text, in the file.
+    pub(super) fn file_offset(&self, address: u64) -> Option<u64> {
+        self.texts.iter().find_map(|text| {
+            let at = address.checked_sub(text.address)?;
+            (at < text.data.len() as u64).then(|| text.offset.saturating_add(at))
+        })
+    }
+}
+
+fn check_library<'a>(image: &ElfFile64<'a, Endianness, impl ReadRef<'a>>) -> Result<(), NotCovered> {
+    // Libraries by name, of the functions that are imported by name and version; without versions DT_NEEDED is what there is.
+    let imports = image.imports().map_err(|_| NotCovered::Broken { why: "its imports cannot be read" })?;
+    let mut crypto = imports.iter().map(object::Import::library).filter(|library| library.starts_with(b"libcrypto"));
+    match crypto.find(|library| !LIBRARIES.contains(library)) {
+        Some(library) => Err(NotCovered::Library { library: String::from_utf8_lossy(library).into_owned() }),
+        None => Ok(()),
+    }
+}

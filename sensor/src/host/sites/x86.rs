@@ -1,0 +1,208 @@
+//! x86-64: `call rel32` to a stub, or `call *slot(%rip)`; then `test`/`cmp` and a conditional jump.
+
+use std::collections::HashSet;
+
+use iced_x86::{
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
+    Register,
+};
+
+use super::{
+    JUMP_WITHIN, NotCovered, Site, SiteRole,
+    elf::{Image, Text},
+};
+
+/// Instructions before a call in which its operands are looked for.
+const OPERANDS_WITHIN: usize = 12;
+/// `e8 rel32`
+const CALL_BYTES: usize = 5;
+
+pub(super) fn find(image: &Image<'_>, symbol: &str) -> Result<Vec<Site>, NotCovered> {
+    let stubs = stubs(image);
+    let mut sites = Vec::new();
+    for text in &image.texts {
+        let mut recent: Vec<Instruction> = Vec::with_capacity(OPERANDS_WITHIN + 1);
+        let mut met = HashSet::new();
+        for instruction in instructions(text, 0) {
+            if let Some(emulated) = calls(&instruction, image, &stubs) {
+                met.insert(instruction.ip());
+                sites.push(site(image, text, &instruction, &recent, emulated)?);
+            } else if let Some(refused) = refusal(&instruction, image, &stubs, symbol) {
+                return Err(refused);
+            }
+            if recent.len() == OPERANDS_WITHIN {
+                recent.remove(0);
+            }
+            recent.push(instruction);
+        }
+        if let Some(at) = by_bytes(text, &stubs).find(|at| !met.contains(at)) {
+            return Err(NotCovered::Ambiguous { at });
+        }
+    }
+    Ok(sites)
+}
+
+fn instructions<'a>(text: &Text<'a>, from: usize) -> impl Iterator<Item = Instruction> + use<'a> {
+    let data = text.data.get(from..).unwrap_or_default();
+    let mut decoder = Decoder::with_ip(64, data, text.address.wrapping_add(from as u64), DecoderOptions::NONE);
+    std::iter::from_fn(move || decoder.can_decode().then(|| decoder.decode()))
+}
+
+/// Addresses at which a stub can be entered: its jump, and a landing pad or `bnd` before it.
+fn stubs(image: &Image<'_>) -> HashSet<u64> {
+    let mut stubs = HashSet::new();
+    for text in &image.texts {
+        let mut landing = None;
+        for instruction in instructions(text, 0) {
+            if instruction.mnemonic() == Mnemonic::Jmp && through_slot(&instruction, image) {
+                stubs.insert(instruction.ip());
+                stubs.extend(landing.filter(|pad: &Instruction| pad.next_ip() == instruction.ip()).map(|pad| pad.ip()));
+            }
+            landing = (instruction.mnemonic() == Mnemonic::Endbr64).then_some(instruction);
+        }
+    }
+    stubs
+}
+
+fn through_slot(instruction: &Instruction, image: &Image<'_>) -> bool {
+    instruction.op0_kind() == OpKind::Memory
+        && instruction.is_ip_rel_memory_operand()
+        && image.slots.contains(&instruction.ip_rel_memory_address())
+}
+
+/// Does it call the function, and is it the kind of call that the kernel emulates?
+fn calls(instruction: &Instruction, image: &Image<'_>, stubs: &HashSet<u64>) -> Option<bool> {
+    match instruction.code() {
+        Code::Call_rel32_64 if stubs.contains(&instruction.near_branch_target()) => Some(true),
+        Code::Call_rm64 if through_slot(instruction, image) => Some(false),
+        _ => None,
+    }
+}
+
+/// Uses of the function that are no calls: the sites would not be all.
+fn refusal(instruction: &Instruction, image: &Image<'_>, stubs: &HashSet<u64>, symbol: &str) -> Option<NotCovered> {
+    let at = instruction.ip();
+    let to_stub = instruction.op0_kind() == OpKind::NearBranch64 && stubs.contains(&instruction.near_branch_target());
+    if to_stub && instruction.mnemonic() != Mnemonic::Call {
+        return Some(NotCovered::TailCall { symbol: symbol.into(), at });
+    }
+    if !instruction.is_ip_rel_memory_operand() || stubs.contains(&at) {
+        return None;
+    }
+    let address = instruction.ip_rel_memory_address();
+    let loads_slot = instruction.mnemonic() == Mnemonic::Mov && image.slots.contains(&address);
+    let names_stub = instruction.mnemonic() == Mnemonic::Lea && stubs.contains(&address);
+    // A stub's jump is a use, and has its own place in `stubs`.
+    (loads_slot || names_stub).then(|| NotCovered::AddressTaken { symbol: symbol.into(), at })
+}
+
+fn site(
+    image: &Image<'_>,
+    text: &Text<'_>,
+    call: &Instruction,
+    recent: &[Instruction],
+    emulated: bool,
+) -> Result<Site, NotCovered> {
+    let at = call.ip();
+    let missing = NotCovered::NoJump { at };
+    let after = call.next_ip().wrapping_sub(text.address) as usize;
+    let mut info = InstructionInfoFactory::new();
+    let mut result_intact = true;
+    for instruction in instructions(text, after).take(JUMP_WITHIN) {
+        match instruction.flow_control() {
+            FlowControl::ConditionalBranch => {
+                let (Some(call), Some(jump)) = (image.file_offset(at), image.file_offset(instruction.ip())) else {
+                    break;
+                };
+                return Ok(Site { call, jump, role: role(recent), result_intact, emulated });
+            }
+            FlowControl::Next => {}
+            _ => break,
+        }
+        let writes = |used: &iced_x86::UsedRegister| {
+            used.register().full_register() == Register::RAX
+                && !matches!(used.access(), OpAccess::Read | OpAccess::CondRead)
+        };
+        result_intact &= !info.info(&instruction).used_registers().iter().any(writes);
+    }
+    Err(missing)
+}
+
+/// What an operand is known to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Operand {
+    Unknown,
+    Constant(u64),
+    Register(Register),
+}
+
+/// `EVP_Cipher(ctx: rdi, out: rsi, in: rdx, inl: ecx)`.
+fn role(recent: &[Instruction]) -> SiteRole {
+    let (out, input, len) =
+        (operand(recent, Register::RSI), operand(recent, Register::RDX), operand(recent, Register::RCX));
+    const NULL: Operand = Operand::Constant(0);
+    match (out, input, len) {
+        (NULL, NULL, NULL) => SiteRole::Other("final"),
+        (NULL, _, _) => SiteRole::Other("aad"),
+        (Operand::Register(out), Operand::Register(input), Operand::Constant(32)) if out == input => {
+            SiteRole::Other("poly key")
+        }
+        // chacha20's header is passed with a length in a variable; a constant 4 is the peek at an incoming length.
+        (_, _, Operand::Constant(4)) => SiteRole::Other("length"),
+        _ => SiteRole::Body,
+    }
+}
+
+/// The last thing written to a register in the straight line before a call.
+fn operand(recent: &[Instruction], register: Register) -> Operand {
+    let mut info = InstructionInfoFactory::new();
+    for (at, instruction) in recent.iter().enumerate().rev() {
+        // Somebody may come from elsewhere, or another call has changed it.
+        if instruction.flow_control() != FlowControl::Next {
+            return Operand::Unknown;
+        }
+        let written = info.info(instruction).used_registers().iter().any(|used| {
+            used.register().full_register() == register && !matches!(used.access(), OpAccess::Read | OpAccess::CondRead)
+        });
+        if !written {
+            continue;
+        }
+        let same =
+            |n| instruction.op_kind(n) == OpKind::Register && instruction.op_register(n).full_register() == register;
+        return match instruction.mnemonic() {
+            Mnemonic::Xor if same(0) && same(1) => Operand::Constant(0),
+            Mnemonic::Mov if same(0) => match instruction.op1_kind() {
+                OpKind::Immediate32 | OpKind::Immediate32to64 | OpKind::Immediate64 => {
+                    Operand::Constant(instruction.immediate(1))
+                }
+                OpKind::Register => {
+                    let from = instruction.op1_register().full_register();
+                    // It must still be what it was when the call comes.
+                    let later = recent.get(at + 1..).unwrap_or_default();
+                    let kept = !later.iter().any(|instruction| {
+                        info.info(instruction).used_registers().iter().any(|used| {
+                            used.register().full_register() == from
+                                && !matches!(used.access(), OpAccess::Read | OpAccess::CondRead)
+                        })
+                    });
+                    if kept { Operand::Register(from) } else { Operand::Unknown }
+                }
+                _ => Operand::Unknown,
+            },
+            _ => Operand::Unknown,
+        };
+    }
+    Operand::Unknown
+}
+
+/// Everything that could be a call of a stub, wherever it begins.
+fn by_bytes<'a>(text: &'a Text<'a>, stubs: &'a HashSet<u64>) -> impl Iterator<Item = u64> + 'a {
+    const CALL: u8 = 0xe8;
+    text.data.windows(CALL_BYTES).enumerate().filter_map(move |(at, bytes)| {
+        let [CALL, a, b, c, d] = bytes else { return None };
+        let address = text.address.wrapping_add(at as u64);
+        let distance = i64::from(i32::from_le_bytes([*a, *b, *c, *d]));
+        let target = address.wrapping_add(CALL_BYTES as u64).wrapping_add_signed(distance);
+        stubs.contains(&target).then_some(address)
+    })
+}
