@@ -5,6 +5,7 @@
 //! | `machine` | the machine, one test at a time; root, or a failure that says so |
 //! | `folder`, `running`, `wait` | a temporary folder, a process, an event awaited: gone when dropped |
 //! | `account`, `sshd` | a user to log in as, Debian's real sshd on a free port, and its clients |
+//! | `lab` | an sshd that takes every kind of login, and clients that try them |
 //! | `terminal` | a session with a terminal, typed into line by line |
 //! | `sensor` | the program under test: `sensor run` or `sensor trace`, and what it wrote |
 //! | `records` | what it wrote, and the contract that every record keeps |
@@ -25,6 +26,7 @@
 pub mod account;
 pub mod audit;
 pub mod folder;
+pub mod lab;
 pub mod machine;
 pub mod records;
 pub mod running;
@@ -40,7 +42,7 @@ pub use audit::Audit;
 pub use folder::Folder;
 pub use machine::Machine;
 pub use records::{Record, Records};
-pub use running::Running;
+pub use running::{Ended, Running};
 pub use sensor::{Sensor, Trace};
 pub use sshd::Sshd;
 pub use stage::Stage;

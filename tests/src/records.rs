@@ -99,11 +99,22 @@ impl Records {
     #[must_use]
     pub fn of_server(&self, port: u16) -> Self {
         let with_it = |record: &&Record| {
-            record.text("network.protocol") == "ssh" && record.number("destination.port") == Some(port.into())
+            record.text("network.protocol") == "ssh"
+                && record.number("destination.port") == Some(port.into())
+                && record.text("ssh.role") != "client"
         };
         let own: HashSet<&str> = self.iter().filter(with_it).map(Record::session).collect();
         let kept = self.iter().filter(|record| record.session().is_empty() || own.contains(record.session()));
         Self(kept.cloned().collect())
+    }
+
+    /// Those that clients on this host have of their connections to this port.
+    #[must_use]
+    pub fn of_clients(&self, port: u16) -> Self {
+        let with_it = |record: &&Record| {
+            record.text("ssh.role") == "client" && record.number("destination.port") == Some(port.into())
+        };
+        Self(self.iter().filter(with_it).cloned().collect())
     }
 
     pub fn count(&self, action: &str) -> usize {
@@ -221,6 +232,15 @@ fn is_time(text: &str) -> bool {
 /// Category, type and dataset that an action implies.
 fn meaning(action: &str) -> Option<(&'static [&'static str], &'static [&'static str], &'static str)> {
     Some(match action {
+        "ssh-connection" => (&["network", "session"], &["connection", "start"], "sensor.ssh"),
+        "ssh-key-offered" => (&["authentication"], &["info"], "sensor.ssh"),
+        "ssh-authentication" => (&["authentication"], &["start"], "sensor.ssh"),
+        "ssh-channel-opened" => (&["network"], &["connection", "start"], "sensor.ssh"),
+        "ssh-channel-closed" => (&["network"], &["end"], "sensor.ssh"),
+        "ssh-forward-requested" => (&["network"], &["info"], "sensor.ssh"),
+        "ssh-command-started" => (&["process", "session"], &["start"], "sensor.ssh"),
+        "ssh-command-ended" => (&["process", "session"], &["end"], "sensor.ssh"),
+        "ssh-protocol-error" => (&["network"], &["error"], "sensor.ssh"),
         "ssh-session-started" => (&["session"], &["start"], "sensor.ssh"),
         "ssh-session-ended" => (&["session"], &["end"], "sensor.ssh"),
         "process-started" => (&["process"], &["start"], "sensor.process"),

@@ -58,6 +58,11 @@ impl Running {
         self.child.try_wait().unwrap()
     }
 
+    /// Waits for its end, with what it says: its output and errors are pipes.
+    pub fn output(self) -> Ended {
+        to_the_end(self)
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         let what = format!("the end of {}", self.what);
@@ -74,7 +79,10 @@ impl Drop for Running {
 
 /// Runs a command to its end. Killed when it takes too long.
 pub fn finish(command: &mut Command) -> Ended {
-    let mut running = Running::start(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()));
+    Running::start(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped())).output()
+}
+
+fn to_the_end(mut running: Running) -> Ended {
     let (mut stdout, mut stderr) = (running.child.stdout.take().unwrap(), running.child.stderr.take().unwrap());
     std::thread::scope(|scope| {
         let out = scope.spawn(move || read(&mut stdout));

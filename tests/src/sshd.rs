@@ -24,6 +24,11 @@ pub struct Sshd {
 
 impl Sshd {
     pub fn start(folder: &Path) -> Self {
+        Self::start_with(folder, "", "")
+    }
+
+    /// With lines before the usual ones, which they override, and after them (Match blocks).
+    pub fn start_with(folder: &Path, before: &str, after: &str) -> Self {
         for program in ["/usr/sbin/sshd", "/usr/bin/ssh"] {
             assert!(
                 Path::new(program).exists(),
@@ -42,7 +47,7 @@ impl Sshd {
         }
         fs::copy(folder.join("user_key.pub"), folder.join("authorized_keys")).unwrap();
         // Another program may take the port between finding and using it: then the next.
-        let (port, process) = (0..5).find_map(|_| listen(&folder)).expect("sshd found no free port");
+        let (port, process) = (0..5).find_map(|_| listen(&folder, before, after)).expect("sshd found no free port");
         let path = folder.display();
         let host_key = fs::read_to_string(folder.join("host_key.pub")).unwrap();
         fs::write(folder.join("known_hosts"), format!("test {host_key}")).unwrap();
@@ -92,23 +97,33 @@ impl Sshd {
         client
     }
 
+    /// What it said.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("sshd.log")).unwrap()
+    }
+
+    /// A file beside its keys: `host_key`, `user_key`, `authorized_keys`...
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// A key that nobody may log in with.
     pub fn unknown_key(&self) -> PathBuf {
         self.folder.join("unknown_key")
     }
 }
 
-fn listen(folder: &Path) -> Option<(u16, Running)> {
+fn listen(folder: &Path, before: &str, after: &str) -> Option<(u16, Running)> {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let path = folder.display();
     let config = folder.join("sshd_config");
     fs::write(
         &config,
         format!(
-            "Port {port}\nListenAddress 127.0.0.1\nListenAddress ::1\nHostKey {path}/host_key\nAuthorizedKeysFile {path}/authorized_keys\n\
+            "{before}Port {port}\nListenAddress 127.0.0.1\nListenAddress ::1\nHostKey {path}/host_key\nAuthorizedKeysFile {path}/authorized_keys\n\
              StrictModes no\nUsePAM yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin yes\nPidFile none\n\
              UseDNS no\nPrintMotd no\nPrintLastLog no\nMaxStartups 500\nMaxSessions 100\nLoginGraceTime 300\n\
-             Subsystem sftp /usr/lib/openssh/sftp-server\n"
+             Subsystem sftp /usr/lib/openssh/sftp-server\n{after}"
         ),
     )
     .unwrap();

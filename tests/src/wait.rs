@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Nothing here takes longer on a machine that works: an emulated one is about ten times slower than a real one, and shared.
-pub const PATIENCE: Duration = Duration::from_mins(2);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(10);

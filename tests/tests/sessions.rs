@@ -32,7 +32,7 @@ fn a_command_and_what_it_leaves_in_the_background_are_one_session() {
     assert_eq!(start.text("user.name"), "sensor-test");
     assert_eq!(start.text("destination.user.name"), "sensor-test");
     assert_eq!(start.text("source.ip"), "127.0.0.1");
-    assert_eq!(start.text("ssh.capture"), "lineage");
+    assert_eq!(start.text("ssh.capture"), "full");
     assert_eq!(start.text("ssh.role"), "server");
     let shell = session.exec(&["bash", "-c", &command]);
     assert_eq!(session.end_of(shell).number("process.exit_code"), Some(3));
@@ -188,7 +188,9 @@ fn a_login_that_fails_is_a_failed_connection_and_no_session() {
     assert_eq!(closed.text("event.outcome"), "failure");
     assert_eq!(closed.text("source.ip"), "127.0.0.1");
     assert_eq!(closed.text("network.protocol"), "ssh");
-    assert_eq!(closed.get("destination.user"), None, "nobody logged in");
+    // Who it wanted to be, and nobody that it became.
+    assert_eq!(closed.text("destination.user.name"), "sensor-test");
+    assert_eq!(closed.get("destination.user.id"), None, "nobody logged in");
 }
 
 #[test]
@@ -227,7 +229,7 @@ fn a_session_that_only_forwards_is_told_within_seconds() {
     let login = Instant::now();
     let start = stage.until("the start of the session", |record| record.is("ssh-session-started"));
     assert!(login.elapsed() < Duration::from_secs(3), "told after {:?}", login.elapsed());
-    assert_eq!(start.text("user.audit.name"), "sensor-test");
+    assert_eq!(start.text("destination.user.name"), "sensor-test");
     // The connection that the session's server process opened.
     let target_port = u64::from(target.local_addr().unwrap().port());
     stage.until("the forwarded connection", |r| {
