@@ -161,6 +161,10 @@ impl Trace {
         Self { process, output, errors }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     pub fn records(&self) -> Records {
         self.output.whole_lines()
     }
