@@ -108,10 +108,13 @@ fn keygen(args: &[&str], path: &Path) {
 
 /// 24 characters that nobody can guess and no shell changes.
 pub fn random() -> String {
-    use std::io::Read as _;
+    use std::{fmt::Write as _, io::Read as _};
     let mut bytes = [0u8; 12];
     fs::File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Through standard input: an argument would be in the records.

@@ -46,8 +46,7 @@ impl Mark {
 
     fn shapes(&self) -> Vec<Vec<u8>> {
         let bytes = self.text.as_bytes();
-        let mut shapes =
-            vec![bytes.to_vec(), bytes.iter().map(|b| format!("{b:02x}")).collect::<String>().into_bytes()];
+        let mut shapes = vec![bytes.to_vec(), in_hex(bytes)];
         for skip in 0..3 {
             // Whole groups of three bytes only: the same wherever the text lies.
             let whole = &bytes[skip..skip + (bytes.len() - skip) / 3 * 3];
@@ -59,6 +58,11 @@ impl Mark {
     fn is_in(&self, bytes: &[u8]) -> bool {
         self.shapes().iter().any(|shape| memchr::memmem::find(bytes, shape).is_some())
     }
+}
+
+fn in_hex(bytes: &[u8]) -> Vec<u8> {
+    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap() as u8;
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn base64(bytes: &[u8]) -> Vec<u8> {

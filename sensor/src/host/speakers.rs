@@ -242,7 +242,7 @@ impl Speakers {
         match inotify::add_watch(notify, folder, flags) {
             Ok(watch) => drop(self.watches.insert(watch, folder.into())),
             Err(error) => {
-                tracing::warn!(%error, folder = %folder.display(), "an upgrade there is seen when it runs, not before")
+                tracing::warn!(%error, folder = %folder.display(), "an upgrade there is seen when it runs, not before");
             }
         }
     }

@@ -11,7 +11,7 @@ use super::{
 use crate::event::{
     record::{Action, Forward, Outcome, Record},
     ssh::{ChannelOpen, Direction, Message, Packet, Request},
-    stream::{Exec, ProcessId},
+    stream::Exec,
     text::escape,
 };
 
@@ -412,13 +412,14 @@ impl Correlate {
         let session = self.sessions.get_mut(key)?;
         let (id, socket) = (session.awaited.pop_front()?, session.socket?);
         let mut talk = self.talks.take(socket)?;
-        let process: ProcessId = exec.task.id;
+        let mut about = Record::new(0, Action::ProcessStarted, Outcome::Success);
+        self.describe_process(&mut about, exec.task.id, self.processes.get(exec.task.id));
         let at =
             talk.channels.iter().position(|channel| channel.command.as_ref().is_some_and(|command| command.id == id));
         if let Some(channel) = at.and_then(|at| talk.channels.get_mut(at)) {
             let pty = channel.pty;
             if let Some(mut command) = channel.command.take() {
-                command.process = Some(process);
+                command.process = about.process;
                 // It runs: no need to wait for the answer.
                 self.command_started(&mut talk, &mut command, pty, Outcome::Success, out);
                 if let Some(channel) = at.and_then(|at| talk.channels.get_mut(at)) {

@@ -44,7 +44,7 @@ impl Correlate {
         notice_role(&mut talk, packet);
         if let Some(process) = packet.process {
             self.release(&mut talk, out);
-            self.decrypted(time, &mut talk, process, packet);
+            Self::decrypted(time, &mut talk, process, packet);
         }
         self.message(time, &mut talk, packet, out);
         self.share(&talk);
@@ -63,7 +63,7 @@ impl Correlate {
         self.talks.put(talk);
     }
 
-    fn decrypted(&mut self, time: u64, talk: &mut Talk, process: ProcessId, packet: &Packet) {
+    fn decrypted(time: u64, talk: &mut Talk, process: ProcessId, packet: &Packet) {
         if talk.process.is_none() {
             talk.process = Some(process);
         }
@@ -86,7 +86,6 @@ impl Correlate {
             Message::KexInit(kexinit) => {
                 *talk.kexinit.at(direction) = Some(kexinit.clone());
             }
-            Message::KexStart | Message::Rekey => {}
             Message::HostKey(key) => talk.host_key = Some(key.clone()),
             Message::NewKeys => {
                 talk.keyed.get_or_insert(time);
@@ -105,7 +104,8 @@ impl Correlate {
                 let text = format!("message {number} does not hold what its number promises");
                 self.protocol_error(time, talk, "malformed", &text, out);
             }
-            Message::Compressed => {}
+            // Of a compressed direction nothing more is told; the connection's record says that it is.
+            Message::KexStart | Message::Rekey | Message::Compressed => {}
             Message::AuthRequest(_)
             | Message::AuthFailure { .. }
             | Message::AuthSuccess
@@ -231,7 +231,7 @@ impl Correlate {
                 ssh.session.bytes_in = bytes.map(|(bytes_in, _)| bytes_in);
                 ssh.session.bytes_out = bytes.map(|(_, bytes_out)| bytes_out);
             }
-            self.add_login(&mut record, &talk);
+            Self::add_login(&mut record, &talk);
             records::protocol(&mut record).disconnect.clone_from(&talk.disconnect);
             out.push(record);
         }
@@ -254,7 +254,7 @@ impl Correlate {
             return;
         }
         let mut record = self.ssh_record(time, Action::SshSessionStarted, Outcome::Success, talk);
-        self.add_login(&mut record, talk);
+        Self::add_login(&mut record, talk);
         self.tell(talk, record, out);
     }
 

@@ -195,7 +195,7 @@ impl Correlate {
     }
 
     /// The method and key with which a session began.
-    pub(super) fn add_login(&self, record: &mut Record, talk: &Talk) {
+    pub(super) fn add_login(record: &mut Record, talk: &Talk) {
         if let Some(login) = &talk.login {
             describe_auth(record, login, false);
         }
@@ -237,8 +237,8 @@ impl Correlate {
         pty: bool,
     ) -> Record {
         let mut record = self.ssh_record(time, action, outcome, talk);
-        if let Some(id) = command.process {
-            self.describe_process(&mut record, id, self.processes.get(id));
+        if command.process.is_some() {
+            record.process.clone_from(&command.process);
         }
         let mut line = command.line.as_ref().map(|line| text(&mut record, line, "ssh.command.line"));
         let mut cut = command.cut;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::event::{
-    record::{Disconnect, Record},
+    record::{Disconnect, Process, Record},
     ssh::{AuthRequest, ChannelOpen, ClearLoss, ConnectionId, Direction, KexInit, Key},
     stream::{ProcessId, Task},
 };
@@ -66,6 +66,7 @@ impl<T> Pair<T> {
     }
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub(super) struct Talk {
     pub(super) id: ConnectionId,
     pub(super) began: u64,
@@ -163,6 +164,7 @@ pub(super) enum Waiting {
 }
 
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub(super) struct Command {
     pub(super) id: Arc<str>,
     pub(super) kind: &'static str,
@@ -172,8 +174,8 @@ pub(super) struct Command {
     pub(super) time: u64,
     pub(super) told: bool,
     pub(super) ended: bool,
-    /// The first process that it became, in the server role.
-    pub(super) process: Option<ProcessId>,
+    /// The first process that it became, in the server role, as it was then: it may be gone when the command ends.
+    pub(super) process: Option<Box<Process>>,
 }
 
 /// The connections that are open.

@@ -1,1 +1,220 @@
+//! The protocol's messages into records, where real programs would be slow to bring about the case.
+
+use serde_bytes::ByteBuf;
+
 use super::*;
+use crate::{
+    correlate::Scope,
+    event::{
+        ssh::{AuthRequest, ChannelOpen, KexInit, Key, MalformedWhat, Request},
+        stream::{Event, Limits, What},
+    },
+};
+
+const LIMITS: Limits = Limits { processes: 100, sessions: 4, connections: 100 };
+
+struct Bench {
+    correlate: Correlate,
+    time: u64,
+    records: Vec<Record>,
+}
+
+fn text(text: &str) -> ByteBuf {
+    ByteBuf::from(text.as_bytes())
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { correlate: Correlate::new(LIMITS, Scope::default()), time: 1_000_000_000, records: Vec::new() }
+    }
+
+    fn observe(&mut self, what: What) {
+        self.time += 1_000_000;
+        self.correlate.observe(&Event { time: self.time, what }, &mut self.records);
+    }
+
+    fn packet(&mut self, connection: u64, direction: Direction, clear: bool, message: Message) {
+        let process = (!clear).then_some(ProcessId { tgid: 7, start: 1 });
+        let endpoints = clear.then(|| ("10.0.0.1:22".parse().unwrap(), "10.0.0.2:5000".parse().unwrap()));
+        let packet = Packet { connection, process, endpoints, direction, before_mac: false, cut: false, message };
+        self.observe(What::Ssh(Box::new(packet)));
+    }
+
+    /// A server's connection with keys, by this cipher.
+    fn keyed(&mut self, connection: u64, cipher: &str) {
+        for (direction, cookie) in [(Direction::Out, 1u8), (Direction::In, 2)] {
+            self.packet(connection, direction, true, Message::Identification(text("Test")));
+            let kexinit = KexInit {
+                cookie: [cookie; 16],
+                kex: text("k"),
+                cipher_client: text(cipher),
+                cipher_server: text(cipher),
+                mac_client: text("hmac-sha2-256"),
+                mac_server: text("hmac-sha2-256"),
+                ..KexInit::default()
+            };
+            self.packet(connection, direction, true, Message::KexInit(Box::new(kexinit)));
+        }
+        self.packet(connection, Direction::In, true, Message::KexStart);
+        self.packet(connection, Direction::In, true, Message::NewKeys);
+    }
+
+    fn request(&mut self, connection: u64, method: &str, key: Option<bool>) {
+        let key_of = |_| Key { kind: text("ssh-ed25519"), fingerprint: Some("SHA256:x".into()), certificate: None };
+        let request =
+            AuthRequest { user: text("alice"), method: text(method), key: key.map(key_of), signed: key == Some(true) };
+        self.packet(connection, Direction::In, false, Message::AuthRequest(Box::new(request)));
+    }
+
+    fn answer(&mut self, connection: u64, message: Message) {
+        self.packet(connection, Direction::Out, false, message);
+    }
+
+    fn end(&mut self, connection: u64) {
+        let mut records = std::mem::take(&mut self.records);
+        self.correlate.ssh_ended(self.time, connection, None, &mut records);
+        self.records = records;
+    }
+
+    fn told(&self) -> Vec<(&'static str, Outcome)> {
+        self.records.iter().map(|record| (record.action.meaning().name, record.outcome)).collect()
+    }
+}
+
+const CHACHA: &str = "chacha20-poly1305@openssh.com";
+const GCM: &str = "aes256-gcm@openssh.com";
+
+#[test]
+fn an_interactive_login_is_one_attempt_whatever_it_asks() {
+    let mut bench = Bench::new();
+    bench.keyed(1, CHACHA);
+    bench.request(1, "keyboard-interactive", None);
+    for _ in 0..3 {
+        bench.answer(1, Message::AuthAsk);
+        bench.packet(1, Direction::In, false, Message::AuthAnswer);
+    }
+    bench.answer(1, Message::AuthSuccess);
+    assert_eq!(bench.told(), [("ssh-connection", Outcome::Success), ("ssh-authentication", Outcome::Success)]);
+    let ssh = bench.records[1].ssh.as_ref().unwrap();
+    assert_eq!((ssh.role, ssh.capture), (Some("server"), "full"));
+    assert!(ssh.connection.is_some());
+}
+
+#[test]
+fn the_attempt_that_is_one_too_many_is_a_failure_though_it_is_not_answered() {
+    let mut bench = Bench::new();
+    bench.keyed(1, CHACHA);
+    bench.request(1, "publickey", Some(false));
+    bench.answer(1, Message::AuthFailure { methods: text("publickey"), partial: false });
+    bench.request(1, "publickey", Some(true));
+    bench.answer(1, Message::Disconnect { reason: 2, description: text("Too many authentication failures") });
+    bench.end(1);
+    let told = bench.told();
+    assert_eq!(
+        told,
+        [
+            ("ssh-connection", Outcome::Success),
+            ("ssh-key-offered", Outcome::Failure),
+            ("ssh-authentication", Outcome::Failure),
+            ("ssh-protocol-error", Outcome::Failure),
+        ]
+    );
+}
+
+#[test]
+fn what_was_never_confirmed_says_so() {
+    let open = || {
+        Message::ChannelOpen(Box::new(ChannelOpen {
+            kind: text("session"),
+            sender: 0,
+            destination: None,
+            originator: None,
+            path: None,
+        }))
+    };
+    let exec = || Message::ChannelRequest {
+        recipient: 0,
+        wants_reply: false,
+        request: Request::Exec { line: text("rm -rf /"), redacted: false },
+    };
+    for (cipher, goes_on, unconfirmed) in [(GCM, false, true), (GCM, true, false), (CHACHA, false, false)] {
+        let mut bench = Bench::new();
+        bench.keyed(1, cipher);
+        bench.request(1, "none", None);
+        bench.answer(1, Message::AuthSuccess);
+        bench.packet(1, Direction::In, false, open());
+        bench.answer(1, Message::ChannelConfirmed { recipient: 0, sender: 0 });
+        bench.packet(1, Direction::In, false, exec());
+        let before = bench.told().iter().filter(|(name, _)| *name == "ssh-command-started").count();
+        assert_eq!(before, usize::from(cipher == CHACHA), "held until it is confirmed");
+        if goes_on {
+            bench.answer(1, Message::Rekey);
+        }
+        bench.end(1);
+        let started: Vec<_> = bench.records.iter().filter(|r| r.action == Action::SshCommandStarted).collect();
+        assert_eq!(started.len(), 1, "{cipher}");
+        assert_eq!(started[0].sensor.unconfirmed, unconfirmed.then_some(true), "{cipher} {goes_on}");
+    }
+}
+
+#[test]
+fn what_is_held_is_told_soon_if_the_connection_stays_open() {
+    let mut bench = Bench::new();
+    bench.keyed(1, GCM);
+    bench.request(1, "none", None);
+    bench.answer(1, Message::AuthFailure { methods: text("publickey"), partial: false });
+    bench.packet(1, Direction::In, false, Message::Malformed { number: 98, what: MalformedWhat::Length });
+    let before = bench.records.len();
+    bench.time += HOLD_NS;
+    bench.observe(What::Tick);
+    assert_eq!(bench.told()[before..], [("ssh-protocol-error", Outcome::Failure)]);
+    assert_eq!(bench.records[before].sensor.unconfirmed, None);
+}
+
+#[test]
+fn a_scanner_is_a_failed_connection() {
+    let mut bench = Bench::new();
+    bench.packet(1, Direction::Out, true, Message::Identification(text("Test")));
+    bench.end(1);
+    assert_eq!(bench.told(), [("ssh-connection", Outcome::Failure)]);
+    assert!(bench.records[0].error.is_some());
+}
+
+#[test]
+fn a_program_that_cannot_be_decrypted_has_its_connection_all_the_same() {
+    let mut bench = Bench::new();
+    bench.keyed(1, CHACHA);
+    assert!(bench.records.is_empty(), "the first decrypted packet may still come");
+    bench.time += KEYED_WAIT_NS;
+    bench.observe(What::Tick);
+    assert_eq!(bench.told(), [("ssh-connection", Outcome::Success)]);
+    assert_eq!(bench.records[0].ssh.as_ref().unwrap().capture, "handshake");
+}
+
+#[test]
+fn channels_and_connections_have_their_limits_and_refusals_are_told() {
+    let mut bench = Bench::new();
+    bench.keyed(1, CHACHA);
+    bench.request(1, "none", None);
+    bench.answer(1, Message::AuthSuccess);
+    for sender in 0..10_000 {
+        let open = ChannelOpen { kind: text("session"), sender, destination: None, originator: None, path: None };
+        bench.packet(1, Direction::In, false, Message::ChannelOpen(Box::new(open)));
+    }
+    for connection in 2..20 {
+        bench.packet(connection, Direction::Out, true, Message::Identification(text("x")));
+    }
+    assert_eq!(bench.correlate.talks.len(), LIMITS.sessions);
+    bench.observe(What::Tick);
+    let told = bench.told();
+    let errors = told.iter().filter(|(name, _)| *name == "ssh-protocol-error").count();
+    assert_eq!(errors, usize::from(talk::ERRORS_MAX), "told a few times, not ten thousand");
+    let lost: Vec<(String, u64)> = bench
+        .records
+        .iter()
+        .filter_map(|r| r.sensor.lost.as_ref())
+        .map(|lost| (lost.kind.clone(), lost.count))
+        .collect();
+    assert!(lost.contains(&("ssh-channel-refused".into(), 10_000 - talk::CHANNELS_MAX as u64)), "{lost:?}");
+    assert!(lost.contains(&("ssh-connection-refused".into(), 15)), "{lost:?}");
+}

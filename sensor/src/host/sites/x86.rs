@@ -136,11 +136,12 @@ enum Operand {
     Register(Register),
 }
 
+const NULL: Operand = Operand::Constant(0);
+
 /// `EVP_Cipher(ctx: rdi, out: rsi, in: rdx, inl: ecx)`.
 fn role(recent: &[Instruction]) -> SiteRole {
     let (out, input, len) =
         (operand(recent, Register::RSI), operand(recent, Register::RDX), operand(recent, Register::RCX));
-    const NULL: Operand = Operand::Constant(0);
     match (out, input, len) {
         (NULL, NULL, NULL) => SiteRole::Other("final"),
         (NULL, _, _) => SiteRole::Other("aad"),
