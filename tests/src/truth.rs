@@ -60,8 +60,9 @@ impl Truth {
             assert!(!ssh.is_empty(), "audit session {id} is no SSH session");
             self.assert_one_start_and_end(session, &records.session(ssh));
         }
-        let starts: BTreeSet<&str> = records.of("ssh-session-started").filter(in_login).map(Record::session).collect();
-        assert_eq!(starts.len(), self.sessions().len(), "sessions told and sessions there were");
+        // At its start a session has the name that logged in; the id that it became shows later.
+        let ends: BTreeSet<&str> = records.of("ssh-session-ended").filter(in_login).map(Record::session).collect();
+        assert_eq!(ends.len(), self.sessions().len(), "sessions told and sessions there were");
         let before = self.execs.iter().filter(|exec| exec.login.is_none() && exec.parent == self.listener);
         let plumbing = told.iter().copied().filter(|record| {
             record.number("process.parent.pid") == Some(self.listener.into()) && record.get("auditd.session").is_none()

@@ -92,7 +92,7 @@ fn login(lab: &Lab, n: usize) {
         ("publickey", "ecdsa"),
     ];
     let (method, key) = KEYS[n % KEYS.len()];
-    let mac = if n % 2 == 0 { "hmac-sha2-256" } else { "hmac-sha2-256-etm@openssh.com" };
+    let mac = if n.is_multiple_of(2) { "hmac-sha2-256" } else { "hmac-sha2-256-etm@openssh.com" };
     let options = ["-c", CIPHERS[n % CIPHERS.len()], "-m", mac, "-o", &format!("PreferredAuthentications={method}")];
     let mut ssh = lab.ssh(&lab.one.name, key, true, &options.map(str::to_owned));
     let payload: Vec<u8> = (0..PAYLOAD).map(|i| (i.wrapping_mul(31) ^ n) as u8).collect();

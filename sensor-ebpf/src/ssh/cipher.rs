@@ -54,7 +54,8 @@ fn arguments(context: &ProbeContext) -> Option<(u64, u64, u64, u32)> {
 #[uprobe]
 pub fn cipher_call(context: ProbeContext) -> u32 {
     let Some((cipher, out, input, len)) = arguments(&context) else { return 0 };
-    if out == 0 || input == 0 || len < HEADER_BYTES || len > PACKET_MAX || (len == POLY_KEY_BYTES && out == input) {
+    if out == 0 || input == 0 || !(HEADER_BYTES..=PACKET_MAX).contains(&len) || (len == POLY_KEY_BYTES && out == input)
+    {
         return 0;
     }
     let id = bpf_get_current_pid_tgid();

@@ -27,6 +27,7 @@ pub(super) enum Verb {
     /// Watch SSH sessions live
     #[command(after_help = "Examples:\n  \
         sudo sensor trace                                sessions, commands and connections as they happen\n  \
+        sudo sensor trace --ssh                          SSH sessions as they unfold\n  \
         sudo sensor trace --user alice --action exec     what alice runs\n  \
         sudo sensor trace --pid $$ --all                 this shell and all that it starts\n  \
         sudo sensor trace --format json | jq .process    records for other tools\n  \
@@ -85,6 +86,9 @@ pub(super) struct ShowArgs {
     /// Only this kind of record (repeatable): a value of event.action, or exec, exit, login, logout, connect
     #[arg(long, value_name = "ACTION", value_parser = action)]
     action: Vec<Actions>,
+    /// Only what the SSH protocol says: connections, logins, commands, channels; not what processes do
+    #[arg(long)]
+    ssh: bool,
 }
 
 #[derive(Args)]
@@ -136,8 +140,14 @@ impl ShowArgs {
             users: self.user.clone(),
             sessions: self.session.clone(),
             addresses: self.address.iter().map(|address| address.to_canonical().to_string()).collect(),
-            actions: self.action.iter().flat_map(|actions| actions.0.clone()).collect(),
+            actions: self.action.iter().flat_map(|actions| actions.0.clone()).chain(self.protocol()).collect(),
         }
+    }
+
+    /// With `--ssh`: the actions of the protocol, and what the sensor says about itself.
+    fn protocol(&self) -> impl Iterator<Item = Action> {
+        let told = |action: &Action| matches!(action.meaning().dataset, "sensor.ssh" | "sensor.health");
+        Action::ALL.into_iter().filter(move |action| self.ssh && told(action))
     }
 }
 

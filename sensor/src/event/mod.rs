@@ -7,3 +7,4 @@ mod record_ssh;
 pub mod ssh;
 pub mod stream;
 pub mod text;
+mod time;

@@ -8,8 +8,8 @@ use std::{net::SocketAddr, sync::Arc};
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
-pub use super::record_ssh::*;
 use super::stream::{Counted, Probe};
+pub use super::{record_ssh::*, time::Time};
 
 /// `event.action`, with what follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -372,26 +372,6 @@ pub struct Lost {
     pub stage: String,
     pub kind: String,
     pub count: u64,
-}
-
-/// A time in ns since the epoch, shown as RFC 3339 in UTC with nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Time(pub i64);
-
-impl std::fmt::Display for Time {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match jiff::Timestamp::from_nanosecond(self.0.into()) {
-            Ok(time) => write!(f, "{time:.9}"),
-            // i64 nanoseconds cannot leave the range of years that jiff knows.
-            Err(_) => write!(f, "1970-01-01T00:00:00.000000000Z"),
-        }
-    }
-}
-
-impl Serialize for Time {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }
 
 impl Endpoint {

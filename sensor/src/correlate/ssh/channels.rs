@@ -1,17 +1,16 @@
-//! Channels, forwardings and commands (RFC 4254).
+//! Channels and forwardings (RFC 4254).
 //!
 //! A message names a channel by its receiver's number. Requests on a channel are answered in their order; so are global ones.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::collections::VecDeque;
 
 use super::{
     Correlate,
-    talk::{Asked, CHANNELS_MAX, Channel, Command, Pair, REQUESTS_MAX, Role, Talk, Waiting},
+    talk::{Asked, CHANNELS_MAX, Channel, Pair, REQUESTS_MAX, Talk},
 };
 use crate::event::{
     record::{Action, Forward, Outcome, Record},
-    ssh::{ChannelOpen, Direction, Message, Packet, Request},
-    stream::Exec,
+    ssh::{ChannelOpen, Direction, Message, Packet},
     text::escape,
 };
 
@@ -87,7 +86,7 @@ impl Correlate {
         }
     }
 
-    fn forward(&mut self, talk: &mut Talk, asked: Asked, outcome: Outcome, out: &mut Vec<Record>) {
+    pub(super) fn forward(&mut self, talk: &mut Talk, asked: Asked, outcome: Outcome, out: &mut Vec<Record>) {
         let mut record = self.ssh_record(asked.time, Action::SshForwardRequested, outcome, talk);
         super::records::protocol(&mut record).forward = Some(asked.forward);
         self.tell(talk, record, out);
@@ -215,220 +214,6 @@ impl Correlate {
                 self.forward(talk, asked, Outcome::Unknown, out);
             }
         }
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "one message's fields")]
-    fn requested(
-        &mut self,
-        time: u64,
-        talk: &mut Talk,
-        packet: &Packet,
-        recipient: u32,
-        wants_reply: bool,
-        request: &Request,
-        out: &mut Vec<Record>,
-    ) {
-        self.session_of(talk);
-        let number = talk.commands + 1;
-        let session = talk.session_id.clone().unwrap_or_default();
-        let Some(channel) = talk.channel(packet.direction, recipient) else { return };
-        let command = |kind, line: Option<&[u8]>, redacted| Command {
-            id: format!("{session}-{number}").into(),
-            kind,
-            line: line.map(<[u8]>::to_vec),
-            redacted,
-            cut: packet.cut,
-            time,
-            told: false,
-            ended: false,
-            process: None,
-        };
-        let forward =
-            |kind: &str| Waiting::Forward(Asked { time, forward: Forward { kind: kind.into(), ..Forward::default() } });
-        let (waiting, asked) = match request {
-            Request::Exec { line, redacted } => (Waiting::Command, Some(command("exec", Some(line), *redacted))),
-            Request::Shell => (Waiting::Command, Some(command("shell", None, false))),
-            Request::Subsystem(name) => (Waiting::Command, Some(command("subsystem", Some(name), false))),
-            Request::Pty => {
-                channel.pty = true;
-                (Waiting::Other, None)
-            }
-            Request::Other(name) if name.as_slice() == b"auth-agent-req@openssh.com" => (forward("agent"), None),
-            Request::Other(name) if name.as_slice() == b"x11-req" => (forward("x11"), None),
-            Request::ExitStatus(status) => {
-                return self.exited(time, talk, packet.direction, recipient, Ok(*status), out);
-            }
-            Request::ExitSignal(name) => {
-                return self.exited(time, talk, packet.direction, recipient, Err(name), out);
-            }
-            Request::Env(_) | Request::Other(_) => (Waiting::Other, None),
-        };
-        if wants_reply && channel.requests.len() < REQUESTS_MAX {
-            channel.requests.push_back(waiting.clone());
-        }
-        // One command a channel (RFC 4254, 6.5); a second request is refused.
-        if let Some(command) = asked
-            && channel.command.is_none()
-        {
-            let id = command.id.clone();
-            channel.command = Some(command);
-            talk.commands = number;
-            if talk.role == Some(Role::Server) {
-                self.awaits_process(talk, id);
-            }
-        }
-        if !wants_reply {
-            match waiting {
-                Waiting::Command => self.settle_command(talk, packet.direction, recipient, Outcome::Unknown, out),
-                Waiting::Forward(asked) => self.forward(talk, asked, Outcome::Unknown, out),
-                Waiting::Other => {}
-            }
-        }
-    }
-
-    fn answered(
-        &mut self,
-        _time: u64,
-        talk: &mut Talk,
-        direction: Direction,
-        recipient: u32,
-        yes: bool,
-        out: &mut Vec<Record>,
-    ) {
-        let Some(waiting) = talk.channel(direction, recipient).and_then(|channel| channel.requests.pop_front()) else {
-            return;
-        };
-        let outcome = if yes { Outcome::Success } else { Outcome::Failure };
-        match waiting {
-            Waiting::Command => self.settle_command(talk, direction, recipient, outcome, out),
-            Waiting::Forward(asked) => self.forward(talk, asked, outcome, out),
-            Waiting::Other => {}
-        }
-    }
-
-    /// Tells a channel's command, now that it is known what became of the request. A refused one is over.
-    fn settle_command(
-        &mut self,
-        talk: &mut Talk,
-        direction: Direction,
-        recipient: u32,
-        outcome: Outcome,
-        out: &mut Vec<Record>,
-    ) {
-        let Some(channel) = talk.channel(direction, recipient) else { return };
-        let pty = channel.pty;
-        let Some(mut command) = channel.command.take() else { return };
-        self.command_started(talk, &mut command, pty, outcome, out);
-        if outcome == Outcome::Failure {
-            self.no_process(talk, &command.id);
-        } else if let Some(channel) = talk.channel(direction, recipient) {
-            channel.command = Some(command);
-        }
-    }
-
-    fn exited(
-        &mut self,
-        time: u64,
-        talk: &mut Talk,
-        direction: Direction,
-        recipient: u32,
-        status: Result<u32, &[u8]>,
-        out: &mut Vec<Record>,
-    ) {
-        let Some(channel) = talk.channel(direction, recipient) else { return };
-        let pty = channel.pty;
-        let Some(mut command) = channel.command.take().filter(|command| !command.ended) else { return };
-        self.command_started(talk, &mut command, pty, Outcome::Success, out);
-        self.command_ended(time, talk, &command, pty, Some(status), out);
-        command.ended = true;
-        if let Some(channel) = talk.channel(direction, recipient) {
-            channel.command = Some(command);
-        }
-    }
-
-    fn command_started(
-        &mut self,
-        talk: &mut Talk,
-        command: &mut Command,
-        pty: bool,
-        outcome: Outcome,
-        out: &mut Vec<Record>,
-    ) {
-        if std::mem::replace(&mut command.told, true) {
-            return;
-        }
-        let record = self.command_record(command.time, Action::SshCommandStarted, outcome, talk, command, pty);
-        self.tell(talk, record, out);
-    }
-
-    fn command_ended(
-        &mut self,
-        time: u64,
-        talk: &mut Talk,
-        command: &Command,
-        pty: bool,
-        status: Option<Result<u32, &[u8]>>,
-        out: &mut Vec<Record>,
-    ) {
-        let outcome = match status {
-            Some(Ok(0)) => Outcome::Success,
-            Some(_) => Outcome::Failure,
-            None => Outcome::Unknown,
-        };
-        let mut record = self.command_record(time, Action::SshCommandEnded, outcome, talk, command, pty);
-        record.duration = Some(time.saturating_sub(command.time));
-        if let Some(fields) = record.ssh.as_mut().and_then(|ssh| ssh.command.as_mut()) {
-            match status {
-                Some(Ok(status)) => fields.exit_status = Some(status),
-                Some(Err(signal)) => fields.exit_signal = Some(escape(signal).0.into_owned()),
-                None => {}
-            }
-        }
-        self.tell(talk, record, out);
-    }
-
-    /// The next process that sshd starts for this session is this command's.
-    fn awaits_process(&mut self, talk: &Talk, id: Arc<str>) {
-        if let Some(session) = self.sessions.by_socket(talk.id).and_then(|key| self.sessions.get_mut(key))
-            && session.awaited.len() < CHANNELS_MAX
-        {
-            session.awaited.push_back(id);
-        }
-    }
-
-    fn no_process(&mut self, talk: &Talk, id: &Arc<str>) {
-        if let Some(session) = self.sessions.by_socket(talk.id).and_then(|key| self.sessions.get_mut(key)) {
-            session.awaited.retain(|awaited| awaited != id);
-        }
-    }
-
-    /// sshd started a command: the oldest that was asked for. Its id, for this process and what descends from it.
-    pub(in crate::correlate) fn command_of(
-        &mut self,
-        key: u64,
-        exec: &Exec,
-        out: &mut Vec<Record>,
-    ) -> Option<Arc<str>> {
-        let session = self.sessions.get_mut(key)?;
-        let (id, socket) = (session.awaited.pop_front()?, session.socket?);
-        let mut talk = self.talks.take(socket)?;
-        let mut about = Record::new(0, Action::ProcessStarted, Outcome::Success);
-        self.describe_process(&mut about, exec.task.id, self.processes.get(exec.task.id));
-        let at =
-            talk.channels.iter().position(|channel| channel.command.as_ref().is_some_and(|command| command.id == id));
-        if let Some(channel) = at.and_then(|at| talk.channels.get_mut(at)) {
-            let pty = channel.pty;
-            if let Some(mut command) = channel.command.take() {
-                command.process = about.process;
-                // It runs: no need to wait for the answer.
-                self.command_started(&mut talk, &mut command, pty, Outcome::Success, out);
-                if let Some(channel) = at.and_then(|at| talk.channels.get_mut(at)) {
-                    channel.command = Some(command);
-                }
-            }
-        }
-        self.talks.put(talk);
-        Some(id)
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod auth;
 mod channels;
+mod commands;
 mod records;
 mod talk;
 #[cfg(test)]
