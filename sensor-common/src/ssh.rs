@@ -16,6 +16,8 @@ pub mod kind {
 /// SSH message numbers that the kernel knows; what of their payload it copies is said in `sensor-ebpf/src/ssh/allow.rs`.
 pub mod message {
     pub const DISCONNECT: u8 = 1;
+    /// Never told; the kernel must know where it ends, as for WINDOW_ADJUST.
+    pub const IGNORE: u8 = 2;
     pub const KEXINIT: u8 = 20;
     pub const NEWKEYS: u8 = 21;
     pub const USERAUTH_REQUEST: u8 = 50;
@@ -31,6 +33,7 @@ pub mod message {
     pub const CHANNEL_OPEN: u8 = 90;
     pub const CHANNEL_OPEN_CONFIRMATION: u8 = 91;
     pub const CHANNEL_OPEN_FAILURE: u8 = 92;
+    pub const CHANNEL_WINDOW_ADJUST: u8 = 93;
     pub const CHANNEL_DATA: u8 = 94;
     pub const CHANNEL_EXTENDED_DATA: u8 = 95;
     pub const CHANNEL_EOF: u8 = 96;

@@ -6,7 +6,7 @@
 
 use sensor_common::ssh::{PACKET_LARGE, message, packet_flag};
 
-use super::cipher::read;
+use super::memory::read;
 
 #[inline(always)]
 pub fn is_listed(number: u8) -> bool {

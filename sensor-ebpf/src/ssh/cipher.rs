@@ -7,22 +7,19 @@
 //!
 //! A cipher with a plain MAC decrypts an incoming packet's first block, which has the length, and then the rest: the rest is parsed with the block before it.
 
-use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read_user},
-    macros::uprobe,
-    programs::ProbeContext,
-};
+use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::uprobe, programs::ProbeContext};
 use sensor_common::{program, ssh::direction};
 
 use super::{
     maps::{THREADS, Thread, expects, header},
+    memory::{is_user, read},
     packet,
 };
 use crate::stats::{Lost, settle};
 use crate::turn::Turn;
 
 /// SSH_MSG payloads are at most 256 KiB in OpenSSH (PACKET_MAX_SIZE); padding and MAC come on top.
-const PACKET_MAX: u32 = (256 << 10) + 1024;
+pub const PACKET_MAX: u32 = (256 << 10) + 1024;
 const HEADER_BYTES: u32 = 4;
 /// What chacha20-poly1305 derives its key for the tag from: zeroes, in place.
 const POLY_KEY_BYTES: u32 = 32;
@@ -31,18 +28,7 @@ const BLOCK_BYTES: u32 = 16;
 const BLOCK_BYTES_3DES: u32 = 8;
 /// `evp_cipher_ctx_st::encrypt`, of OpenSSL 1.1 and 3.
 const ENCRYPT: u64 = 0x10;
-const NID_CHACHA20: u32 = 1019;
-
-/// A number in the probed process's memory; 0 if it cannot be read.
-#[inline(always)]
-pub fn read<T: Copy>(at: u64) -> (T, bool) {
-    let mut value = core::mem::MaybeUninit::<T>::uninit();
-    // SAFETY: the destination has the size of T, an integer or an array of bytes; the helper fills it, with zeroes if it fails.
-    unsafe {
-        let result = bpf_probe_read_user(value.as_mut_ptr().cast(), size_of::<T>() as u32, at as *const _);
-        (value.assume_init(), result == 0)
-    }
-}
+pub const NID_CHACHA20: u32 = 1019;
 
 #[inline(always)]
 fn arguments(context: &ProbeContext) -> Option<(u64, u64, u64, u32)> {
@@ -54,7 +40,7 @@ fn arguments(context: &ProbeContext) -> Option<(u64, u64, u64, u32)> {
 #[uprobe]
 pub fn cipher_call(context: ProbeContext) -> u32 {
     let Some((cipher, out, input, len)) = arguments(&context) else { return 0 };
-    if out == 0 || input == 0 || !(HEADER_BYTES..=PACKET_MAX).contains(&len) || (len == POLY_KEY_BYTES && out == input)
+    if !is_user(out) || !is_user(input) || !(HEADER_BYTES..=PACKET_MAX).contains(&len) || (len == POLY_KEY_BYTES && out == input)
     {
         return 0;
     }
@@ -92,7 +78,7 @@ pub fn cipher_call(context: ProbeContext) -> u32 {
     };
     match side {
         Some(direction::OUT) => {
-            packet::observe(input, len, direction::OUT as u32);
+            packet::observe(input, len, direction::OUT as u32, packet::BY_PROCESS, len);
         }
         Some(_) => thread.expects = expects::BODY,
         None => settle(program::SSH_PACKET, Turn::First, Err(Lost::Unreadable)),
@@ -113,7 +99,7 @@ fn by_context(context: u64) -> Option<u8> {
 }
 
 #[inline(always)]
-fn thread(id: u64) -> Option<*mut Thread> {
+pub fn thread(id: u64) -> Option<*mut Thread> {
     if let Some(thread) = THREADS.get_ptr_mut(id) {
         return Some(thread);
     }
@@ -149,7 +135,7 @@ pub fn cipher_jump(_context: ProbeContext) -> u32 {
         expects::BODY => {
             let (base, len) = incoming(thread);
             if len != 0 {
-                packet::observe(base, len, direction::IN as u32);
+                packet::observe(base, len, direction::IN as u32, packet::BY_PROCESS, len);
             }
         }
         _ => {}

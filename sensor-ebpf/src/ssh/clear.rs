@@ -9,9 +9,9 @@
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{__sk_buff, bpf_sock},
+    bindings::__sk_buff,
     helpers::generated::{
-        bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_sk_fullsock, bpf_skb_load_bytes, bpf_tcp_sock,
+        bpf_ktime_get_boot_ns, bpf_sk_fullsock, bpf_skb_load_bytes, bpf_tcp_sock,
     },
     macros::cgroup_skb,
     programs::SkBuffContext,
@@ -22,7 +22,11 @@ use sensor_common::{
     ssh::{CLEAR_LARGE, CLEAR_SMALL, Clear, clear_flag, direction, kind, message},
 };
 
-use super::maps::{CONNECTIONS, Connection, Side, phase};
+use super::{
+    context,
+    maps::{CONNECTIONS, Connection, ContextKey, Side, phase},
+    memory,
+};
 use crate::{
     field::Addr,
     maps::TRACKED,
@@ -47,6 +51,9 @@ const IPPROTO_TCP: u8 = 6;
 const ETH_P_IP: u32 = (0x0800u16).to_be() as u32;
 const ETH_P_IPV6: u32 = (0x86ddu16).to_be() as u32;
 const IPV6_HEADER: u32 = 40;
+/// An identification with its line end (RFC 4253, 4.2).
+const IDENTIFICATION_MAX: u32 = 255;
+const NO_CONTEXT: ContextKey = ContextKey { address: 0, tgid: 0, pad: 0 };
 
 #[cgroup_skb(ingress)]
 pub fn clear_in(context: SkBuffContext) -> i32 {
@@ -63,7 +70,11 @@ pub fn clear_out(context: SkBuffContext) -> i32 {
 /// A socket has closed.
 #[inline(always)]
 pub fn closed(sk: Addr) {
-    let _ = CONNECTIONS.remove(sk);
+    // SAFETY: only looked at.
+    if let Some(connection) = unsafe { CONNECTIONS.get(sk) } {
+        context::closed(connection);
+        let _ = CONNECTIONS.remove(sk);
+    }
 }
 
 /// The TCP payload of a packet.
@@ -106,7 +117,7 @@ fn observe(context: &SkBuffContext, direction: u8) {
     if moved > LIMIT as u64 {
         return;
     }
-    let address = address(sk);
+    let address = memory::address(sk);
     // SAFETY: copied out at once.
     match unsafe { CONNECTIONS.get(address) } {
         Some(connection) => {
@@ -121,15 +132,6 @@ fn observe(context: &SkBuffContext, direction: u8) {
         None if moved <= 1 => begin(skb, address, direction),
         None => {}
     }
-}
-
-/// The address of a socket as a number: the key under which the other programs know it.
-#[inline(always)]
-fn address(sk: *mut bpf_sock) -> Addr {
-    let mut number = 0u64;
-    // SAFETY: both are on the stack and have 8 bytes. The detour makes a number of what the verifier knows as a socket.
-    unsafe { bpf_probe_read_kernel((&raw mut number).cast(), 8, (&raw const sk).cast()) };
-    number
 }
 
 #[inline(always)]
@@ -172,7 +174,7 @@ fn begin(skb: *mut __sk_buff, sk: Addr, direction: u8) {
         }
     };
     let side = Side { next: 0, offset: 0, skip: 0, phase: phase::NEW };
-    if CONNECTIONS.insert(sk, Connection { id, sides: [side; 2] }, 0).is_err() {
+    if CONNECTIONS.insert(sk, Connection { id, sides: [side; 2], contexts: [NO_CONTEXT; 2] }, 0).is_err() {
         untracked(program::SSH_CLEAR);
         return;
     }
@@ -211,7 +213,7 @@ fn side(sk: Addr, direction: u32) -> Option<(u64, *mut Side)> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn advance(skb: *mut __sk_buff, sk: Addr, at: u32, len: u32, place: u64) -> u64 {
-    let Some((_, side)) = side(sk, place as u32) else { return 0 };
+    let Some((id, side)) = side(sk, place as u32) else { return 0 };
     // SAFETY: a live value of the map; the kernel handles one direction of a socket at a time.
     let side = unsafe { &mut *side };
     let sequence = (place >> 32) as u32;
@@ -224,6 +226,13 @@ pub extern "C" fn advance(skb: *mut __sk_buff, sk: Addr, at: u32, len: u32, plac
     if ahead < 0 {
         return 0; // again
     }
+    if side.phase == phase::KEYED {
+        side.phase = phase::DONE;
+        if ahead == 0 {
+            encrypted(skb, at, id, sk, place as u32);
+        }
+        return 0;
+    }
     if ahead > 0 {
         flags = clear_flag::GAP;
         side.phase = phase::LOST;
@@ -231,12 +240,15 @@ pub extern "C" fn advance(skb: *mut __sk_buff, sk: Addr, at: u32, len: u32, plac
     }
     side.next = sequence.wrapping_add(len);
     let mut wanted = walk(skb, side, at, len);
+    if side.phase == phase::DONE {
+        encrypted(skb, at + wanted, id, sk, place as u32);
+    }
     if side.offset.wrapping_add(wanted) > LIMIT {
         wanted = LIMIT.saturating_sub(side.offset);
         flags |= clear_flag::LIMIT;
         side.phase = phase::DONE;
     }
-    if side.phase == phase::DONE {
+    if side.phase >= phase::KEYED {
         flags |= clear_flag::LAST;
     }
     (flags as u64) << 32 | wanted as u64
@@ -245,16 +257,17 @@ pub extern "C" fn advance(skb: *mut __sk_buff, sk: Addr, at: u32, len: u32, plac
 /// How much of a segment belongs to the clear phase. Follows SSH packets by their lengths; with NEWKEYS the side is done.
 #[inline(always)]
 fn walk(skb: *mut __sk_buff, side: &mut Side, segment: u32, total: u32) -> u32 {
+    let mut at = side.skip;
     if side.phase == phase::BANNER {
-        // An identification is sent by itself, as a rule; with more behind it we cannot know where packets begin.
-        let last: u8 = load(skb, segment + total - 1).unwrap_or(0);
-        side.phase = if last == b'\n' { phase::PACKETS } else { phase::LOST };
-        return total;
+        at = identification(skb, segment, total);
+        if at == 0 {
+            return total; // its end is to come
+        }
+        side.phase = phase::PACKETS;
     }
     if side.phase != phase::PACKETS {
         return total;
     }
-    let mut at = side.skip;
     for _ in 0..SSH_PACKETS_MAX {
         if at >= total {
             side.skip = at - total;
@@ -267,12 +280,37 @@ fn walk(skb: *mut __sk_buff, side: &mut Side, segment: u32, total: u32) -> u32 {
         }
         at += 4 + len;
         if number == message::NEWKEYS {
-            side.phase = phase::DONE;
+            side.phase = if at < total { phase::DONE } else { phase::KEYED };
             return if at < total { at } else { total };
         }
     }
     side.phase = phase::LOST;
     total
+}
+
+/// What follows NEWKEYS: the first encrypted bytes, by which a cipher context is told to be this connection's. A packet has more of them.
+#[inline(always)]
+fn encrypted(skb: *mut __sk_buff, at: u32, id: u64, sk: Addr, direction: u32) {
+    if let Some(bytes) = load(skb, at) {
+        context::first(id, sk, direction, bytes);
+    }
+}
+
+/// Bytes of the identification line at the beginning of a segment; 0: it has no end there. A packet may follow it at once.
+///
+/// A global function: the verifier checks it once, by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn identification(skb: *mut __sk_buff, segment: u32, total: u32) -> u32 {
+    for at in 0..IDENTIFICATION_MAX {
+        if at >= total {
+            break;
+        }
+        if load::<u8>(skb, segment + at) == Some(b'\n') {
+            return at + 1;
+        }
+    }
+    0
 }
 
 /// Sends `wanted` bytes of a packet from `at` on. `what`: flags, direction in the lowest byte.

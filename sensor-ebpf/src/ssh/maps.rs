@@ -1,6 +1,10 @@
-//! State of the SSH probes. All plain hashes: an LRU would forget silently. Preallocated, as tracing programs need it before 6.1.
+//! State of the SSH probes. Plain hashes, but for the two whose entries live for microseconds: an LRU forgets silently. Preallocated, as tracing programs need it
+//! before 6.1.
 
-use aya_ebpf::{macros::map, maps::HashMap};
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap},
+};
 
 use crate::field::Addr;
 
@@ -31,6 +35,12 @@ pub mod expects {
     pub const BODY: u32 = 2;
     /// Nothing to read there: the call was told.
     pub const JUMP: u32 = 3;
+    /// In a library: a piece of an incoming packet of a context that is bound.
+    pub const PIECE: u32 = 4;
+    /// In a library: the context is not bound; its output may be the first of a connection.
+    pub const UNBOUND: u32 = 5;
+    /// In a library: a whole incoming packet, of the only connection of the process.
+    pub const SOLE: u32 = 6;
 }
 
 pub mod header {
@@ -53,6 +63,10 @@ pub mod process_flag {
     pub const NO_SOCKET: u32 = 1;
     /// Shifted by the direction: what comes is compressed.
     pub const COMPRESSED: u32 = 2;
+    /// It speaks SSH through a library: `connection` is the one that was bound first.
+    pub const LIBRARY: u32 = 8;
+    /// It has had more than one connection at a time.
+    pub const MANY: u32 = 16;
 }
 
 /// One direction of a connection in its clear phase.
@@ -74,7 +88,9 @@ pub mod phase {
     pub const PACKETS: u32 = 2;
     /// Where packets begin is not known: everything is copied, up to the limit.
     pub const LOST: u32 = 3;
-    pub const DONE: u32 = 4;
+    /// NEWKEYS was the last byte: the next one is the first that is encrypted.
+    pub const KEYED: u32 = 4;
+    pub const DONE: u32 = 5;
 }
 
 /// An SSH connection: its first bytes were `SSH-`. Gone when its socket closes.
@@ -83,6 +99,48 @@ pub mod phase {
 pub struct Connection {
     pub id: u64,
     pub sides: [Side; 2],
+    /// The cipher contexts that are bound to it, by direction.
+    pub contexts: [ContextKey; 2],
+}
+
+/// A cipher context of a process: the address of its EVP_CIPHER_CTX.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ContextKey {
+    pub address: u64,
+    pub tgid: u32,
+    pub pad: u32,
+}
+
+/// Bytes of an incoming packet that are put together. What a client receives and we tell is shorter; more is told as cut.
+pub const ROOM: usize = 512;
+
+/// A cipher context in a library that encrypts or decrypts one direction of a connection. Gone when its socket closes or its keys are replaced.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct CipherContext {
+    pub connection: u64,
+    pub start: u64,
+    pub direction: u32,
+    /// `process_flag`
+    pub flags: u32,
+    /// Incoming: bytes of the packet at hand that have come; outgoing: 0.
+    pub have: u32,
+    /// Incoming: bytes of the whole packet, 0 if that is not known; outgoing: bytes of the packet that was told which are still to come.
+    pub total: u32,
+    /// Incoming: its message number.
+    pub message: u32,
+    pub pad: u32,
+    /// Twice the room: a piece that begins inside of it ends inside of this.
+    pub data: [u8; 2 * ROOM],
+}
+
+/// The first encrypted bytes of one direction of a connection.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct First {
+    pub connection: u64,
+    pub sk: Addr,
 }
 
 #[map]
@@ -106,3 +164,22 @@ pub struct Channel {
 
 #[map]
 pub static CHANNEL_BYTES: HashMap<Channel, u64> = HashMap::with_max_entries(16_384, 0);
+
+#[map]
+pub static CONTEXTS: HashMap<ContextKey, CipherContext> = HashMap::with_max_entries(2_048, 0);
+
+/// One entry of zeroes: a new context, which has no room on the stack.
+#[map]
+pub static BLANK: Array<CipherContext> = Array::with_max_entries(1, 0);
+
+/// By a number made of 16 encrypted bytes (`context::number`). An LRU: of an OpenSSH connection nobody comes for them, and the others do at once.
+#[map]
+pub static FIRSTS: LruHashMap<u64, First> = LruHashMap::with_max_entries(8_192, 0);
+
+/// What a context that is not bound encrypted first, as such a number. An LRU: most of them have nothing to do with SSH.
+#[map]
+pub static UNBOUND: LruHashMap<ContextKey, u64> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Connections whose keys are being replaced, by process and direction: the next new context is theirs. 0: more than one.
+#[map]
+pub static REKEYED: HashMap<u64, u64> = HashMap::with_max_entries(1_024, 0);

@@ -1,5 +1,6 @@
-//! SSH as the programs that speak it see it: `clear` reads the phase before the keys from the sockets, `cipher` the packets after it at the calls
-//! of the cipher function, `allow` says what of a packet may leave, `bind` whose connection it is, `packet` puts them together.
+//! SSH as the programs that speak it see it: `clear` reads the phase before the keys from the sockets, `cipher` the packets after it at OpenSSH's calls
+//! of the cipher function, `library` at those of the libraries that others use. `bind` and `context` say whose connection a packet is, `packet` reads it, `allow` says what of
+//! it may leave.
 //!
 //! Nothing here returns a value to the probed program, sleeps or writes to its memory; every read of it is bounded and may fail.
 
@@ -7,7 +8,10 @@ mod allow;
 mod bind;
 mod cipher;
 mod clear;
+mod context;
+mod library;
 mod maps;
+mod memory;
 mod packet;
 
 pub use bind::{process_ends, thread_ends};

@@ -4,7 +4,7 @@
 //! reaches 2^24. Everything is the peer's choice: lengths are checked against the packet before they are used, and bytes that are no packet are
 //! passed over. Channel data is counted, never copied.
 
-use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_ebpf::helpers::generated::bpf_probe_read;
 use core::arch::asm;
 use sensor_common::{
     program,
@@ -14,8 +14,9 @@ use sensor_common::{
 use super::{
     allow,
     bind::{self, Owner},
-    cipher::read,
+    context,
     maps::{CHANNEL_BYTES, Channel, process_flag},
+    memory::read,
 };
 use crate::{
     stats::{Lost, Sent, reserve, settle, submit, untracked, write_head},
@@ -33,22 +34,29 @@ struct Payload {
     /// Address and length of what follows the message number.
     at: u64,
     len: u32,
+    /// Of `len`, what is there to be copied.
+    available: u32,
     flags: u16,
 }
 
-/// Reads the packet at `base`. Returns 0.
+/// `observe`: the packet belongs to the connection of the current process, and not to that of a cipher context.
+pub const BY_PROCESS: u64 = 0;
+
+/// Reads the packet at `base`, of which `available` bytes are there. `cipher`: the bound context that it went through, or `BY_PROCESS`. Returns its message number; 0 if it is no packet.
 ///
 /// A global function: the verifier checks it once, by itself, and the ways through it do not multiply with the caller's.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn observe(base: u64, len: u32, direction: u32) -> u32 {
-    let Some(payload) = payload(base, len) else { return 0 };
+pub extern "C" fn observe(base: u64, len: u32, direction: u32, cipher: u64, available: u32) -> u32 {
+    let Some(payload) = payload(base, len, available) else { return 0 };
+    let number = payload.message as u32;
     if payload.message != ZLIB && !allow::is_listed(payload.message) {
-        return 0;
+        return number;
     }
-    let Some(owner) = bind::owner() else {
+    let owner = if cipher == BY_PROCESS { bind::owner() } else { context::owner(cipher) };
+    let Some(owner) = owner else {
         settle(program::SSH_PACKET, Turn::First, Err(Lost::Unreadable));
-        return 0;
+        return number;
     };
     let compressed = process_flag::COMPRESSED << (direction & 1);
     if owner.flags & compressed != 0 {
@@ -57,13 +65,20 @@ pub extern "C" fn observe(base: u64, len: u32, direction: u32) -> u32 {
     if payload.message == message::CHANNEL_DATA || payload.message == message::CHANNEL_EXTENDED_DATA {
         count_data(owner.connection, payload, direction);
     } else {
-        settle(program::SSH_PACKET, Turn::First, tell(owner, payload, direction, compressed));
+        if payload.message == ZLIB {
+            if cipher == BY_PROCESS {
+                bind::set_flag(owner.tgid, compressed);
+            } else {
+                context::set_flag(cipher, compressed);
+            }
+        }
+        settle(program::SSH_PACKET, Turn::First, tell(owner, payload, direction));
     }
-    0
+    number
 }
 
 #[inline(always)]
-fn payload(base: u64, len: u32) -> Option<Payload> {
+fn payload(base: u64, len: u32, available: u32) -> Option<Payload> {
     let (head, readable) = read::<[u8; 8]>(base);
     if !readable || len < 8 {
         return None;
@@ -80,7 +95,8 @@ fn payload(base: u64, len: u32) -> Option<Payload> {
     if padding < PADDING_MIN || padding + skip > len {
         return None;
     }
-    Some(Payload { message, at: base.wrapping_add(skip as u64), len: len - skip - padding, flags })
+    let at = base.wrapping_add(skip as u64);
+    Some(Payload { message, at, len: len - skip - padding, available: available.saturating_sub(skip), flags })
 }
 
 /// CHANNEL_DATA: recipient, string; CHANNEL_EXTENDED_DATA: recipient, type, string.
@@ -117,17 +133,20 @@ fn channel_bytes(connection: u64, payload: Payload, direction: u32) -> u64 {
 }
 
 #[inline(always)]
-fn tell(owner: Owner, mut payload: Payload, direction: u32, compressed: u32) -> Result<Sent, Lost> {
+fn tell(owner: Owner, mut payload: Payload, direction: u32) -> Result<Sent, Lost> {
     let mut len = 0;
     let mut bytes = 0;
     if payload.message == ZLIB {
-        bind::set_flag(owner.tgid, compressed);
         payload.message = 0;
         payload.flags |= packet_flag::COMPRESSED;
     } else {
         let allowed = allow::prefix(payload.at, payload.len, payload.message as u32);
         len = allow::len(allowed);
         payload.flags |= allow::flags(allowed);
+        if len > payload.available {
+            len = payload.available;
+            payload.flags |= packet_flag::CUT;
+        }
         if payload.message == message::CHANNEL_EOF || payload.message == message::CHANNEL_CLOSE {
             bytes = channel_bytes(owner.connection, payload, direction);
         }
@@ -159,7 +178,7 @@ fn send<const ROOM: usize>(
     unsafe {
         if len != 0 {
             let data = (&raw mut (*record).data).cast();
-            if bpf_probe_read_user(data, len as u32, payload.at as *const _) != 0 {
+            if bpf_probe_read(data, len as u32, payload.at as *const _) != 0 {
                 payload.flags |= packet_flag::MALFORMED;
                 len = 0;
             }

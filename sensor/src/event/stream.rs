@@ -109,6 +109,21 @@ pub struct FileId {
     pub inode: u64,
 }
 
+/// A place in a program or library that is probed, by what happens there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Hook {
+    /// OpenSSH calls its cipher function.
+    CipherCall,
+    /// The branch after such a call.
+    CipherJump,
+    /// A library calls `EVP_CipherUpdate` or one of its halves.
+    UpdateCall,
+    /// A library calls `EVP_Cipher`.
+    LibraryCall,
+    /// The branch after a call in a library.
+    LibraryJump,
+}
+
 /// What a program does for SSH, by what its file contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {

@@ -6,6 +6,7 @@
 
 pub mod facts;
 pub mod identity;
+mod libraries;
 pub mod mounts;
 pub mod privileges;
 pub mod program;

@@ -1,4 +1,4 @@
-//! The programs that speak SSH and can be decrypted: OpenSSH's, wherever they are.
+//! The programs that speak SSH and can be decrypted, OpenSSH's, wherever they are; and the libraries through which others do (`libraries` says where those may be).
 //!
 //! What enters: well-known places, the running processes, executed files, changes in the folders of what is known. What leaves: files with the offsets of their
 //! cipher calls (`sites`), or why there are none. A program is known by what it imports and holds, not by its name.
@@ -21,14 +21,11 @@ use object::read::ReadCache;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
 use super::{
-    program,
-    sites::{self, NotCovered, SiteRole},
+    libraries, program,
+    sites::{self, Convention, NotCovered, SiteRole},
     snapshot::file_id,
 };
-use crate::event::stream::{Exec, FileId};
-
-/// The function through which OpenSSH passes every packet.
-const CIPHER: &str = "EVP_Cipher";
+use crate::event::stream::{Exec, FileId, Hook};
 
 /// Where distributions put OpenSSH's parts. sshd-session and sshd-auth must be known before the first connection: sshd executes them for it.
 const PLACES: &[&str] = &[
@@ -59,26 +56,27 @@ pub struct Program {
     pub file: FileId,
     /// As people know it.
     pub name: String,
-    /// Offsets in the file of the calls to probe and of the jumps after them; or why it cannot be probed.
+    /// What to probe where in the file; or why it cannot be probed.
     pub sites: Result<Sites, NotCovered>,
     open: File,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sites {
-    pub calls: Vec<u64>,
-    pub jumps: Vec<u64>,
+    /// By offset in the file.
+    pub places: Vec<(Hook, u64)>,
+    calls: usize,
     /// Calls that carry no packet and are left alone.
-    pub spared: usize,
+    spared: usize,
     /// Every site is emulated by the kernel, not single-stepped.
-    pub emulated: bool,
+    emulated: bool,
 }
 
 impl fmt::Display for Sites {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (calls, all) = (self.calls.len(), self.calls.len() + self.spared);
+        let (calls, all) = (self.calls, self.calls + self.spared);
         // Measured on x86-64: a call and its jump together.
-        let cost = if self.emulated { "emulated, 0.4 us a packet" } else { "single-stepped, 6 us a packet" };
+        let cost = if self.emulated { "emulated, 0.4 us a packet" } else { "single-stepped, 3 us a packet" };
         write!(f, "{calls} of {all} cipher calls probed, {cost}")
     }
 }
@@ -120,34 +118,50 @@ impl Speakers {
     /// Programs in their well-known places, and those of running processes.
     pub fn present(&mut self) -> Vec<Program> {
         let mut found: Vec<Program> = self.in_places(Path::new("/"));
+        found.extend(self.libraries(&libraries::in_places(Path::new("/"))));
         let processes = fs::read_dir(&self.proc).into_iter().flatten().flatten();
         let exes = processes
             .filter(|entry| entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit))
             .map(|entry| entry.path().join("exe"));
         for exe in exes.collect::<Vec<_>>() {
             let name = fs::read_link(&exe).unwrap_or_else(|_| exe.clone());
-            found.extend(self.look(&exe, &name));
+            found.extend(self.look(&exe, &name, examine));
+            if let Some(process) = exe.parent() {
+                found.extend(self.libraries(&libraries::mapped(process)));
+            }
         }
         found
+    }
+
+    /// A process has begun to speak SSH: the libraries that it has, as far as they are new.
+    pub fn speaks(&mut self, tgid: u32) -> Vec<Program> {
+        let libraries = libraries::mapped(&self.proc.join(tgid.to_string()));
+        self.libraries(&libraries)
+    }
+
+    fn libraries(&mut self, places: &[(PathBuf, PathBuf)]) -> Vec<Program> {
+        places.iter().filter_map(|(path, name)| self.look(path, name, examine_library)).collect()
     }
 
     /// A program was executed: what it is, if it is new, with its siblings in the same root.
     pub fn executed(&mut self, exec: &Exec) -> Vec<Program> {
         let Some(file) = exec.file else { return Vec::new() };
-        if self.seen.contains_key(&file) {
-            return Vec::new();
-        }
         let process = self.proc.join(exec.task.id.tgid.to_string());
+        // An interpreter takes its libraries from where it was started: they may be new though it is not.
+        let mut found = self.libraries(&libraries::of_interpreter(&process, exec));
+        if self.seen.contains_key(&file) {
+            return found;
+        }
         let name = exec.executable.as_ref().map(|path| String::from_utf8_lossy(&path.bytes).into_owned());
-        let mut found = Vec::new();
-        if let Some(program) = self.look(&process.join("exe"), Path::new(&name.unwrap_or_default())) {
+        let known = found.len();
+        if let Some(program) = self.look(&process.join("exe"), Path::new(&name.unwrap_or_default()), examine) {
             found.push(program);
             found.extend(self.in_places(&process.join("root")));
         } else if self.seen.len() >= KEPT_MAX {
             self.seen.retain(|_, speaks| *speaks);
         }
         // What the kernel calls this file is what will be executed again, whatever stat(2) calls it (overlayfs).
-        self.seen.entry(file).or_insert(!found.is_empty());
+        self.seen.entry(file).or_insert(found.len() > known);
         found
     }
 
@@ -180,7 +194,7 @@ impl Speakers {
                 if self.seen.get(&file) == Some(&false) {
                     self.seen.remove(&file);
                 }
-                changes.programs.extend(self.look(&path, &path));
+                changes.programs.extend(self.look(&path, &path, examine));
             }
         }
         changes
@@ -210,13 +224,13 @@ impl Speakers {
                 let path = root.join(place);
                 // A symbolic link in a container's root would lead out of it.
                 let metadata = fs::symlink_metadata(&path).ok()?;
-                metadata.is_file().then(|| self.look(&path, &Path::new("/").join(place)))?
+                metadata.is_file().then(|| self.look(&path, &Path::new("/").join(place), examine))?
             })
             .collect()
     }
 
     /// Examines a file unless it has been.
-    fn look(&mut self, path: &Path, name: &Path) -> Option<Program> {
+    fn look(&mut self, path: &Path, name: &Path, examine: Examine) -> Option<Program> {
         let file = file_id(path)?;
         if self.seen.contains_key(&file) {
             return None;
@@ -248,35 +262,69 @@ impl Speakers {
     }
 }
 
-/// None: it does not speak SSH through that function.
+/// How a file is examined. None: it does not speak SSH, as far as can be seen.
+type Examine = fn(&Path, &Path) -> io::Result<Option<Program>>;
+
 fn examine(path: &Path, name: &Path) -> io::Result<Option<Program>> {
+    probable(path, name, |cache| match sites::find(cache) {
+        Err(NotCovered::NoImport { .. }) => None,
+        _ if !program::speaks_ssh(cache) => None,
+        found => Some(found.map(|sites| wanted(&sites))),
+    })
+}
+
+fn examine_library(path: &Path, name: &Path) -> io::Result<Option<Program>> {
+    probable(path, name, |cache| match sites::find_in_library(cache) {
+        Err(NotCovered::NoImport { .. }) => None,
+        found => Some(found.map(|sites| of_library(&sites))),
+    })
+}
+
+fn probable(
+    path: &Path,
+    name: &Path,
+    find: impl FnOnce(&ReadCache<&File>) -> Option<Result<Sites, NotCovered>>,
+) -> io::Result<Option<Program>> {
     let open = File::open(path)?;
     let metadata = open.metadata()?;
     if !metadata.is_file() || metadata.len() > program::FILE_MAX {
         return Ok(None);
     }
-    let cache = ReadCache::new(&open);
-    let sites = match sites::find(&cache, CIPHER) {
-        Err(NotCovered::NoImport { .. }) => return Ok(None),
-        found => found,
-    };
-    if !program::speaks_ssh(&cache) {
-        return Ok(None);
-    }
+    let Some(sites) = find(&ReadCache::new(&open)) else { return Ok(None) };
     let Some(file) = file_id(Path::new(&format!("/proc/self/fd/{}", open.as_raw_fd()))) else { return Ok(None) };
-    Ok(Some(Program { file, name: name.display().to_string(), sites: sites.map(|sites| wanted(&sites)), open }))
+    Ok(Some(Program { file, name: name.display().to_string(), sites, open }))
 }
 
 /// The sites that carry packets.
 fn wanted(sites: &[sites::Site]) -> Sites {
     let bodies: Vec<_> = sites.iter().filter(|site| site.role == SiteRole::Body).collect();
-    let mut jumps: Vec<u64> = bodies.iter().map(|site| site.jump).collect();
-    jumps.sort_unstable();
-    jumps.dedup();
     Sites {
-        calls: bodies.iter().map(|site| site.call).collect(),
-        jumps,
+        places: places(&bodies, |_| Hook::CipherCall, Hook::CipherJump),
+        calls: bodies.len(),
         spared: sites.len() - bodies.len(),
         emulated: bodies.iter().all(|site| site.emulated),
     }
+}
+
+fn of_library(sites: &[sites::Site]) -> Sites {
+    let call = |convention| match convention {
+        Convention::Cipher => Hook::LibraryCall,
+        Convention::Update => Hook::UpdateCall,
+    };
+    let all: Vec<_> = sites.iter().collect();
+    Sites {
+        places: places(&all, call, Hook::LibraryJump),
+        calls: sites.len(),
+        spared: 0,
+        emulated: sites.iter().all(|site| site.emulated),
+    }
+}
+
+/// Two calls can share the branch after them.
+fn places(sites: &[&sites::Site], call: impl Fn(Convention) -> Hook, jump: Hook) -> Vec<(Hook, u64)> {
+    let mut jumps: Vec<u64> = sites.iter().map(|site| site.jump).collect();
+    jumps.sort_unstable();
+    jumps.dedup();
+    let calls = sites.iter().map(|site| (call(site.convention), site.call));
+    calls.chain(jumps.into_iter().map(|at| (jump, at))).collect()
 }

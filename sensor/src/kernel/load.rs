@@ -19,7 +19,7 @@ use super::{
     Account, BTF, Error, Ring, layout,
     uprobes::{self, Uprobes},
 };
-use crate::event::stream::{FileId, Probe};
+use crate::event::stream::{FileId, Hook, Probe};
 
 /// A probe: its program in the object, where it goes, whether the sensor can run without it and what that costs.
 pub struct ProbeSpec {
@@ -61,7 +61,7 @@ pub const PROBES: &[ProbeSpec] = &[
     },
     ProbeSpec {
         name: "cipher",
-        target: "call sites of EVP_Cipher",
+        target: "call sites of EVP_Cipher and EVP_CipherUpdate",
         required: false,
         effect: "no SSH authentications, commands and channels: sessions are known by their processes only",
     },
@@ -159,9 +159,9 @@ impl Kernel {
         self.probes.iter().any(|probe| probe.name == CIPHER && probe.why.is_none())
     }
 
-    /// Probes a program's cipher calls: file offsets of the calls and of the conditional jumps after them. All or none.
-    pub fn probe_program(&mut self, file: FileId, path: &Path, calls: &[u64], jumps: &[u64]) -> Result<(), String> {
-        self.uprobes.attach(&mut self.ebpf, file, path, calls, jumps)
+    /// Probes the cipher calls of a program or library: what is where in the file. All or none.
+    pub fn probe_program(&mut self, file: FileId, path: &Path, places: &[(Hook, u64)]) -> Result<(), String> {
+        self.uprobes.attach(&mut self.ebpf, file, path, places)
     }
 
     /// Takes the probes of a program away.
@@ -196,7 +196,7 @@ impl Kernel {
             // Several programs share a row of counters where they are one probe to the reader.
             let (row, programs) = match name.as_str() {
                 "clear_in" | "clear_out" => ("ssh-clear", vec![name]),
-                CIPHER => ("ssh-packet", vec![uprobes::CALL.into(), uprobes::JUMP.into()]),
+                CIPHER => ("ssh-packet", uprobes::PROGRAMS.map(str::to_owned).into()),
                 _ => (spec.name, vec![name.clone(), format!("{name}_again")]),
             };
             for name in programs {

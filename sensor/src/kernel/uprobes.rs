@@ -1,6 +1,6 @@
 //! uprobes at call sites of the cipher function in programs that speak SSH.
 //!
-//! What enters: a file and the offsets of its calls and of the conditional jumps after them. What leaves: links, kept by file; a uprobe belongs to an inode, so every
+//! What enters: a file and the offsets of its calls and of the branches after them. What leaves: links, kept by file; a uprobe belongs to an inode, so every
 //! process that runs the file, now or later and in any container, is covered by one attachment. A file is covered as a whole or not at all: half of its sites would
 //! give half of a session. Attaching takes a fraction of a millisecond a site; detaching waits for the kernel (*measured*: 0.1 s a site), so it is done by threads.
 
@@ -15,7 +15,7 @@ use aya::{
 };
 
 use super::load::chain;
-use crate::event::stream::FileId;
+use crate::event::stream::{FileId, Hook};
 
 /// Links by file.
 #[derive(Default)]
@@ -23,12 +23,27 @@ pub(super) struct Uprobes {
     links: HashMap<FileId, Vec<UProbeLink>>,
 }
 
-pub(super) const CALL: &str = "cipher_call";
-pub(super) const JUMP: &str = "cipher_jump";
+/// Every uprobe's program.
+pub(super) const PROGRAMS: [&str; 5] =
+    ["cipher_jump", "cipher_call", "library_jump", "update_call", "library_call"];
 
-/// Loads the two programs. An error: this kernel cannot run them.
+fn name(hook: Hook) -> &'static str {
+    match hook {
+        Hook::CipherJump => "cipher_jump",
+        Hook::CipherCall => "cipher_call",
+        Hook::LibraryJump => "library_jump",
+        Hook::UpdateCall => "update_call",
+        Hook::LibraryCall => "library_call",
+    }
+}
+
+fn is_jump(hook: Hook) -> bool {
+    matches!(hook, Hook::CipherJump | Hook::LibraryJump)
+}
+
+/// Loads the programs. An error: this kernel cannot run them.
 pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), String> {
-    for name in [CALL, JUMP] {
+    for name in PROGRAMS {
         program(ebpf, name)?.load().map_err(chain)?;
     }
     Ok(())
@@ -47,17 +62,15 @@ impl Uprobes {
         ebpf: &mut Ebpf,
         file: FileId,
         path: &Path,
-        calls: &[u64],
-        jumps: &[u64],
+        places: &[(Hook, u64)],
     ) -> Result<(), String> {
-        let mut links = Vec::with_capacity(calls.len() + jumps.len());
+        let mut links = Vec::with_capacity(places.len());
         // Jumps first: a call whose jump is not probed yet would be remembered for nothing.
-        for (name, offsets) in [(JUMP, jumps), (CALL, calls)] {
-            let program = program(ebpf, name)?;
-            for offset in offsets {
-                let link = program.attach(*offset, path, UProbeScope::AllProcesses).map_err(chain)?;
-                links.push(program.take_link(link).map_err(chain)?);
-            }
+        let (jumps, calls): (Vec<_>, Vec<_>) = places.iter().partition(|(hook, _)| is_jump(*hook));
+        for (hook, offset) in jumps.into_iter().chain(calls) {
+            let program = program(ebpf, name(hook))?;
+            let link = program.attach(offset, path, UProbeScope::AllProcesses).map_err(chain)?;
+            links.push(program.take_link(link).map_err(chain)?);
         }
         self.links.insert(file, links);
         Ok(())

@@ -1,10 +1,13 @@
 //! The live source: kernel records, decoded; facts about the host before the events that need them; the account of what was lost.
 
-use std::{io, path::PathBuf};
+use std::{collections::VecDeque, io, path::PathBuf};
 
 use crate::{
     decode::{Decoder, Error as DecodeError},
-    event::stream::{Counted, Degraded, Event, FileId, Limits, Lost, Probe, What},
+    event::{
+        ssh::{ConnectionId, Message},
+        stream::{Connect, Counted, Degraded, Event, FileId, Limits, Lost, Probe, What},
+    },
     host::{
         facts::Facts,
         identity, mounts, privileges, snapshot,
@@ -39,6 +42,7 @@ pub struct Source {
     decoder: Decoder,
     facts: Facts,
     speakers: Speakers,
+    callers: Callers,
     /// Ticks until programs that are gone are looked for.
     next_sweep: u32,
     proc: PathBuf,
@@ -77,6 +81,7 @@ impl Source {
             decoder: Decoder::default(),
             facts: Facts::new(proc),
             speakers: Speakers::new(proc),
+            callers: Callers::default(),
             next_sweep: PROGRAM_SWEEP,
             proc: proc.into(),
             reported,
@@ -147,10 +152,20 @@ impl Source {
         });
         for event in self.decoded.drain(..) {
             self.facts.tell(&event, out);
-            if let What::Exec(exec) = &event.what {
-                for program in self.speakers.executed(exec) {
-                    cover_later(&mut self.kernel, &program, event.time, out);
+            let programs = match &event.what {
+                What::Exec(exec) => self.speakers.executed(exec),
+                What::Connect(connect) => {
+                    self.callers.remember(connect);
+                    Vec::new()
                 }
+                What::Ssh(packet) if matches!(packet.message, Message::Identification(_)) => {
+                    let caller = self.callers.of(packet.connection);
+                    caller.map(|tgid| self.speakers.speaks(tgid)).unwrap_or_default()
+                }
+                _ => Vec::new(),
+            };
+            for program in programs {
+                cover_later(&mut self.kernel, &program, event.time, out);
             }
             out.push(event);
         }
@@ -304,13 +319,33 @@ impl Source {
     }
 }
 
+/// Who made the latest connections: SSH begins right after.
+#[derive(Default)]
+struct Callers(VecDeque<(ConnectionId, u32)>);
+
+/// A burst of connections between two drains.
+const CALLERS_MAX: usize = 256;
+
+impl Callers {
+    fn remember(&mut self, connect: &Connect) {
+        if self.0.len() >= CALLERS_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((connect.socket, connect.task.id.tgid));
+    }
+
+    fn of(&self, connection: ConnectionId) -> Option<u32> {
+        self.0.iter().rev().find(|(socket, _)| *socket == connection).map(|(_, tgid)| *tgid)
+    }
+}
+
 /// Probes a program that speaks SSH: its state for the list of probes, and what is not seen if that failed.
 fn cover(kernel: &mut Kernel, program: &Speaker) -> (Probe, Option<Degraded>) {
     let why = match &program.sites {
         Err(why) => Some(why.to_string()),
         Ok(_) if !kernel.can_decrypt() => Some("this kernel cannot run the probe `cipher`".into()),
         Ok(sites) => {
-            privileges::raised(|| kernel.probe_program(program.file, &program.path(), &sites.calls, &sites.jumps).err())
+            privileges::raised(|| kernel.probe_program(program.file, &program.path(), &sites.places).err())
         }
     };
     let probe = Probe {

@@ -5,7 +5,7 @@ use object::{
     read::{ReadRef, elf::ElfFile64},
 };
 
-use super::{NotCovered, SECTIONS_MAX, TEXT_MAX};
+use super::{Care, NotCovered, SECTIONS_MAX, TEXT_MAX};
 
 pub(super) struct Image<'a> {
     pub(super) machine: u16,
@@ -26,7 +26,7 @@ pub(super) struct Text<'a> {
 const LIBRARIES: &[&[u8]] = &[b"libcrypto.so.3", b"libcrypto.so.1.1"];
 
 impl<'a> Image<'a> {
-    pub(super) fn read(file: impl ReadRef<'a>, symbol: &str) -> Result<Self, NotCovered> {
+    pub(super) fn read(file: impl ReadRef<'a>, symbol: &str, care: Care) -> Result<Self, NotCovered> {
         let absent = || NotCovered::NoImport { symbol: symbol.into() };
         // What is no 64-bit ELF file imports nothing that could be probed.
         let image = ElfFile64::<Endianness, _>::parse(file).map_err(|_| absent())?;
@@ -38,12 +38,22 @@ impl<'a> Image<'a> {
             .find(|known| known.is_undefined() && known.name_bytes() == Ok(symbol.as_bytes()))
             .map(|known| known.index())
             .ok_or_else(absent)?;
-        check_library(&image)?;
+        if care == Care::Whole {
+            check_library(&image)?;
+        }
         let relocations = image.dynamic_relocations().ok_or(NotCovered::Broken { why: "no dynamic relocations" })?;
         let slots = relocations
             .filter(|(_, relocation)| relocation.target() == RelocationTarget::Symbol(imported))
             .map(|(at, _)| at)
             .collect();
+        Self::of(&image, slots)
+    }
+
+    /// With these slots.
+    pub(super) fn of(
+        image: &ElfFile64<'a, Endianness, impl ReadRef<'a>>,
+        slots: Vec<u64>,
+    ) -> Result<Self, NotCovered> {
         let mut texts = Vec::new();
         let mut left = TEXT_MAX;
         for section in image.sections() {

@@ -9,6 +9,7 @@
 
 mod arm;
 mod elf;
+mod local;
 #[cfg(test)]
 mod tests;
 mod x86;
@@ -20,13 +21,32 @@ use object::read::ReadRef;
 pub struct Site {
     /// Offset of the call instruction in the file.
     pub call: u64,
-    /// Offset of the first conditional jump after it.
+    /// Offset of the first conditional jump after it; in a library of the first branch that the kernel emulates.
     pub jump: u64,
     pub role: SiteRole,
+    pub convention: Convention,
     /// The register with the result is not written to before the jump.
     pub result_intact: bool,
     /// A direct call: the kernel emulates it. A call through memory is single-stepped, which takes five times as long.
     pub emulated: bool,
+}
+
+/// Where a function has its arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Convention {
+    /// `EVP_Cipher(ctx, out, in, inl)`
+    Cipher,
+    /// `EVP_CipherUpdate(ctx, out, outl, in, inl)` and its two halves.
+    Update,
+}
+
+/// What must be known of a file before it is probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Care {
+    /// Every call and its test: half of the calls of a program that speaks SSH would be half of a session.
+    Whole,
+    /// The calls that can be found: a library has others, which nobody uses for SSH (pointers to its functions for foreign callers). What comes after a call need not test it.
+    Calls,
 }
 
 /// What passes at a site, by the operands that are constants in the text.
@@ -70,17 +90,50 @@ const JUMP_WITHIN: usize = 6;
 /// Sites told: OpenSSH has seven.
 const SITES_MAX: usize = 64;
 
-/// The calls of `symbol`. `file`: an ELF64 file for x86-64 or AArch64.
-pub fn find<'a>(file: impl ReadRef<'a>, symbol: &str) -> Result<Vec<Site>, NotCovered> {
-    let image = elf::Image::read(file, symbol)?;
+/// The function through which OpenSSH and libssh2 pass every packet.
+const CIPHER: &str = "EVP_Cipher";
+/// What Python's cryptography, Ruby's openssl and libssh call.
+const UPDATES: [&str; 3] = ["EVP_CipherUpdate", "EVP_EncryptUpdate", "EVP_DecryptUpdate"];
+
+/// The calls of `EVP_Cipher` in a program of OpenSSH. `file`: an ELF64 file for x86-64 or AArch64.
+pub fn find<'a>(file: impl ReadRef<'a>) -> Result<Vec<Site>, NotCovered> {
+    let mut sites = calls(file, CIPHER, Care::Whole)?;
+    sites.sort_by_key(|site| site.call);
+    Ok(sites)
+}
+
+/// The calls of cipher functions in a library, whether it imports them or holds them.
+pub fn find_in_library<'a>(file: impl ReadRef<'a>) -> Result<Vec<Site>, NotCovered> {
+    let mut sites = Vec::new();
+    let mut refused = NotCovered::NoImport { symbol: UPDATES[0].into() };
+    for symbol in UPDATES.into_iter().chain([CIPHER]) {
+        match calls(file, symbol, Care::Calls) {
+            Ok(found) => sites.extend(found),
+            Err(NotCovered::NoImport { .. }) => {}
+            Err(error) => refused = error,
+        }
+    }
+    if sites.is_empty() && matches!(refused, NotCovered::NoImport { .. }) {
+        sites = local::find(file, &UPDATES)?;
+    }
+    if sites.is_empty() {
+        return Err(refused);
+    }
+    sites.sort_by_key(|site| site.call);
+    Ok(sites)
+}
+
+fn calls<'a>(file: impl ReadRef<'a>, symbol: &str, care: Care) -> Result<Vec<Site>, NotCovered> {
+    let image = elf::Image::read(file, symbol, care)?;
     let mut sites = match image.machine {
-        object::elf::EM_X86_64 => x86::find(&image, symbol)?,
+        object::elf::EM_X86_64 => x86::find(&image, symbol, care)?,
         object::elf::EM_AARCH64 => arm::find(&image, symbol)?,
         machine => return Err(NotCovered::Machine { machine }),
     };
     if sites.is_empty() || sites.len() > SITES_MAX {
         return Err(NotCovered::NoCall { symbol: symbol.into() });
     }
-    sites.sort_by_key(|site| site.call);
+    let convention = if symbol == CIPHER { Convention::Cipher } else { Convention::Update };
+    sites.iter_mut().for_each(|site| site.convention = convention);
     Ok(sites)
 }

@@ -8,7 +8,7 @@ use iced_x86::{
 };
 
 use super::{
-    JUMP_WITHIN, NotCovered, Site, SiteRole,
+    Care, Convention, JUMP_WITHIN, NotCovered, Site, SiteRole,
     elf::{Image, Text},
 };
 
@@ -17,7 +17,7 @@ const OPERANDS_WITHIN: usize = 12;
 /// `e8 rel32`
 const CALL_BYTES: usize = 5;
 
-pub(super) fn find(image: &Image<'_>, symbol: &str) -> Result<Vec<Site>, NotCovered> {
+pub(super) fn find(image: &Image<'_>, symbol: &str, care: Care) -> Result<Vec<Site>, NotCovered> {
     let stubs = stubs(image);
     let mut sites = Vec::new();
     for text in &image.texts {
@@ -26,8 +26,13 @@ pub(super) fn find(image: &Image<'_>, symbol: &str) -> Result<Vec<Site>, NotCove
         for instruction in instructions(text, 0) {
             if let Some(emulated) = calls(&instruction, image, &stubs) {
                 met.insert(instruction.ip());
-                sites.push(site(image, text, &instruction, &recent, emulated)?);
-            } else if let Some(refused) = refusal(&instruction, image, &stubs, symbol) {
+                match site(image, text, &instruction, &recent, emulated, care) {
+                    Ok(site) => sites.push(site),
+                    Err(error) if care == Care::Whole => return Err(error),
+                    Err(_) => {}
+                }
+            } else if care == Care::Whole
+                && let Some(refused) = refusal(&instruction, image, &stubs, symbol) {
                 return Err(refused);
             }
             if recent.len() == OPERANDS_WITHIN {
@@ -42,7 +47,7 @@ pub(super) fn find(image: &Image<'_>, symbol: &str) -> Result<Vec<Site>, NotCove
     Ok(sites)
 }
 
-fn instructions<'a>(text: &Text<'a>, from: usize) -> impl Iterator<Item = Instruction> + use<'a> {
+pub(super) fn instructions<'a>(text: &Text<'a>, from: usize) -> impl Iterator<Item = Instruction> + use<'a> {
     let data = text.data.get(from..).unwrap_or_default();
     let mut decoder = Decoder::with_ip(64, data, text.address.wrapping_add(from as u64), DecoderOptions::NONE);
     std::iter::from_fn(move || decoder.can_decode().then(|| decoder.decode()))
@@ -64,7 +69,7 @@ fn stubs(image: &Image<'_>) -> HashSet<u64> {
     stubs
 }
 
-fn through_slot(instruction: &Instruction, image: &Image<'_>) -> bool {
+pub(super) fn through_slot(instruction: &Instruction, image: &Image<'_>) -> bool {
     instruction.op0_kind() == OpKind::Memory
         && instruction.is_ip_rel_memory_operand()
         && image.slots.contains(&instruction.ip_rel_memory_address())
@@ -96,12 +101,13 @@ fn refusal(instruction: &Instruction, image: &Image<'_>, stubs: &HashSet<u64>, s
     (loads_slot || names_stub).then(|| NotCovered::AddressTaken { symbol: symbol.into(), at })
 }
 
-fn site(
+pub(super) fn site(
     image: &Image<'_>,
     text: &Text<'_>,
     call: &Instruction,
     recent: &[Instruction],
     emulated: bool,
+    care: Care,
 ) -> Result<Site, NotCovered> {
     let at = call.ip();
     let missing = NotCovered::NoJump { at };
@@ -110,13 +116,16 @@ fn site(
     let mut result_intact = true;
     for instruction in instructions(text, after).take(JUMP_WITHIN) {
         match instruction.flow_control() {
-            FlowControl::ConditionalBranch => {
+            flow if ends(flow, care) => {
                 let (Some(call), Some(jump)) = (image.file_offset(at), image.file_offset(instruction.ip())) else {
                     break;
                 };
-                return Ok(Site { call, jump, role: role(recent), result_intact, emulated });
+                let convention = Convention::Cipher;
+                return Ok(Site { call, jump, role: role(recent), convention, result_intact, emulated });
             }
             FlowControl::Next => {}
+            // A function that keeps errno, between the call and the one that takes the interpreter's lock again.
+            FlowControl::IndirectCall if care == Care::Calls => {}
             _ => break,
         }
         let writes = |used: &iced_x86::UsedRegister| {
@@ -194,6 +203,15 @@ fn operand(recent: &[Instruction], register: Register) -> Operand {
         };
     }
     Operand::Unknown
+}
+
+/// Is this the branch at which what the call has done is looked at? The kernel emulates each of them.
+fn ends(flow: FlowControl, care: Care) -> bool {
+    match flow {
+        FlowControl::ConditionalBranch => true,
+        FlowControl::Call | FlowControl::UnconditionalBranch => care == Care::Calls,
+        _ => false,
+    }
 }
 
 /// Everything that could be a call of a stub, wherever it begins.

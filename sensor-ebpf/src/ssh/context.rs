@@ -1,0 +1,206 @@
+//! Which connection a cipher context of a library belongs to: told by the bytes themselves.
+//!
+//! A program may have many connections, in any number of threads, over sockets, pipes or another connection's channel, so neither the process nor the
+//! thread says which. But what a context encrypts first is what the connection carries first after NEWKEYS, and what it decrypts first was carried there: `clear` remembers
+//! 16 of those bytes of each direction, with and without the 4 bytes before them (a length that is not encrypted), and a context whose first bytes are these is bound to that connection and
+//! direction until its socket closes or its keys are replaced. Two connections never carry the same 16 encrypted bytes.
+//!
+//! AES-GCM in Python's cryptography makes a new context for every packet: such a packet belongs to the process's only connection, or is not told.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use sensor_common::program;
+
+use super::{
+    bind::Owner,
+    cipher::NID_CHACHA20,
+    maps::{
+        BLANK, CONNECTIONS, CONTEXTS, CipherContext, Connection, ContextKey, FIRSTS, First, PROCESSES, Process, REKEYED,
+        process_flag,
+    },
+    memory::read,
+};
+use crate::{field::Addr, stats::untracked, task};
+
+/// NIDs of AES-GCM with 128, 192 and 256 bits, of every OpenSSL.
+const NID_GCM: [u32; 3] = [895, 898, 901];
+/// `evp_cipher_ctx_st::encrypt` lies behind `cipher`, in OpenSSL 4, or behind that and `engine`, which nobody uses, before it. Where the other one has it, there is 0.
+const ENCRYPT: [u64; 2] = [0x8, 0x10];
+
+pub fn key(address: u64) -> ContextKey {
+    ContextKey { address, tgid: (bpf_get_current_pid_tgid() >> 32) as u32, pad: 0 }
+}
+
+/// A number for 16 encrypted bytes. Half as long as they are: should they be something else, they cannot be had back.
+#[inline(always)]
+pub fn number([first, second]: [u64; 2]) -> u64 {
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    first.wrapping_mul(ODD).rotate_left(29) ^ second.wrapping_mul(ODD)
+}
+
+/// The connection of a bound context of the current process.
+#[inline(always)]
+pub fn owner(address: u64) -> Option<Owner> {
+    let key = key(address);
+    let context = CONTEXTS.get_ptr(key)?;
+    // SAFETY: a live value of the map; numbers are copied out at once.
+    unsafe {
+        Some(Owner {
+            tgid: key.tgid,
+            start: (*context).start,
+            connection: (*context).connection,
+            flags: (*context).flags,
+        })
+    }
+}
+
+#[inline(always)]
+pub fn set_flag(address: u64, flag: u32) {
+    if let Some(context) = CONTEXTS.get_ptr_mut(key(address)) {
+        // SAFETY: a live value of the map that only one thread uses.
+        unsafe { (*context).flags |= flag };
+    }
+}
+
+/// Both ends may be on this host: what leaves the one is what comes to the other.
+#[inline(always)]
+fn by_direction(number: u64, direction: u32) -> u64 {
+    number ^ direction as u64
+}
+
+/// Remembers what comes first after the keys: 20 bytes of a connection.
+#[inline(always)]
+pub fn first(connection: u64, sk: Addr, direction: u32, bytes: [u32; 5]) {
+    let [a, b, c, d, e] = bytes;
+    let pair = |a: u32, b: u32, c: u32, d: u32| [a as u64 | (b as u64) << 32, c as u64 | (d as u64) << 32];
+    let value = First { connection, sk };
+    // An LRU takes everything.
+    let _ = FIRSTS.insert(by_direction(number(pair(a, b, c, d)), direction), value, 0);
+    let _ = FIRSTS.insert(by_direction(number(pair(b, c, d, e)), direction), value, 0);
+}
+
+/// Which direction a context works in, as it says itself. None: it does not (chacha20), or cannot be read.
+#[inline(always)]
+pub fn encrypts(address: u64) -> Option<bool> {
+    let (older, newer) = (read::<u32>(address.wrapping_add(ENCRYPT[1])), read::<u32>(address.wrapping_add(ENCRYPT[0])));
+    let nid = nid(address);
+    if !older.1 || !newer.1 || nid == 0 || nid == NID_CHACHA20 || older.0 | newer.0 > 1 {
+        return None;
+    }
+    Some(older.0 | newer.0 == 1)
+}
+
+#[inline(always)]
+fn nid(address: u64) -> u32 {
+    read::<u32>(read::<u64>(address).0).0
+}
+
+/// Does this cipher get a context for each packet?
+#[inline(always)]
+pub fn is_gcm(address: u64) -> bool {
+    let nid = nid(address);
+    nid == NID_GCM[0] || nid == NID_GCM[1] || nid == NID_GCM[2]
+}
+
+/// Binds a context to the connection whose first bytes these are, if they are in this direction. True: it is bound.
+#[inline(always)]
+pub fn bind_first(address: u64, bytes: u64, direction: u32) -> bool {
+    let key = by_direction(bytes, direction);
+    // SAFETY: copied out at once.
+    let Some(first) = (unsafe { FIRSTS.get(key) }).copied() else { return false };
+    let _ = FIRSTS.remove(key);
+    tie(address, first.connection, first.sk, direction) != 0
+}
+
+/// Binds a context to the connection of this process whose keys were replaced in this direction.
+#[inline(always)]
+pub fn bind_rekeyed(address: u64, direction: u32) -> bool {
+    let key = rekey_key(direction);
+    // SAFETY: copied out at once.
+    let Some(connection) = (unsafe { REKEYED.get(key) }).copied() else { return false };
+    let _ = REKEYED.remove(key);
+    connection != 0 && tie(address, connection, 0, direction) != 0
+}
+
+#[inline(always)]
+fn rekey_key(direction: u32) -> u64 {
+    (bpf_get_current_pid_tgid() >> 32) << 1 | direction as u64
+}
+
+/// The keys of a context's direction are replaced: it has done its work.
+#[inline(always)]
+pub fn rekeyed(address: u64, connection: u64, direction: u32) {
+    let key = rekey_key(direction);
+    // SAFETY: only asked for.
+    let other = unsafe { REKEYED.get(key) }.is_some();
+    if REKEYED.insert(key, if other { 0 } else { connection }, 0).is_err() {
+        untracked(program::SSH_PACKET);
+    }
+    let _ = CONTEXTS.remove(self::key(address));
+}
+
+/// `sk`: 0 where the connection's socket knows the context's predecessor. Returns 0 where there was no room.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn tie(address: u64, connection: u64, sk: Addr, direction: u32) -> u32 {
+    let key = key(address);
+    let (_, start) = task::key(task::current());
+    let Some(blank) = BLANK.get(0) else { return 0 };
+    if CONTEXTS.insert(key, blank, 0).is_err() {
+        untracked(program::SSH_PACKET);
+        return 0;
+    }
+    let Some(context) = CONTEXTS.get_ptr_mut(key) else { return 0 };
+    // SAFETY: a live value of the map that only this thread uses.
+    unsafe { describe(context, connection, start, direction) };
+    if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
+        // SAFETY: a live value of the map; an entry of 16 bytes that one thread writes.
+        unsafe { (*known).contexts[(direction & 1) as usize] = key };
+    }
+    match PROCESSES.get_ptr_mut(key.tgid) {
+        // SAFETY: a live value of the map.
+        Some(process) => unsafe {
+            if (*process).connection != connection {
+                (*process).flags |= process_flag::MANY;
+            }
+        },
+        None => {
+            let _ = PROCESSES.insert(key.tgid, Process { start, connection, flags: process_flag::LIBRARY, pad: 0 }, 0);
+        }
+    }
+    1
+}
+
+#[inline(always)]
+unsafe fn describe(context: *mut CipherContext, connection: u64, start: u64, direction: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*context).connection = connection;
+        (*context).start = start;
+        (*context).direction = direction;
+    }
+}
+
+/// Has this process spoken over one connection only, through a library? Then what cannot be told apart is that one's.
+#[inline(always)]
+pub fn is_sole() -> bool {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: only looked at.
+    unsafe { PROCESSES.get(tgid) }
+        .is_some_and(|process| process.flags & (process_flag::LIBRARY | process_flag::MANY) == process_flag::LIBRARY)
+}
+
+/// A connection's socket has closed.
+#[inline(always)]
+pub fn closed(connection: &Connection) {
+    for key in connection.contexts {
+        if key.address != 0 {
+            let _ = CONTEXTS.remove(key);
+            // SAFETY: only looked at.
+            let its = unsafe { PROCESSES.get(key.tgid) }
+                .is_some_and(|p| p.connection == connection.id && p.flags & process_flag::MANY == 0);
+            if its {
+                let _ = PROCESSES.remove(key.tgid);
+            }
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! uprobes at the calls of the cipher functions in libraries that many programs use: `EVP_CipherUpdate`, `EVP_EncryptUpdate`, `EVP_DecryptUpdate`
+//! (ctx, out, outl, in, inl) in Python's cryptography, Ruby's openssl and libssh, `EVP_Cipher` (ctx, out, in, inl) in libssh2; and at the branch after each call.
+//!
+//! These libraries serve more than SSH, so a packet is only looked for in a context that is bound to a connection (`context`). How a packet comes:
+//!
+//! - outgoing: whole, at the call. libssh2 goes block by block, but the whole packet lies before it at the first one.
+//! - incoming: whole (encrypt-then-MAC and AEAD in Paramiko and libssh), or its first block, and then the rest (plain MACs; Net::SSH always), or block by block (libssh2), each into some
+//!   buffer of its own. Pieces are put together in the context's entry: as far as they are needed, and of channel data only the header.
+//!
+//! Where the length is not among the bytes (encrypt-then-MAC), a packet that is cut after its first block is told from one that ends there by its message: everything
+//! that fits into one block has a length of its own (RFC 4253, 4254).
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read_user},
+    macros::uprobe,
+    programs::ProbeContext,
+};
+use core::arch::asm;
+use sensor_common::ssh::{direction, message};
+
+use super::{
+    cipher::{PACKET_MAX, thread},
+    context,
+    maps::{CONTEXTS, CipherContext, ROOM, THREADS, UNBOUND, expects},
+    memory::{address, is_user, read},
+    packet,
+};
+
+const IN: u32 = direction::IN as u32;
+const OUT: u32 = direction::OUT as u32;
+/// The cipher block of every cipher that these libraries have, and the least that a packet has.
+const BLOCK: u32 = 16;
+const PADDING_MIN: u8 = 4;
+const NEWKEYS: u32 = message::NEWKEYS as u32;
+
+#[uprobe]
+pub fn update_call(context: ProbeContext) -> u32 {
+    if let (Some(cipher), Some(out), Some(input), Some(len)) =
+        (context.arg(0), context.arg(1), context.arg(3), context.arg::<u64>(4))
+    {
+        called(cipher, out, input, len as u32);
+    }
+    0
+}
+
+#[uprobe]
+pub fn library_call(context: ProbeContext) -> u32 {
+    if let (Some(cipher), Some(out), Some(input), Some(len)) =
+        (context.arg(0), context.arg(1), context.arg(2), context.arg::<u64>(3))
+    {
+        called(cipher, out, input, len as u32);
+    }
+    0
+}
+
+/// At a call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn called(cipher: u64, out: u64, input: u64, len: u32) -> u32 {
+    if !is_user(out) || !is_user(input) || !(BLOCK..=PACKET_MAX).contains(&len) {
+        return 0; // additional data, lengths, what is left of a message that is not SSH
+    }
+    let (bytes, readable) = read::<[u64; 2]>(input);
+    if !readable || bytes[0] | bytes[1] == 0 {
+        return 0; // chacha20's key for the tag is made of zeroes, with the packet's own context
+    }
+    let mut expected = expects::NOTHING;
+    if let Some(known) = CONTEXTS.get_ptr_mut(context::key(cipher)) {
+        // SAFETY: a live value of the map that only this thread uses.
+        let known = unsafe { &mut *known };
+        if known.direction == OUT {
+            outgoing(known, cipher, input, len);
+        } else {
+            expected = expects::PIECE;
+        }
+    } else {
+        expected = unbound(cipher, input, len, context::number(bytes));
+    }
+    if expected != expects::NOTHING
+        && let Some(thread) = thread(bpf_get_current_pid_tgid())
+    {
+        // SAFETY: a live value of the map that only this thread uses.
+        unsafe {
+            (*thread).expects = expected;
+            (*thread).context = cipher;
+            (*thread).out = out;
+            (*thread).len = len;
+        }
+    }
+    0
+}
+
+/// A call of a context that is not bound: what is expected after it.
+#[inline(always)]
+fn unbound(cipher: u64, input: u64, len: u32, first: u64) -> u32 {
+    if context::bind_first(cipher, first, IN) {
+        return expects::PIECE;
+    }
+    let encrypts = context::encrypts(cipher);
+    if encrypts == Some(false) {
+        if context::bind_rekeyed(cipher, IN) {
+            return expects::PIECE;
+        }
+        return if context::is_gcm(cipher) && context::is_sole() { expects::SOLE } else { expects::NOTHING };
+    }
+    // What it encrypted first has been sent meanwhile, if it is for a connection.
+    // SAFETY: copied out at once.
+    let before = unsafe { UNBOUND.get(context::key(cipher)) }.copied();
+    let bound = before.is_some_and(|before| context::bind_first(cipher, before, OUT))
+        || encrypts.is_some() && context::bind_rekeyed(cipher, OUT);
+    if bound {
+        if let Some(known) = CONTEXTS.get_ptr_mut(context::key(cipher)) {
+            // SAFETY: a live value of the map that only this thread uses.
+            outgoing(unsafe { &mut *known }, cipher, input, len);
+        }
+        return expects::NOTHING;
+    }
+    if context::is_gcm(cipher) && context::is_sole() {
+        packet::observe(input, len, OUT, packet::BY_PROCESS, len);
+        return expects::NOTHING;
+    }
+    if before.is_none() { expects::UNBOUND } else { expects::NOTHING }
+}
+
+/// A packet, or one of its blocks, before it is encrypted.
+#[inline(always)]
+fn outgoing(known: &mut CipherContext, cipher: u64, input: u64, len: u32) {
+    if known.total != 0 {
+        known.total = known.total.saturating_sub(len);
+        return;
+    }
+    let length = u32::from_be(read(input).0);
+    // A length that is not encrypted is not there: then the first byte is that of the padding's, which is not 0.
+    let total = if length >> 24 == 0 { length.wrapping_add(4) } else { len };
+    if total < len || total > PACKET_MAX {
+        return;
+    }
+    known.total = total - len;
+    let connection = known.connection;
+    if packet::observe(input, total, OUT, cipher, total) == NEWKEYS {
+        context::rekeyed(cipher, connection, OUT);
+    }
+}
+
+/// At the branch after a call.
+#[uprobe]
+pub fn library_jump(_context: ProbeContext) -> u32 {
+    let Some(thread) = THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else { return 0 };
+    // SAFETY: a live value of the map that only this thread uses.
+    let (expected, cipher, out, len) = unsafe {
+        let expected = core::mem::replace(&mut (*thread).expects, expects::NOTHING);
+        (expected, (*thread).context, (*thread).out, (*thread).len)
+    };
+    match expected {
+        expects::PIECE => {
+            piece(cipher, out, len);
+        }
+        expects::SOLE => {
+            packet::observe(out, len, IN, packet::BY_PROCESS, len);
+        }
+        expects::UNBOUND => {
+            // An LRU takes everything.
+            let _ = UNBOUND.insert(context::key(cipher), context::number(read(out).0), 0);
+        }
+        _ => {}
+    }
+    0
+}
+
+/// A piece of an incoming packet: tells the packet if this completes it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn piece(cipher: u64, out: u64, len: u32) -> u32 {
+    let Some(known) = CONTEXTS.get_ptr_mut(context::key(cipher)) else { return 0 };
+    // SAFETY: a live value of the map that only this thread uses.
+    let known = unsafe { &mut *known };
+    let connection = known.connection;
+    if known.have == 0 {
+        let (number, total) = begins(read(out).0, len);
+        if total == len {
+            if packet::observe(out, len, IN, cipher, len) == NEWKEYS {
+                context::rekeyed(cipher, connection, IN);
+            }
+            return 0;
+        }
+        if total != UNKNOWN && (total < len || total > PACKET_MAX) {
+            return 0; // no packet begins here
+        }
+        known.total = total;
+        known.message = number as u32;
+    }
+    append(known, out, len);
+    if known.total == UNKNOWN {
+        if known.have == len {
+            return 0; // the first block; the next call has all the rest
+        }
+        known.total = known.have;
+    }
+    if known.have < known.total {
+        return 0;
+    }
+    let total = core::mem::replace(&mut known.total, 0);
+    known.have = 0;
+    let available = if total < ROOM as u32 { total } else { ROOM as u32 };
+    if packet::observe(address(&raw const known.data), total, IN, cipher, available) == NEWKEYS {
+        context::rekeyed(cipher, connection, IN);
+    }
+    0
+}
+
+/// The length of a packet of which only the first block is there, and which does not say it.
+const UNKNOWN: u32 = 0;
+
+/// The message number of a packet and its length, from its first block.
+#[inline(always)]
+fn begins(block: [u8; BLOCK as usize], len: u32) -> (u8, u32) {
+    let [a, b, c, d, e, f, ..] = block;
+    if a == 0 {
+        if e < PADDING_MIN {
+            return (f, u32::MAX);
+        }
+        return (f, u32::from_be_bytes([a, b, c, d]).wrapping_add(4));
+    }
+    if a < PADDING_MIN {
+        return (b, u32::MAX);
+    }
+    if len != BLOCK || (a as u32) < BLOCK - 1 && payload_bytes(block) == BLOCK - 1 - a as u32 {
+        return (b, len);
+    }
+    (b, UNKNOWN)
+}
+
+/// Bytes of a payload that fits into one block, by its number and, where that does not say it, by the string in it; 0: it does not fit.
+#[inline(always)]
+fn payload_bytes([padding, number, block @ ..]: [u8; BLOCK as usize]) -> u32 {
+    let [a, b, c, d, e, f, g, h, ..] = block;
+    let string = |length: [u8; 4]| {
+        let len = u32::from_be_bytes(length);
+        if len < BLOCK { len } else { BLOCK }
+    };
+    match number {
+        message::USERAUTH_SUCCESS | message::REQUEST_FAILURE | message::NEWKEYS => 1,
+        // With a port or without: as the padding has it.
+        message::REQUEST_SUCCESS => {
+            if padding as u32 == BLOCK - 2 {
+                1
+            } else {
+                5
+            }
+        }
+        message::CHANNEL_EOF | message::CHANNEL_CLOSE | message::CHANNEL_SUCCESS | message::CHANNEL_FAILURE => 5,
+        message::CHANNEL_WINDOW_ADJUST => 9,
+        message::CHANNEL_DATA => 9 + string([e, f, g, h]),
+        message::IGNORE => 5 + string([a, b, c, d]),
+        message::USERAUTH_FAILURE => 6 + string([a, b, c, d]),
+        _ => 0,
+    }
+}
+
+/// Copies what is needed of a piece behind what is there.
+#[inline(always)]
+fn append(known: &mut CipherContext, out: u64, len: u32) {
+    let have = known.have;
+    known.have = have.wrapping_add(len);
+    let room = match known.message as u8 {
+        // Their first block says how much data there is; the data stays where it is.
+        message::CHANNEL_DATA => BLOCK,
+        message::CHANNEL_EXTENDED_DATA => BLOCK + 4,
+        _ => ROOM as u32,
+    };
+    if have >= room {
+        return;
+    }
+    let mut at = have as u64;
+    let mut wanted = if len < room - have { len as u64 } else { (room - have) as u64 };
+    // SAFETY: `at` is below ROOM and `wanted` at most that afterwards, in a form that every verifier follows and LLVM does not remove.
+    unsafe {
+        asm!("{at} &= {mask}", "if {wanted} <= {room} goto +1", "{wanted} = {room}",
+            at = inout(reg) at, wanted = inout(reg) wanted, mask = const ROOM as i32 - 1, room = const ROOM as i32);
+        let to = (&raw mut known.data).cast::<u8>().add(at as usize);
+        if bpf_probe_read_user(to.cast(), wanted as u32, out as *const _) != 0 {
+            known.message = 0;
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Where the libraries may be through which programs speak SSH: Python's cryptography, Ruby's openssl, libssh2, libssh.
+//!
+//! What enters: a root, a process, or an interpreter that has just been executed. What leaves: paths to look at, each with the name by which people know it; whether
+//! they hold what is wanted is for `speakers` to see. `dlopen` raises no event, so the files are found before the interpreter imports them, the way
+//! it will find them: from its program's place, its virtual environment (`pyvenv.cfg`) and a few variables, which are read by name. An environment
+//! that is arranged in another way is found by the process's maps once it begins to speak SSH, which may be too late for its first packets.
+//!
+//! Everything is looked up below `/proc/PID/root`, with bounded listings. A file that is not there is not an error.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _},
+    os::unix::ffi::OsStrExt as _,
+    path::{Component, Path, PathBuf},
+};
+
+use crate::event::stream::Exec;
+
+/// A path to open, and the name of the file in its own root.
+type Place = (PathBuf, PathBuf);
+
+/// Entries of a folder that are looked at.
+const LISTED_MAX: usize = 512;
+/// Of an environment, maps or a configuration.
+const READ_MAX: u64 = 1 << 20;
+/// Entries of PATH and PYTHONPATH.
+const ENTRIES_MAX: usize = 64;
+
+/// Where cryptography has its extension, below a `site-packages`.
+const CRYPTOGRAPHY: [&str; 2] =
+    ["cryptography/hazmat/bindings/_rust.abi3.so", "cryptography/hazmat/bindings/_openssl.abi3.so"];
+/// Of libraries that are told by their names.
+const NAMES: [&str; 3] = ["libssh2.so", "libssh.so", "openssl.so"];
+
+/// In their usual places below a root.
+pub(super) fn in_places(root: &Path) -> Vec<Place> {
+    let mut found = Found::below(root);
+    for prefix in ["/usr", "/usr/local"] {
+        found.python(Path::new(prefix));
+        found.ruby(Path::new(prefix));
+    }
+    for folder in ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib64"] {
+        found.shared(Path::new(folder));
+        for triplet in found.list(Path::new(folder), |name| name.ends_with("-linux-gnu") || name.ends_with("-linux-musl")) {
+            found.shared(&triplet);
+        }
+    }
+    found.places
+}
+
+/// Those that a process has mapped. `process`: its folder in /proc.
+pub(super) fn mapped(process: &Path) -> Vec<Place> {
+    let mut found = Found::below(&process.join("root"));
+    let Ok(maps) = File::open(process.join("maps")) else { return Vec::new() };
+    let mut names = BTreeSet::new();
+    for line in BufReader::new(maps.take(READ_MAX)).split(b'\n').map_while(Result::ok) {
+        let Some(at) = memchr::memchr(b'/', &line) else { continue };
+        let path = Path::new(OsStr::from_bytes(line.get(at..).unwrap_or_default()));
+        if is_wanted(path) {
+            names.insert(path.to_owned());
+        }
+    }
+    for name in names {
+        found.file(&name);
+    }
+    found.places
+}
+
+fn is_wanted(path: &Path) -> bool {
+    let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default();
+    CRYPTOGRAPHY.iter().any(|known| path.ends_with(known)) || NAMES.iter().any(|known| name.starts_with(known.as_bytes()))
+}
+
+/// What an interpreter will import, if this program is one.
+pub(super) fn of_interpreter(process: &Path, exec: &Exec) -> Vec<Place> {
+    let Some(program) = exec.executable.as_ref().map(|path| PathBuf::from(OsStr::from_bytes(&path.bytes))) else {
+        return Vec::new();
+    };
+    let name = program.file_name().map(OsStr::as_bytes).unwrap_or_default();
+    let python = name.starts_with(b"python") || name.starts_with(b"pypy");
+    if !python && !name.starts_with(b"ruby") {
+        return Vec::new();
+    }
+    let mut found = Found::below(&process.join("root"));
+    let environment = Environment::read(process);
+    let called = called(exec, &environment, &found);
+    for prefix in [called.as_deref(), Some(&program)].into_iter().flatten().filter_map(prefix) {
+        if python {
+            found.python(prefix);
+            if let Some(base) = found.base(prefix) {
+                found.python(&base);
+            }
+        } else {
+            found.ruby(prefix);
+        }
+    }
+    if python {
+        if let Some(home) = &environment.home {
+            found.python(&home.join(".local"));
+        }
+        for folder in &environment.python_path {
+            found.packages(folder);
+        }
+        // Debian's own interpreter has its packages there, whatever else it has.
+        found.packages(Path::new("/usr/lib/python3/dist-packages"));
+    }
+    found.places
+}
+
+/// `PREFIX/bin/NAME`
+fn prefix(program: &Path) -> Option<&Path> {
+    program.parent()?.parent()
+}
+
+/// The path by which an interpreter was called: a link in a virtual environment, as a rule.
+fn called(exec: &Exec, environment: &Environment, found: &Found) -> Option<PathBuf> {
+    let first = Path::new(OsStr::from_bytes(exec.args.list.first()?));
+    if first.is_absolute() {
+        return Some(first.to_owned());
+    }
+    if first.components().count() > 1 {
+        let folder = OsStr::from_bytes(&exec.working_directory.as_ref()?.bytes);
+        return Some(normal(&Path::new(folder).join(first)));
+    }
+    environment.path.iter().map(|folder| folder.join(first)).find(|path| found.has(path))
+}
+
+/// Without `.` and `..`, as far as they can be resolved by name.
+fn normal(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => drop(out.pop()),
+            Component::CurDir => {}
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// The few variables that say where an interpreter looks. Nothing else of an environment is kept.
+#[derive(Default)]
+struct Environment {
+    path: Vec<PathBuf>,
+    python_path: Vec<PathBuf>,
+    home: Option<PathBuf>,
+}
+
+impl Environment {
+    fn read(process: &Path) -> Self {
+        let mut environment = Self::default();
+        let Ok(file) = File::open(process.join("environ")) else { return environment };
+        let folders = |value: &[u8]| {
+            let entries = value.split(|byte| *byte == b':').take(ENTRIES_MAX);
+            entries.map(|entry| PathBuf::from(OsStr::from_bytes(entry))).filter(|path| path.is_absolute()).collect()
+        };
+        for variable in BufReader::new(file.take(READ_MAX)).split(0).map_while(Result::ok) {
+            if let Some(value) = variable.strip_prefix(b"PATH=") {
+                environment.path = folders(value);
+            } else if let Some(value) = variable.strip_prefix(b"PYTHONPATH=") {
+                environment.python_path = folders(value);
+            } else if let Some(value) = variable.strip_prefix(b"HOME=") {
+                environment.home = Some(PathBuf::from(OsStr::from_bytes(value))).filter(|path| path.is_absolute());
+            }
+        }
+        environment
+    }
+}
+
+/// What was found below a root.
+struct Found {
+    root: PathBuf,
+    places: Vec<Place>,
+}
+
+impl Found {
+    fn below(root: &Path) -> Self {
+        Self { root: root.into(), places: Vec::new() }
+    }
+
+    fn at(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    fn has(&self, path: &Path) -> bool {
+        fs::metadata(self.at(path)).is_ok()
+    }
+
+    fn file(&mut self, path: &Path) {
+        if self.has(path) && !self.places.iter().any(|(_, known)| known == path) {
+            self.places.push((self.at(path), path.into()));
+        }
+    }
+
+    /// Paths in a folder whose names fit.
+    fn list(&self, folder: &Path, fits: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.at(folder)).into_iter().flatten().flatten().take(LISTED_MAX);
+        entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| fits(name))
+            .map(|name| folder.join(name))
+            .collect()
+    }
+
+    /// `libssh2.so.1`, `libssh.so.4`
+    fn shared(&mut self, folder: &Path) {
+        for name in ["libssh2.so.1", "libssh.so.4"] {
+            self.file(&folder.join(name));
+        }
+    }
+
+    fn packages(&mut self, folder: &Path) {
+        for place in CRYPTOGRAPHY {
+            self.file(&folder.join(place));
+        }
+    }
+
+    fn python(&mut self, prefix: &Path) {
+        for library in ["lib", "lib64"] {
+            for version in self.list(&prefix.join(library), |name| name.starts_with("python3") || name.starts_with("pypy3")) {
+                self.packages(&version.join("site-packages"));
+                self.packages(&version.join("dist-packages"));
+            }
+        }
+    }
+
+    /// Of a virtual environment: the prefix of the interpreter that it was made from.
+    fn base(&self, prefix: &Path) -> Option<PathBuf> {
+        let file = File::open(self.at(&prefix.join("pyvenv.cfg"))).ok()?;
+        let mut lines = BufReader::new(file.take(READ_MAX)).lines().map_while(Result::ok);
+        let home = lines.find_map(|line| {
+            let (key, value) = line.split_once('=')?;
+            (key.trim() == "home").then(|| PathBuf::from(value.trim()))
+        })?;
+        home.parent().map(Path::to_owned)
+    }
+
+    /// `lib/ruby/3.3.0/x86_64-linux/openssl.so`, `lib/x86_64-linux-gnu/ruby/3.1.0/openssl.so`, and the gem, which goes before them.
+    fn ruby(&mut self, prefix: &Path) {
+        let mut folders = Vec::new();
+        for library in ["lib", "lib64"].map(|name| prefix.join(name)) {
+            let versions = self.list(&library.join("ruby"), |name| name.starts_with(|c: char| c.is_ascii_digit()));
+            folders.extend(versions.iter().flat_map(|version| self.list(version, |name| name.contains("-linux"))));
+            for triplet in self.list(&library, |name| name.contains("-linux")) {
+                folders.extend(self.list(&triplet.join("ruby"), |name| name.starts_with(|c: char| c.is_ascii_digit())));
+            }
+            folders.push(library.join("ruby"));
+            for gems in self.list(&library.join("ruby/gems"), |_| true) {
+                for platform in self.list(&gems.join("extensions"), |_| true) {
+                    for version in self.list(&platform, |_| true) {
+                        folders.extend(self.list(&version, |name| name.starts_with("openssl-")));
+                    }
+                }
+            }
+        }
+        for folder in folders {
+            self.file(&folder.join("openssl.so"));
+        }
+    }
+}
