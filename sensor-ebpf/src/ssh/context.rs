@@ -14,7 +14,7 @@ use super::{
     bind::Owner,
     cipher::NID_CHACHA20,
     maps::{
-        BLANK, CONNECTIONS, CONTEXTS, CipherContext, Connection, ContextKey, FIRSTS, First, PROCESSES, Process, REKEYED,
+        BLANK, CONNECTIONS, CONTEXTS, Connection, ContextKey, FIRSTS, First, PROCESSES, Process, REKEYED,
         process_flag,
     },
     memory::read,
@@ -144,14 +144,12 @@ pub fn rekeyed(address: u64, connection: u64, direction: u32) {
 pub extern "C" fn tie(address: u64, connection: u64, sk: Addr, direction: u32) -> u32 {
     let key = key(address);
     let (_, start) = task::key(task::current());
-    let Some(blank) = BLANK.get(0) else { return 0 };
-    if CONTEXTS.insert(key, blank, 0).is_err() {
+    // A context that lives for one packet: its address is another's with the next one. What it was is known of the process alone.
+    let entered = is_gcm(address) || enter(key, connection, start, direction);
+    if !entered {
         untracked(program::SSH_PACKET);
         return 0;
     }
-    let Some(context) = CONTEXTS.get_ptr_mut(key) else { return 0 };
-    // SAFETY: a live value of the map that only this thread uses.
-    unsafe { describe(context, connection, start, direction) };
     if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
         // SAFETY: a live value of the map; an entry of 16 bytes that one thread writes.
         unsafe { (*known).contexts[(direction & 1) as usize] = key };
@@ -171,13 +169,19 @@ pub extern "C" fn tie(address: u64, connection: u64, sk: Addr, direction: u32) -
 }
 
 #[inline(always)]
-unsafe fn describe(context: *mut CipherContext, connection: u64, start: u64, direction: u32) {
-    // SAFETY: the caller's promise.
+fn enter(key: ContextKey, connection: u64, start: u64, direction: u32) -> bool {
+    let Some(blank) = BLANK.get(0) else { return false };
+    if CONTEXTS.insert(key, blank, 0).is_err() {
+        return false;
+    }
+    let Some(context) = CONTEXTS.get_ptr_mut(key) else { return false };
+    // SAFETY: a live value of the map that only this thread uses.
     unsafe {
         (*context).connection = connection;
         (*context).start = start;
         (*context).direction = direction;
     }
+    true
 }
 
 /// Has this process spoken over one connection only, through a library? Then what cannot be told apart is that one's.

@@ -93,15 +93,20 @@ pub extern "C" fn called(cipher: u64, out: u64, input: u64, len: u32) -> u32 {
 /// A call of a context that is not bound: what is expected after it.
 #[inline(always)]
 fn unbound(cipher: u64, input: u64, len: u32, first: u64) -> u32 {
-    if context::bind_first(cipher, first, IN) {
+    let gcm = context::is_gcm(cipher);
+    if context::bind_first(cipher, first, IN) && !gcm {
         return expects::PIECE;
     }
     let encrypts = context::encrypts(cipher);
-    if encrypts == Some(false) {
-        if context::bind_rekeyed(cipher, IN) {
-            return expects::PIECE;
+    if gcm {
+        let sole = context::is_sole();
+        if sole && encrypts == Some(true) {
+            packet::observe(input, len, OUT, packet::BY_PROCESS, len);
         }
-        return if context::is_gcm(cipher) && context::is_sole() { expects::SOLE } else { expects::NOTHING };
+        return if sole && encrypts == Some(false) { expects::SOLE } else { expects::NOTHING };
+    }
+    if encrypts == Some(false) {
+        return if context::bind_rekeyed(cipher, IN) { expects::PIECE } else { expects::NOTHING };
     }
     // What it encrypted first has been sent meanwhile, if it is for a connection.
     // SAFETY: copied out at once.
@@ -113,10 +118,6 @@ fn unbound(cipher: u64, input: u64, len: u32, first: u64) -> u32 {
             // SAFETY: a live value of the map that only this thread uses.
             outgoing(unsafe { &mut *known }, cipher, input, len);
         }
-        return expects::NOTHING;
-    }
-    if context::is_gcm(cipher) && context::is_sole() {
-        packet::observe(input, len, OUT, packet::BY_PROCESS, len);
         return expects::NOTHING;
     }
     if before.is_none() { expects::UNBOUND } else { expects::NOTHING }

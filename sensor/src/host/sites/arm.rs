@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use super::{
-    Convention, JUMP_WITHIN, NotCovered, Site, SiteRole,
+    AAD, Convention, JUMP_WITHIN, NotCovered, Site, SiteRole,
     elf::{Image, Text},
 };
 
@@ -141,7 +141,7 @@ fn role(before: &[(u64, Word)]) -> SiteRole {
     let (out, input, len) = (operand(before, 1), operand(before, 2), operand(before, 3));
     match (out, input, len) {
         (Operand::Constant(0), Operand::Constant(0), Operand::Constant(0)) => SiteRole::Other("final"),
-        (Operand::Constant(0), ..) => SiteRole::Other("aad"),
+        (Operand::Constant(0), ..) => SiteRole::Other(AAD),
         (Operand::Copy(out), Operand::Copy(input), Operand::Constant(32)) if out == input => {
             SiteRole::Other("poly key")
         }

@@ -90,6 +90,9 @@ const JUMP_WITHIN: usize = 6;
 /// Sites told: OpenSSH has seven.
 const SITES_MAX: usize = 64;
 
+/// The role of a call without output: additional data, or a length that is announced.
+pub const AAD: &str = "aad";
+
 /// The function through which OpenSSH and libssh2 pass every packet.
 const CIPHER: &str = "EVP_Cipher";
 /// What Python's cryptography, Ruby's openssl and libssh call.

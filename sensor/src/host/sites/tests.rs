@@ -169,3 +169,12 @@ fn sites_of_another_program() {
     let path = std::env::var("SENSOR_SITES_OF").unwrap();
     println!("{:x?}", find_in(path.as_ref()));
 }
+
+#[test]
+#[ignore = "a look at a file: SENSOR_LIBRARY=... cargo test -- --ignored --nocapture"]
+fn a_library_by_hand() {
+    let Some(path) = std::env::var_os("SENSOR_LIBRARY") else { return };
+    let began = std::time::Instant::now();
+    let sites = find_in_library(&*fs::read(path).unwrap());
+    println!("{:?} in {:?}", sites, began.elapsed());
+}

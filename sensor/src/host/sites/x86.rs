@@ -8,7 +8,7 @@ use iced_x86::{
 };
 
 use super::{
-    Care, Convention, JUMP_WITHIN, NotCovered, Site, SiteRole,
+    AAD, Care, Convention, JUMP_WITHIN, NotCovered, Site, SiteRole,
     elf::{Image, Text},
 };
 
@@ -153,7 +153,7 @@ fn role(recent: &[Instruction]) -> SiteRole {
         (operand(recent, Register::RSI), operand(recent, Register::RDX), operand(recent, Register::RCX));
     match (out, input, len) {
         (NULL, NULL, NULL) => SiteRole::Other("final"),
-        (NULL, _, _) => SiteRole::Other("aad"),
+        (NULL, _, _) => SiteRole::Other(AAD),
         (Operand::Register(out), Operand::Register(input), Operand::Constant(32)) if out == input => {
             SiteRole::Other("poly key")
         }
