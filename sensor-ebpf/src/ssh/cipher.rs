@@ -40,7 +40,10 @@ fn arguments(context: &ProbeContext) -> Option<(u64, u64, u64, u32)> {
 #[uprobe]
 pub fn cipher_call(context: ProbeContext) -> u32 {
     let Some((cipher, out, input, len)) = arguments(&context) else { return 0 };
-    if !is_user(out) || !is_user(input) || !(HEADER_BYTES..=PACKET_MAX).contains(&len) || (len == POLY_KEY_BYTES && out == input)
+    if !is_user(out)
+        || !is_user(input)
+        || !(HEADER_BYTES..=PACKET_MAX).contains(&len)
+        || (len == POLY_KEY_BYTES && out == input)
     {
         return 0;
     }

@@ -5,7 +5,7 @@
 //! 16 of those bytes of each direction, with and without the 4 bytes before them (a length that is not encrypted), and a context whose first bytes are these is bound to that connection and
 //! direction until its socket closes or its keys are replaced. Two connections never carry the same 16 encrypted bytes.
 //!
-//! AES-GCM in Python's cryptography makes a new context for every packet: such a packet belongs to the process's only connection, or is not told.
+//! Python's cryptography makes a new context for every packet of AES-GCM (and asyncssh for chacha20): such a packet belongs to the process's only connection, or is not told.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use sensor_common::program;
@@ -14,8 +14,7 @@ use super::{
     bind::Owner,
     cipher::NID_CHACHA20,
     maps::{
-        BLANK, CONNECTIONS, CONTEXTS, Connection, ContextKey, FIRSTS, First, PROCESSES, Process, REKEYED,
-        process_flag,
+        BLANK, CONNECTIONS, CONTEXTS, Connection, ContextKey, FIRSTS, First, PROCESSES, Process, REKEYED, process_flag,
     },
     memory::read,
 };
@@ -94,21 +93,22 @@ fn nid(address: u64) -> u32 {
     read::<u32>(read::<u64>(address).0).0
 }
 
-/// Does this cipher get a context for each packet?
+/// May this cipher get a context for each packet?
 #[inline(always)]
-pub fn is_gcm(address: u64) -> bool {
+pub fn is_aead(address: u64) -> bool {
     let nid = nid(address);
-    nid == NID_GCM[0] || nid == NID_GCM[1] || nid == NID_GCM[2]
+    nid == NID_GCM[0] || nid == NID_GCM[1] || nid == NID_GCM[2] || nid == NID_CHACHA20
 }
 
-/// Binds a context to the connection whose first bytes these are, if they are in this direction. True: it is bound.
+/// Binds a context to the connection whose first bytes these are, if they are in this direction. True: there is one. Not `keeps`: the context is for this packet, and only its
+/// process is told to speak over that connection.
 #[inline(always)]
-pub fn bind_first(address: u64, bytes: u64, direction: u32) -> bool {
+pub fn bind_first(address: u64, bytes: u64, direction: u32, keeps: bool) -> bool {
     let key = by_direction(bytes, direction);
     // SAFETY: copied out at once.
     let Some(first) = (unsafe { FIRSTS.get(key) }).copied() else { return false };
     let _ = FIRSTS.remove(key);
-    tie(address, first.connection, first.sk, direction) != 0
+    tie(address, first.connection, first.sk, direction | (keeps as u32) << 1) != 0
 }
 
 /// Binds a context to the connection of this process whose keys were replaced in this direction.
@@ -118,7 +118,7 @@ pub fn bind_rekeyed(address: u64, direction: u32) -> bool {
     // SAFETY: copied out at once.
     let Some(connection) = (unsafe { REKEYED.get(key) }).copied() else { return false };
     let _ = REKEYED.remove(key);
-    connection != 0 && tie(address, connection, 0, direction) != 0
+    connection != 0 && tie(address, connection, 0, direction | KEEPS) != 0
 }
 
 #[inline(always)]
@@ -138,21 +138,25 @@ pub fn rekeyed(address: u64, connection: u64, direction: u32) {
     let _ = CONTEXTS.remove(self::key(address));
 }
 
+/// `how` of `tie`, beside the direction.
+const KEEPS: u32 = 2;
+
 /// `sk`: 0 where the connection's socket knows the context's predecessor. Returns 0 where there was no room.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tie(address: u64, connection: u64, sk: Addr, direction: u32) -> u32 {
+pub extern "C" fn tie(address: u64, connection: u64, sk: Addr, how: u32) -> u32 {
     let key = key(address);
+    let direction = how & 1;
     let (_, start) = task::key(task::current());
     // A context that lives for one packet: its address is another's with the next one. What it was is known of the process alone.
-    let entered = is_gcm(address) || enter(key, connection, start, direction);
+    let entered = how & KEEPS == 0 || enter(key, connection, start, direction);
     if !entered {
         untracked(program::SSH_PACKET);
         return 0;
     }
     if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
         // SAFETY: a live value of the map; an entry of 16 bytes that one thread writes.
-        unsafe { (*known).contexts[(direction & 1) as usize] = key };
+        unsafe { (*known).contexts[direction as usize] = key };
     }
     match PROCESSES.get_ptr_mut(key.tgid) {
         // SAFETY: a live value of the map.
@@ -180,6 +184,7 @@ fn enter(key: ContextKey, connection: u64, start: u64, direction: u32) -> bool {
         (*context).connection = connection;
         (*context).start = start;
         (*context).direction = direction;
+        (*context).flags = if nid(key.address) == NID_CHACHA20 { process_flag::WHOLE } else { 0 };
     }
     true
 }

@@ -21,24 +21,38 @@ use sensor_common::ssh::{direction, message};
 use super::{
     cipher::{PACKET_MAX, thread},
     context,
-    maps::{CONTEXTS, CipherContext, ROOM, THREADS, UNBOUND, expects},
+    maps::{CONTEXTS, CipherContext, ROOM, THREADS, UNBOUND, expects, process_flag},
     memory::{address, is_user, read},
     packet,
 };
 
 const IN: u32 = direction::IN as u32;
 const OUT: u32 = direction::OUT as u32;
-/// The cipher block of every cipher that these libraries have, and the least that a packet has.
+/// The cipher block of every cipher that these libraries have; the least that a packet has with one.
 const BLOCK: u32 = 16;
+/// The least that one has with chacha20-poly1305.
+const LEAST: u32 = 8;
 const PADDING_MIN: u8 = 4;
 const NEWKEYS: u32 = message::NEWKEYS as u32;
 
+/// Of a library for everybody.
 #[uprobe]
 pub fn update_call(context: ProbeContext) -> u32 {
+    update(&context, false)
+}
+
+/// Of a library that speaks SSH itself.
+#[uprobe]
+pub fn speaker_call(context: ProbeContext) -> u32 {
+    update(&context, true)
+}
+
+#[inline(always)]
+fn update(context: &ProbeContext, keeps: bool) -> u32 {
     if let (Some(cipher), Some(out), Some(input), Some(len)) =
         (context.arg(0), context.arg(1), context.arg(3), context.arg::<u64>(4))
     {
-        called(cipher, out, input, len as u32);
+        called(cipher, out, input, len as u32, keeps as u32);
     }
     0
 }
@@ -48,17 +62,17 @@ pub fn library_call(context: ProbeContext) -> u32 {
     if let (Some(cipher), Some(out), Some(input), Some(len)) =
         (context.arg(0), context.arg(1), context.arg(2), context.arg::<u64>(3))
     {
-        called(cipher, out, input, len as u32);
+        called(cipher, out, input, len as u32, 1);
     }
     0
 }
 
-/// At a call.
+/// At a call. `keeps`: its contexts live as long as their keys, whatever the cipher.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn called(cipher: u64, out: u64, input: u64, len: u32) -> u32 {
-    if !is_user(out) || !is_user(input) || !(BLOCK..=PACKET_MAX).contains(&len) {
-        return 0; // additional data, lengths, what is left of a message that is not SSH
+pub extern "C" fn called(cipher: u64, out: u64, input: u64, len: u32, keeps: u32) -> u32 {
+    if !is_user(out) || !is_user(input) || !(LEAST..=PACKET_MAX).contains(&len) {
+        return 0; // additional data, or a length
     }
     let (bytes, readable) = read::<[u64; 2]>(input);
     if !readable || bytes[0] | bytes[1] == 0 {
@@ -73,8 +87,8 @@ pub extern "C" fn called(cipher: u64, out: u64, input: u64, len: u32) -> u32 {
         } else {
             expected = expects::PIECE;
         }
-    } else {
-        expected = unbound(cipher, input, len, context::number(bytes));
+    } else if len >= BLOCK {
+        expected = unbound(cipher, input, len, context::number(bytes), keeps);
     }
     if expected != expects::NOTHING
         && let Some(thread) = thread(bpf_get_current_pid_tgid())
@@ -92,13 +106,13 @@ pub extern "C" fn called(cipher: u64, out: u64, input: u64, len: u32) -> u32 {
 
 /// A call of a context that is not bound: what is expected after it.
 #[inline(always)]
-fn unbound(cipher: u64, input: u64, len: u32, first: u64) -> u32 {
-    let gcm = context::is_gcm(cipher);
-    if context::bind_first(cipher, first, IN) && !gcm {
+fn unbound(cipher: u64, input: u64, len: u32, first: u64, keeps: u32) -> u32 {
+    let keeps = keeps != 0 || !context::is_aead(cipher);
+    if context::bind_first(cipher, first, IN, keeps) && keeps {
         return expects::PIECE;
     }
     let encrypts = context::encrypts(cipher);
-    if gcm {
+    if !keeps {
         let sole = context::is_sole();
         if sole && encrypts == Some(true) {
             packet::observe(input, len, OUT, packet::BY_PROCESS, len);
@@ -111,7 +125,7 @@ fn unbound(cipher: u64, input: u64, len: u32, first: u64) -> u32 {
     // What it encrypted first has been sent meanwhile, if it is for a connection.
     // SAFETY: copied out at once.
     let before = unsafe { UNBOUND.get(context::key(cipher)) }.copied();
-    let bound = before.is_some_and(|before| context::bind_first(cipher, before, OUT))
+    let bound = before.is_some_and(|before| context::bind_first(cipher, before, OUT, keeps))
         || encrypts.is_some() && context::bind_rekeyed(cipher, OUT);
     if bound {
         if let Some(known) = CONTEXTS.get_ptr_mut(context::key(cipher)) {
@@ -177,7 +191,8 @@ pub extern "C" fn piece(cipher: u64, out: u64, len: u32) -> u32 {
     let known = unsafe { &mut *known };
     let connection = known.connection;
     if known.have == 0 {
-        let (number, total) = begins(read(out).0, len);
+        let whole = known.flags & process_flag::WHOLE != 0;
+        let (number, total) = begins(read(out).0, len, whole);
         if total == len {
             if packet::observe(out, len, IN, cipher, len) == NEWKEYS {
                 context::rekeyed(cipher, connection, IN);
@@ -214,8 +229,11 @@ const UNKNOWN: u32 = 0;
 
 /// The message number of a packet and its length, from its first block.
 #[inline(always)]
-fn begins(block: [u8; BLOCK as usize], len: u32) -> (u8, u32) {
+fn begins(block: [u8; BLOCK as usize], len: u32, whole: bool) -> (u8, u32) {
     let [a, b, c, d, e, f, ..] = block;
+    if whole {
+        return (b, len);
+    }
     if a == 0 {
         if e < PADDING_MIN {
             return (f, u32::MAX);

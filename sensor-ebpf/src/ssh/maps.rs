@@ -67,6 +67,8 @@ pub mod process_flag {
     pub const LIBRARY: u32 = 8;
     /// It has had more than one connection at a time.
     pub const MANY: u32 = 16;
+    /// Of a context: every incoming packet comes whole.
+    pub const WHOLE: u32 = 32;
 }
 
 /// One direction of a connection in its clear phase.

@@ -118,6 +118,8 @@ pub enum Hook {
     CipherJump,
     /// A library calls `EVP_CipherUpdate` or one of its halves.
     UpdateCall,
+    /// The same in a library that speaks SSH itself, and so keeps its contexts.
+    SpeakerCall,
     /// A library calls `EVP_Cipher`.
     LibraryCall,
     /// The branch after a call in a library.

@@ -31,8 +31,8 @@ const ENTRIES_MAX: usize = 64;
 /// Where cryptography has its extension, below a `site-packages`.
 const CRYPTOGRAPHY: [&str; 2] =
     ["cryptography/hazmat/bindings/_rust.abi3.so", "cryptography/hazmat/bindings/_openssl.abi3.so"];
-/// Of libraries that are told by their names.
-const NAMES: [&str; 3] = ["libssh2.so", "libssh.so", "openssl.so"];
+/// Of libraries that are told by their names; a wheel that brings one along puts a hash into it (`libssh-0a1b2c3d.so.4.9`).
+const NAMES: [&str; 3] = ["libssh2", "libssh", "openssl.so"];
 
 /// In their usual places below a root.
 pub(super) fn in_places(root: &Path) -> Vec<Place> {
@@ -43,7 +43,9 @@ pub(super) fn in_places(root: &Path) -> Vec<Place> {
     }
     for folder in ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib64"] {
         found.shared(Path::new(folder));
-        for triplet in found.list(Path::new(folder), |name| name.ends_with("-linux-gnu") || name.ends_with("-linux-musl")) {
+        for triplet in
+            found.list(Path::new(folder), |name| name.ends_with("-linux-gnu") || name.ends_with("-linux-musl"))
+        {
             found.shared(&triplet);
         }
     }
@@ -70,7 +72,8 @@ pub(super) fn mapped(process: &Path) -> Vec<Place> {
 
 fn is_wanted(path: &Path) -> bool {
     let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default();
-    CRYPTOGRAPHY.iter().any(|known| path.ends_with(known)) || NAMES.iter().any(|known| name.starts_with(known.as_bytes()))
+    CRYPTOGRAPHY.iter().any(|known| path.ends_with(known))
+        || NAMES.iter().any(|known| name.starts_with(known.as_bytes()) && memchr::memmem::find(name, b".so").is_some())
 }
 
 /// What an interpreter will import, if this program is one.
@@ -219,7 +222,9 @@ impl Found {
 
     fn python(&mut self, prefix: &Path) {
         for library in ["lib", "lib64"] {
-            for version in self.list(&prefix.join(library), |name| name.starts_with("python3") || name.starts_with("pypy3")) {
+            for version in
+                self.list(&prefix.join(library), |name| name.starts_with("python3") || name.starts_with("pypy3"))
+            {
                 self.packages(&version.join("site-packages"));
                 self.packages(&version.join("dist-packages"));
             }

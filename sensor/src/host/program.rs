@@ -44,6 +44,11 @@ pub(super) fn speaks_ssh<'a>(file: impl ReadRef<'a>) -> bool {
     markers(file).identification
 }
 
+/// Does a library speak SSH itself? Then it holds its identification.
+pub(super) fn identifies<'a>(file: impl ReadRef<'a>) -> bool {
+    markers(file).library
+}
+
 fn markers<'a>(file: impl ReadRef<'a>) -> Markers {
     let seen = match FileKind::parse(file) {
         Ok(FileKind::Elf32) => search::<elf::FileHeader32<Endianness>>(file),
@@ -76,7 +81,7 @@ fn search<'a, H: FileHeader<Endian = Endianness>>(file: impl ReadRef<'a>) -> Opt
 
 /// Which of the tell-tale texts were seen.
 #[derive(Default)]
-#[allow(clippy::struct_excessive_bools, reason = "six independent observations")]
+#[allow(clippy::struct_excessive_bools, reason = "seven independent observations")]
 struct Markers {
     openssh: bool,
     dropbear: bool,
@@ -84,6 +89,7 @@ struct Markers {
     user_child: bool,
     original_command: bool,
     identification: bool,
+    library: bool,
 }
 
 impl Markers {
@@ -93,6 +99,8 @@ impl Markers {
         self.listener |= holds(data, "Server listening on", is_space) || holds(data, "Child connection from", is_space);
         self.user_child |= holds(data, "User child is on pid", is_space);
         self.identification |= holds(data, "SSH-%d.%d-", |next| next == b'%');
+        // libssh's `SSH-2.0-libssh_%s`
+        self.library |= holds(data, "SSH-2.0-", |next| next.is_ascii_alphabetic());
         self.original_command |= holds(data, "SSH_ORIGINAL_COMMAND", |next| next == 0);
     }
 

@@ -285,7 +285,7 @@ fn examine_library(path: &Path, name: &Path) -> io::Result<Option<Program>> {
         open.take(LIBRARY_MAX).read_to_end(&mut bytes).ok()?;
         match sites::find_in_library(&*bytes) {
             Err(NotCovered::NoImport { .. }) => None,
-            found => Some(found.map(|sites| of_library(&sites))),
+            found => Some(found.map(|sites| of_library(&sites, program::identifies(&*bytes)))),
         }
     })
 }
@@ -316,9 +316,10 @@ fn wanted(sites: &[sites::Site]) -> Sites {
     }
 }
 
-fn of_library(sites: &[sites::Site]) -> Sites {
+fn of_library(sites: &[sites::Site], speaks: bool) -> Sites {
     let call = |convention| match convention {
         Convention::Cipher => Hook::LibraryCall,
+        Convention::Update if speaks => Hook::SpeakerCall,
         Convention::Update => Hook::UpdateCall,
     };
     // What has no output carries no packet, whatever the convention; the other roles are OpenSSH's.

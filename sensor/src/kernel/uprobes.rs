@@ -24,8 +24,8 @@ pub(super) struct Uprobes {
 }
 
 /// Every uprobe's program.
-pub(super) const PROGRAMS: [&str; 5] =
-    ["cipher_jump", "cipher_call", "library_jump", "update_call", "library_call"];
+pub(super) const PROGRAMS: [&str; 6] =
+    ["cipher_jump", "cipher_call", "library_jump", "update_call", "speaker_call", "library_call"];
 
 fn name(hook: Hook) -> &'static str {
     match hook {
@@ -33,6 +33,7 @@ fn name(hook: Hook) -> &'static str {
         Hook::CipherCall => "cipher_call",
         Hook::LibraryJump => "library_jump",
         Hook::UpdateCall => "update_call",
+        Hook::SpeakerCall => "speaker_call",
         Hook::LibraryCall => "library_call",
     }
 }

@@ -344,9 +344,7 @@ fn cover(kernel: &mut Kernel, program: &Speaker) -> (Probe, Option<Degraded>) {
     let why = match &program.sites {
         Err(why) => Some(why.to_string()),
         Ok(_) if !kernel.can_decrypt() => Some("this kernel cannot run the probe `cipher`".into()),
-        Ok(sites) => {
-            privileges::raised(|| kernel.probe_program(program.file, &program.path(), &sites.places).err())
-        }
+        Ok(sites) => privileges::raised(|| kernel.probe_program(program.file, &program.path(), &sites.places).err()),
     };
     let probe = Probe {
         name: "cipher".into(),

@@ -125,7 +125,14 @@ fn site(image: &Image<'_>, at: u64, before: &[(u64, Word)], after: &[(u64, Word)
         match word {
             Word::Conditional => {
                 let (Some(call), Some(jump)) = (image.file_offset(at), image.file_offset(*jump)) else { break };
-                return Ok(Site { call, jump, role: role(before), convention: Convention::Cipher, result_intact, emulated: true });
+                return Ok(Site {
+                    call,
+                    jump,
+                    role: role(before),
+                    convention: Convention::Cipher,
+                    result_intact,
+                    emulated: true,
+                });
             }
             Word::Call(_) | Word::Jump(_) | Word::Indirect => break,
             // A destination of 0 is x0 or w0; comparisons write to the zero register (31).

@@ -50,10 +50,7 @@ impl<'a> Image<'a> {
     }
 
     /// With these slots.
-    pub(super) fn of(
-        image: &ElfFile64<'a, Endianness, impl ReadRef<'a>>,
-        slots: Vec<u64>,
-    ) -> Result<Self, NotCovered> {
+    pub(super) fn of(image: &ElfFile64<'a, Endianness, impl ReadRef<'a>>, slots: Vec<u64>) -> Result<Self, NotCovered> {
         let mut texts = Vec::new();
         let mut left = TEXT_MAX;
         for section in image.sections() {

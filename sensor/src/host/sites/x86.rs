@@ -32,7 +32,8 @@ pub(super) fn find(image: &Image<'_>, symbol: &str, care: Care) -> Result<Vec<Si
                     Err(_) => {}
                 }
             } else if care == Care::Whole
-                && let Some(refused) = refusal(&instruction, image, &stubs, symbol) {
+                && let Some(refused) = refusal(&instruction, image, &stubs, symbol)
+            {
                 return Err(refused);
             }
             if recent.len() == OPERANDS_WITHIN {
