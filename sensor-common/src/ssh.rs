@@ -11,6 +11,7 @@ pub mod kind {
     pub const PACKET: u16 = 7;
     pub const CLEAR: u16 = 8;
     pub const BOUND: u16 = 9;
+    pub const CARRIED: u16 = 10;
 }
 
 /// SSH message numbers that the kernel knows; what of their payload it copies is said in `sensor-ebpf/src/ssh/allow.rs`.
@@ -104,6 +105,19 @@ pub struct Bound {
     pub socket: Socket,
 }
 
+/// A channel of one SSH connection carries another one.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Carried {
+    pub head: Head,
+    /// The carried connection's id.
+    pub connection: u64,
+    pub carrier: u64,
+    /// The channel's number at the receiver of what goes in this direction.
+    pub recipient: u32,
+    pub direction: u32,
+}
+
 pub const CLEAR_SMALL: usize = 256;
 pub const CLEAR_LARGE: usize = 2048;
 
@@ -139,6 +153,7 @@ const _: () = {
     assert!(size_of::<SmallPacket>() == 16 + 24 + 16 + PACKET_SMALL);
     assert!(size_of::<LargePacket>() == 16 + 24 + 16 + PACKET_LARGE);
     assert!(size_of::<Bound>() == 16 + 16 + 48);
+    assert!(size_of::<Carried>() == 16 + 24);
     assert!(size_of::<SmallClear>() == 16 + 48 + 16 + CLEAR_SMALL);
     assert!(size_of::<LargeClear>() == 16 + 48 + 16 + CLEAR_LARGE);
 };

@@ -100,7 +100,12 @@ pub fn reserve<T: 'static>() -> Result<RingBufEntry<T>, Lost> {
 /// when the ring fills.
 #[inline(always)]
 pub fn submit<T: 'static>(entry: RingBufEntry<T>) {
-    let flags =
-        if EVENTS.query(BPF_RB_AVAIL_DATA) >= patched(&WAKE_BYTES) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
-    entry.submit(flags);
+    submit_at_once(entry, false);
+}
+
+/// The same; `now`: it cannot wait for the next turn.
+#[inline(always)]
+pub fn submit_at_once<T: 'static>(entry: RingBufEntry<T>, now: bool) {
+    let full = EVENTS.query(BPF_RB_AVAIL_DATA) >= patched(&WAKE_BYTES);
+    entry.submit(if full || now { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP });
 }

@@ -117,7 +117,7 @@ fn on_change(ctx: &RawTracePointContext, turn: Turn) -> i32 {
         settle(program::TCP_STATE, turn, changed(sk, id, old, new));
         if new == TCP_CLOSE {
             let _ = TRACKED.remove(key);
-            ssh::closed(sk);
+            ssh::ends(sk);
         }
     }
     0

@@ -1,16 +1,20 @@
 //! Whose connection a packet belongs to: the socket among the first descriptors of the process that encrypts or decrypts it.
 //!
-//! Looked for once per process: OpenSSH's serving processes and its client hold one connection. A socket that was seen to begin with `SSH-` goes before any other
+//! Told by the first bytes that it decrypts, as `context` has it, if they came while the sensor was there. Else looked for once per process: OpenSSH's serving processes and its client hold one connection. A socket that was seen to begin with `SSH-` goes before any other
 //! (a standard input may be a socket too). A process without one (ProxyCommand: it speaks over pipes) is remembered as such, so that a socket that it
 //! opens later for a forwarding is not taken for it; its id is then its own.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns};
 use sensor_common::{
     SERVED_FDS, Socket, program,
-    ssh::{Bound, kind},
+    ssh::{Bound, direction, kind},
 };
 
-use super::maps::{CONNECTIONS, PROCESSES, Process, THREADS, process_flag};
+use super::{
+    context,
+    maps::{CONNECTIONS, PROCESSES, Process, THREADS, process_flag},
+    memory::read,
+};
 use crate::{
     field::{Addr, at, pointer, value},
     maps::TRACKED,
@@ -54,6 +58,32 @@ pub fn set_flag(tgid: u32, flag: u32) {
     }
 }
 
+/// The current process decrypts these bytes: if it is its first packet, the connection that carried them is its own, also where it speaks over pipes.
+#[inline(always)]
+pub fn by_first(tgid: u32, input: u64) {
+    // SAFETY: only asked for.
+    if unsafe { PROCESSES.get(tgid) }.is_some() {
+        return;
+    }
+    let Some(first) = context::take_first(context::number(read(input).0), direction::IN as u32) else { return };
+    let (_, start) = task::key(task::current());
+    if start != 0 {
+        // The key of a connection that another one carries is no address.
+        let sk = if (first.key as i64) < 0 { first.key } else { 0 };
+        remember(tgid, start, sk, first.connection, 0);
+    }
+}
+
+#[inline(always)]
+fn remember(tgid: u32, start: u64, sk: Addr, connection: u64, flags: u32) -> u32 {
+    if PROCESSES.insert(tgid, Process { start, connection, flags, pad: 0 }, 0).is_err() {
+        untracked(program::SSH_PACKET);
+        return 0;
+    }
+    settle(program::SSH_PACKET, Turn::First, tell(tgid, start, sk, connection));
+    1
+}
+
 /// Finds the connection of the current process and tells it. 0: who it is could not be read, or there was no room.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -79,12 +109,7 @@ pub extern "C" fn bind(tgid: u32) -> u32 {
             }
         }
     }
-    if PROCESSES.insert(tgid, Process { start, connection, flags, pad: 0 }, 0).is_err() {
-        untracked(program::SSH_PACKET);
-        return 0;
-    }
-    settle(program::SSH_PACKET, Turn::First, tell(tgid, start, sk, connection));
-    1
+    remember(tgid, start, sk, connection, flags)
 }
 
 #[inline(always)]

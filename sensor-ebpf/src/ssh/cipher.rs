@@ -11,6 +11,7 @@ use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::uprobe, programs::Prob
 use sensor_common::{program, ssh::direction};
 
 use super::{
+    bind,
     maps::{THREADS, Thread, expects, header},
     memory::{is_user, read},
     packet,
@@ -83,7 +84,12 @@ pub fn cipher_call(context: ProbeContext) -> u32 {
         Some(direction::OUT) => {
             packet::observe(input, len, direction::OUT as u32, packet::BY_PROCESS, len);
         }
-        Some(_) => thread.expects = expects::BODY,
+        Some(_) => {
+            if len >= BLOCK_BYTES {
+                bind::by_first((id >> 32) as u32, input);
+            }
+            thread.expects = expects::BODY;
+        }
         None => settle(program::SSH_PACKET, Turn::First, Err(Lost::Unreadable)),
     }
     0

@@ -20,6 +20,9 @@ use super::{
 };
 use crate::{field::Addr, stats::untracked, task};
 
+const OUT: u32 = sensor_common::ssh::direction::OUT as u32;
+const BPF_ANY: u64 = 0;
+const BPF_NOEXIST: u64 = 1;
 /// NIDs of AES-GCM with 128, 192 and 256 bits, of every OpenSSL.
 const NID_GCM: [u32; 3] = [895, 898, 901];
 /// `evp_cipher_ctx_st::encrypt` lies behind `cipher`, in OpenSSL 4, or behind that and `engine`, which nobody uses, before it. Where the other one has it, there is 0.
@@ -52,6 +55,13 @@ pub fn owner(address: u64) -> Option<Owner> {
     }
 }
 
+/// Where the rest of the packet at hand lies whose first block the context has; 0: it does not know.
+#[inline(always)]
+pub fn rest(address: u64) -> u64 {
+    // SAFETY: a live value of the map; a number is copied out at once.
+    CONTEXTS.get_ptr(key(address)).map_or(0, |context| unsafe { (*context).rest })
+}
+
 #[inline(always)]
 pub fn set_flag(address: u64, flag: u32) {
     if let Some(context) = CONTEXTS.get_ptr_mut(key(address)) {
@@ -66,26 +76,50 @@ fn by_direction(number: u64, direction: u32) -> u64 {
     number ^ direction as u64
 }
 
-/// Remembers what comes first after the keys: 20 bytes of a connection.
+/// Remembers what comes first after the keys: 20 bytes of a connection. `key`: as in `CONNECTIONS`.
 #[inline(always)]
-pub fn first(connection: u64, sk: Addr, direction: u32, bytes: [u32; 5]) {
-    let [a, b, c, d, e] = bytes;
-    let pair = |a: u32, b: u32, c: u32, d: u32| [a as u64 | (b as u64) << 32, c as u64 | (d as u64) << 32];
-    let value = First { connection, sk };
+pub fn first(connection: u64, key: Addr, direction: u32, [a, b]: [u64; 2], c: u32) {
+    let value = First { connection, key };
+    // Where this host relays a connection, the same bytes are carried twice: what a process here encrypts is carried first by its own, what it decrypts last.
+    let flags = if direction == OUT { BPF_NOEXIST } else { BPF_ANY };
+    let later = [a >> 32 | b << 32, b >> 32 | (c as u64) << 32];
     // An LRU takes everything.
-    let _ = FIRSTS.insert(by_direction(number(pair(a, b, c, d)), direction), value, 0);
-    let _ = FIRSTS.insert(by_direction(number(pair(b, c, d, e)), direction), value, 0);
+    let _ = FIRSTS.insert(by_direction(number([a, b]), direction), value, flags);
+    let _ = FIRSTS.insert(by_direction(number(later), direction), value, flags);
 }
 
-/// Which direction a context works in, as it says itself. None: it does not (chacha20), or cannot be read.
+/// The connection that carried these bytes first in this direction. Only once.
 #[inline(always)]
-pub fn encrypts(address: u64) -> Option<bool> {
+pub fn take_first(bytes: u64, direction: u32) -> Option<First> {
+    let key = by_direction(bytes, direction);
+    // SAFETY: copied out at once.
+    let first = unsafe { FIRSTS.get(key) }.copied()?;
+    let _ = FIRSTS.remove(key);
+    Some(first)
+}
+
+/// What a context says of itself. Neither ENCRYPTS nor DECRYPTS: it does not (chacha20), or cannot be read.
+pub mod is {
+    pub const ENCRYPTS: u32 = 1;
+    pub const DECRYPTS: u32 = 2;
+    /// The cipher may have a context for each packet.
+    pub const AEAD: u32 = 4;
+}
+
+/// `is`. A global function: the verifier checks it once, and the ways through it do not multiply with the caller's.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn nature(address: u64) -> u32 {
     let (older, newer) = (read::<u32>(address.wrapping_add(ENCRYPT[1])), read::<u32>(address.wrapping_add(ENCRYPT[0])));
     let nid = nid(address);
-    if !older.1 || !newer.1 || nid == 0 || nid == NID_CHACHA20 || older.0 | newer.0 > 1 {
-        return None;
+    if nid == NID_CHACHA20 {
+        return is::AEAD;
     }
-    Some(older.0 | newer.0 == 1)
+    if !older.1 || !newer.1 || nid == 0 || older.0 | newer.0 > 1 {
+        return 0;
+    }
+    let direction = if older.0 | newer.0 == 1 { is::ENCRYPTS } else { is::DECRYPTS };
+    if nid == NID_GCM[0] || nid == NID_GCM[1] || nid == NID_GCM[2] { direction | is::AEAD } else { direction }
 }
 
 #[inline(always)]
@@ -93,22 +127,12 @@ fn nid(address: u64) -> u32 {
     read::<u32>(read::<u64>(address).0).0
 }
 
-/// May this cipher get a context for each packet?
-#[inline(always)]
-pub fn is_aead(address: u64) -> bool {
-    let nid = nid(address);
-    nid == NID_GCM[0] || nid == NID_GCM[1] || nid == NID_GCM[2] || nid == NID_CHACHA20
-}
-
 /// Binds a context to the connection whose first bytes these are, if they are in this direction. True: there is one. Not `keeps`: the context is for this packet, and only its
 /// process is told to speak over that connection.
 #[inline(always)]
 pub fn bind_first(address: u64, bytes: u64, direction: u32, keeps: bool) -> bool {
-    let key = by_direction(bytes, direction);
-    // SAFETY: copied out at once.
-    let Some(first) = (unsafe { FIRSTS.get(key) }).copied() else { return false };
-    let _ = FIRSTS.remove(key);
-    tie(address, first.connection, first.sk, direction | (keeps as u32) << 1) != 0
+    let Some(first) = take_first(bytes, direction) else { return false };
+    tie(address, first.connection, first.key, direction | (keeps as u32) << 1) != 0
 }
 
 /// Binds a context to the connection of this process whose keys were replaced in this direction.
@@ -141,10 +165,10 @@ pub fn rekeyed(address: u64, connection: u64, direction: u32) {
 /// `how` of `tie`, beside the direction.
 const KEEPS: u32 = 2;
 
-/// `sk`: 0 where the connection's socket knows the context's predecessor. Returns 0 where there was no room.
+/// `known_as`: the connection in `CONNECTIONS`; 0 where that knows the context's predecessor. Returns 0 where there was no room.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tie(address: u64, connection: u64, sk: Addr, how: u32) -> u32 {
+pub extern "C" fn tie(address: u64, connection: u64, known_as: Addr, how: u32) -> u32 {
     let key = key(address);
     let direction = how & 1;
     let (_, start) = task::key(task::current());
@@ -154,7 +178,7 @@ pub extern "C" fn tie(address: u64, connection: u64, sk: Addr, how: u32) -> u32 
         untracked(program::SSH_PACKET);
         return 0;
     }
-    if let Some(known) = CONNECTIONS.get_ptr_mut(sk) {
+    if let Some(known) = CONNECTIONS.get_ptr_mut(known_as) {
         // SAFETY: a live value of the map; an entry of 16 bytes that one thread writes.
         unsafe { (*known).contexts[direction as usize] = key };
     }
@@ -198,7 +222,7 @@ pub fn is_sole() -> bool {
         .is_some_and(|process| process.flags & (process_flag::LIBRARY | process_flag::MANY) == process_flag::LIBRARY)
 }
 
-/// A connection's socket has closed.
+/// A connection is over.
 #[inline(always)]
 pub fn closed(connection: &Connection) {
     for key in connection.contexts {

@@ -20,7 +20,7 @@ use sensor_common::ssh::{direction, message};
 
 use super::{
     cipher::{PACKET_MAX, thread},
-    context,
+    context::{self, is},
     maps::{CONTEXTS, CipherContext, ROOM, THREADS, UNBOUND, expects, process_flag},
     memory::{address, is_user, read},
     packet,
@@ -81,9 +81,8 @@ pub extern "C" fn called(cipher: u64, out: u64, input: u64, len: u32, keeps: u32
     let mut expected = expects::NOTHING;
     if let Some(known) = CONTEXTS.get_ptr_mut(context::key(cipher)) {
         // SAFETY: a live value of the map that only this thread uses.
-        let known = unsafe { &mut *known };
-        if known.direction == OUT {
-            outgoing(known, cipher, input, len);
+        if unsafe { (*known).direction } == OUT {
+            outgoing(cipher, input, len);
         } else {
             expected = expects::PIECE;
         }
@@ -107,54 +106,56 @@ pub extern "C" fn called(cipher: u64, out: u64, input: u64, len: u32, keeps: u32
 /// A call of a context that is not bound: what is expected after it.
 #[inline(always)]
 fn unbound(cipher: u64, input: u64, len: u32, first: u64, keeps: u32) -> u32 {
-    let keeps = keeps != 0 || !context::is_aead(cipher);
+    let nature = context::nature(cipher);
+    let keeps = keeps != 0 || nature & is::AEAD == 0;
     if context::bind_first(cipher, first, IN, keeps) && keeps {
         return expects::PIECE;
     }
-    let encrypts = context::encrypts(cipher);
     if !keeps {
         let sole = context::is_sole();
-        if sole && encrypts == Some(true) {
+        if sole && nature & is::ENCRYPTS != 0 {
             packet::observe(input, len, OUT, packet::BY_PROCESS, len);
         }
-        return if sole && encrypts == Some(false) { expects::SOLE } else { expects::NOTHING };
+        return if sole && nature & is::DECRYPTS != 0 { expects::SOLE } else { expects::NOTHING };
     }
-    if encrypts == Some(false) {
+    if nature & is::DECRYPTS != 0 {
         return if context::bind_rekeyed(cipher, IN) { expects::PIECE } else { expects::NOTHING };
     }
     // What it encrypted first has been sent meanwhile, if it is for a connection.
     // SAFETY: copied out at once.
     let before = unsafe { UNBOUND.get(context::key(cipher)) }.copied();
     let bound = before.is_some_and(|before| context::bind_first(cipher, before, OUT, keeps))
-        || encrypts.is_some() && context::bind_rekeyed(cipher, OUT);
+        || nature & is::ENCRYPTS != 0 && context::bind_rekeyed(cipher, OUT);
     if bound {
-        if let Some(known) = CONTEXTS.get_ptr_mut(context::key(cipher)) {
-            // SAFETY: a live value of the map that only this thread uses.
-            outgoing(unsafe { &mut *known }, cipher, input, len);
-        }
+        outgoing(cipher, input, len);
         return expects::NOTHING;
     }
     if before.is_none() { expects::UNBOUND } else { expects::NOTHING }
 }
 
-/// A packet, or one of its blocks, before it is encrypted.
-#[inline(always)]
-fn outgoing(known: &mut CipherContext, cipher: u64, input: u64, len: u32) {
+/// A packet, or one of its blocks, before it is encrypted. A global function: the verifier checks it once, by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn outgoing(cipher: u64, input: u64, len: u32) -> u32 {
+    let Some(known) = CONTEXTS.get_ptr_mut(context::key(cipher)) else { return 0 };
+    // SAFETY: a live value of the map that only this thread uses.
+    let known = unsafe { &mut *known };
     if known.total != 0 {
         known.total = known.total.saturating_sub(len);
-        return;
+        return 0;
     }
     let length = u32::from_be(read(input).0);
     // A length that is not encrypted is not there: then the first byte is that of the padding's, which is not 0.
     let total = if length >> 24 == 0 { length.wrapping_add(4) } else { len };
     if total < len || total > PACKET_MAX {
-        return;
+        return 0;
     }
     known.total = total - len;
     let connection = known.connection;
     if packet::observe(input, total, OUT, cipher, total) == NEWKEYS {
         context::rekeyed(cipher, connection, OUT);
     }
+    0
 }
 
 /// At the branch after a call.
@@ -205,6 +206,8 @@ pub extern "C" fn piece(cipher: u64, out: u64, len: u32) -> u32 {
         known.total = total;
         known.message = number as u32;
     }
+    // Whole after one block and one piece, or not to be had in one piece.
+    known.rest = if known.have == BLOCK { out } else { 0 };
     append(known, out, len);
     if known.total == UNKNOWN {
         if known.have == len {
@@ -217,7 +220,8 @@ pub extern "C" fn piece(cipher: u64, out: u64, len: u32) -> u32 {
     }
     let total = core::mem::replace(&mut known.total, 0);
     known.have = 0;
-    let available = if total < ROOM as u32 { total } else { ROOM as u32 };
+    let available = kept(known.message as u8);
+    let available = if total < available { total } else { available };
     if packet::observe(address(&raw const known.data), total, IN, cipher, available) == NEWKEYS {
         context::rekeyed(cipher, connection, IN);
     }
@@ -276,17 +280,23 @@ fn payload_bytes([padding, number, block @ ..]: [u8; BLOCK as usize]) -> u32 {
     }
 }
 
+/// How much of a packet is put together.
+#[inline(always)]
+fn kept(number: u8) -> u32 {
+    match number {
+        // Their first block says how much data there is; the data stays where it is.
+        message::CHANNEL_DATA => BLOCK,
+        message::CHANNEL_EXTENDED_DATA => BLOCK + 4,
+        _ => ROOM as u32,
+    }
+}
+
 /// Copies what is needed of a piece behind what is there.
 #[inline(always)]
 fn append(known: &mut CipherContext, out: u64, len: u32) {
     let have = known.have;
     known.have = have.wrapping_add(len);
-    let room = match known.message as u8 {
-        // Their first block says how much data there is; the data stays where it is.
-        message::CHANNEL_DATA => BLOCK,
-        message::CHANNEL_EXTENDED_DATA => BLOCK + 4,
-        _ => ROOM as u32,
-    };
+    let room = kept(known.message as u8);
     if have >= room {
         return;
     }

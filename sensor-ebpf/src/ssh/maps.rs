@@ -95,7 +95,7 @@ pub mod phase {
     pub const DONE: u32 = 5;
 }
 
-/// An SSH connection: its first bytes were `SSH-`. Gone when its socket closes.
+/// An SSH connection: its first bytes were `SSH-`. Gone when its socket or channel closes.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Connection {
@@ -133,6 +133,8 @@ pub struct CipherContext {
     /// Incoming: its message number.
     pub message: u32,
     pub pad: u32,
+    /// Incoming: where the program has what follows the first block, if that came in one piece; else 0.
+    pub rest: u64,
     /// Twice the room: a piece that begins inside of it ends inside of this.
     pub data: [u8; 2 * ROOM],
 }
@@ -142,7 +144,8 @@ pub struct CipherContext {
 #[derive(Clone, Copy)]
 pub struct First {
     pub connection: u64,
-    pub sk: Addr,
+    /// Its key in `CONNECTIONS`.
+    pub key: Addr,
 }
 
 #[map]
@@ -151,7 +154,7 @@ pub static THREADS: HashMap<u64, Thread> = HashMap::with_max_entries(16_384, 0);
 #[map]
 pub static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(16_384, 0);
 
-/// By the address of `struct sock`.
+/// By the address of `struct sock`; a connection that a channel of another one carries, by its own id (which is no address: it is small).
 #[map]
 pub static CONNECTIONS: HashMap<Addr, Connection> = HashMap::with_max_entries(32_768, 0);
 
@@ -164,8 +167,17 @@ pub struct Channel {
     pub direction: u32,
 }
 
+/// What flows through a channel in one direction.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Flow {
+    pub bytes: u64,
+    /// The id of the SSH connection that it carries, if it does; 0: it does not.
+    pub stream: u64,
+}
+
 #[map]
-pub static CHANNEL_BYTES: HashMap<Channel, u64> = HashMap::with_max_entries(16_384, 0);
+pub static FLOWS: HashMap<Channel, Flow> = HashMap::with_max_entries(16_384, 0);
 
 #[map]
 pub static CONTEXTS: HashMap<ContextKey, CipherContext> = HashMap::with_max_entries(2_048, 0);

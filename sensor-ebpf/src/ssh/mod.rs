@@ -1,4 +1,4 @@
-//! SSH as the programs that speak it see it: `clear` reads the phase before the keys from the sockets, `cipher` the packets after it at OpenSSH's calls
+//! SSH as the programs that speak it see it: `clear` reads the phase before the keys from the sockets (`phase`; `stream` does so where a connection runs through another one's channel), `cipher` the packets after it at OpenSSH's calls
 //! of the cipher function, `library` at those of the libraries that others use. `bind` and `context` say whose connection a packet is, `packet` reads it, `allow` says what of
 //! it may leave.
 //!
@@ -13,6 +13,8 @@ mod library;
 mod maps;
 mod memory;
 mod packet;
+mod phase;
+mod stream;
 
 pub use bind::{process_ends, thread_ends};
-pub use clear::closed;
+pub use phase::ends;

@@ -15,8 +15,9 @@ use super::{
     allow,
     bind::{self, Owner},
     context,
-    maps::{CHANNEL_BYTES, Channel, process_flag},
+    maps::{Channel, FLOWS, Flow, process_flag},
     memory::read,
+    stream,
 };
 use crate::{
     stats::{Lost, Sent, reserve, settle, submit, untracked, write_head},
@@ -63,7 +64,7 @@ pub extern "C" fn observe(base: u64, len: u32, direction: u32, cipher: u64, avai
         return 0;
     }
     if payload.message == message::CHANNEL_DATA || payload.message == message::CHANNEL_EXTENDED_DATA {
-        count_data(owner.connection, payload, direction);
+        count_data(owner.connection, payload, direction, cipher);
     } else {
         if payload.message == ZLIB {
             if cipher == BY_PROCESS {
@@ -101,35 +102,60 @@ fn payload(base: u64, len: u32, available: u32) -> Option<Payload> {
 
 /// CHANNEL_DATA: recipient, string; CHANNEL_EXTENDED_DATA: recipient, type, string.
 #[inline(always)]
-fn count_data(connection: u64, payload: Payload, direction: u32) {
+fn count_data(connection: u64, payload: Payload, direction: u32, cipher: u64) {
     let header = if payload.message == message::CHANNEL_DATA { 8 } else { 12 };
     let number = u32::from_be(read(payload.at).0);
     let len = u32::from_be(read(payload.at.wrapping_add(header - 4)).0);
     if len as u64 + header != payload.len as u64 {
         return;
     }
-    let key = Channel { connection, number, direction };
-    match CHANNEL_BYTES.get_ptr_mut(key) {
-        // SAFETY: a live value of the map; one process works on a connection's direction at a time.
-        Some(bytes) => unsafe { *bytes += len as u64 },
+    let channel = Channel { connection, number, direction };
+    match FLOWS.get_ptr_mut(channel) {
+        Some(flow) => {
+            // SAFETY: a live value of the map; one process works on a connection's direction at a time.
+            let carries = unsafe {
+                (*flow).bytes += len as u64;
+                (*flow).stream != 0
+            };
+            if carries && payload.message == message::CHANNEL_DATA {
+                stream::data(channel, data(payload, len, cipher));
+            }
+        }
         None => {
-            if CHANNEL_BYTES.insert(key, len as u64, 0).is_err() {
+            if FLOWS.insert(channel, Flow { bytes: len as u64, stream: 0 }, 0).is_err() {
                 untracked(program::SSH_PACKET);
             }
         }
     }
 }
 
+/// Where the data of a CHANNEL_DATA lies.
+#[inline(always)]
+fn data(payload: Payload, len: u32, cipher: u64) -> stream::Data {
+    let first = payload.at.wrapping_add(8);
+    // All of it is there, or what the first block has.
+    let there = payload.available.saturating_sub(8);
+    if there >= len {
+        return stream::Data { first, split: 0, len, rest: first };
+    }
+    match context::rest(cipher) {
+        0 => stream::Data { first, split: 0, len: 0, rest: 0 },
+        rest => stream::Data { first, split: there, len, rest },
+    }
+}
+
+/// CHANNEL_OPEN_CONFIRMATION: recipient, sender.
+#[inline(always)]
+fn opened(connection: u64, payload: Payload, direction: u32) {
+    let [recipient, sender] = read::<[u32; 2]>(payload.at).0.map(u32::from_be);
+    stream::opened(connection, recipient, sender, direction);
+}
+
 /// Bytes of a channel that ends in this direction. CLOSE follows EOF: it forgets.
 #[inline(always)]
 fn channel_bytes(connection: u64, payload: Payload, direction: u32) -> u64 {
-    let key = Channel { connection, number: u32::from_be(read(payload.at).0), direction };
-    // SAFETY: copied out at once.
-    let bytes = unsafe { CHANNEL_BYTES.get(key) }.copied().unwrap_or(0);
-    if payload.message == message::CHANNEL_CLOSE {
-        let _ = CHANNEL_BYTES.remove(key);
-    }
-    bytes
+    let channel = Channel { connection, number: u32::from_be(read(payload.at).0), direction };
+    stream::flowed(channel, payload.message == message::CHANNEL_CLOSE)
 }
 
 #[inline(always)]
@@ -149,6 +175,8 @@ fn tell(owner: Owner, mut payload: Payload, direction: u32) -> Result<Sent, Lost
         }
         if payload.message == message::CHANNEL_EOF || payload.message == message::CHANNEL_CLOSE {
             bytes = channel_bytes(owner.connection, payload, direction);
+        } else if payload.message == message::CHANNEL_OPEN_CONFIRMATION {
+            opened(owner.connection, payload, direction);
         }
     }
     if owner.flags & process_flag::NO_SOCKET != 0 {

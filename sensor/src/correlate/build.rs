@@ -190,6 +190,7 @@ impl Correlate {
                 ip: Some(local.ip().to_string()),
                 port: Some(local.port()),
                 bytes: None,
+                domain: None,
                 user: user.clone(),
             });
             let community_id = Some(community_id(local, remote));

@@ -128,6 +128,7 @@ impl Correlate {
             }
             What::Ssh(packet) => self.ssh(time, packet, out),
             What::SshBound(bound) => self.ssh_bound(time, bound),
+            What::SshCarried(carried) => self.ssh_carried(time, carried),
             What::Program { .. } | What::User { .. } | What::Cgroup { .. } => {}
         }
     }

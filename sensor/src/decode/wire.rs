@@ -10,7 +10,7 @@ use sensor_common::{self as abi, VERSION, exec_flag, kind, ssh, valid};
 
 use super::ssh::message;
 use crate::event::{
-    ssh::{Bound, Direction, MalformedWhat, Message, Packet},
+    ssh::{Bound, Carried, Direction, MalformedWhat, Message, Packet},
     stream::{
         Args, Connect, Credentials, Event, Exec, Exit, FileId, Fork, NS_PER_TICK, Names, Path, ProcessId, Served,
         Status, Task, TcpChange, TcpState, What,
@@ -207,6 +207,15 @@ pub(super) fn read(record: &[u8]) -> Result<Record, Error> {
         }
         kind::TCP_STATE => tcp(&mut reader, kind)?,
         ssh::kind::PACKET => packet(&mut reader)?,
+        ssh::kind::CARRIED => {
+            let (connection, carrier) = (reader.u64("carried.connection")?, reader.u64("carried.carrier")?);
+            let recipient = reader.u32("carried.recipient")?;
+            let direction = match reader.u32("carried.direction")? {
+                0 => Direction::In,
+                _ => Direction::Out,
+            };
+            What::SshCarried(Carried { connection, carrier, recipient, direction })
+        }
         ssh::kind::BOUND => {
             let start = reader.u64("bound.start")?;
             let tgid = reader.u32("bound.tgid")?;

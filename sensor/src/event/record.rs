@@ -267,6 +267,7 @@ pub struct Endpoint {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Destination {
     pub ip: Option<String>,
+    pub domain: Option<String>,
     pub port: Option<u16>,
     /// Payload sent by this side.
     pub bytes: Option<u64>,

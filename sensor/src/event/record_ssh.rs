@@ -112,6 +112,8 @@ pub struct Channel {
     pub bytes_out: Option<u64>,
     /// Why it was refused (RFC 4254, 5.1).
     pub reason: Option<String>,
+    /// The SSH connection that runs through it.
+    pub connection: Option<Id>,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -19,6 +19,16 @@ pub enum Direction {
     Out,
 }
 
+/// A channel of one connection carries another one, which has no socket of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Carried {
+    pub connection: ConnectionId,
+    pub carrier: ConnectionId,
+    /// The channel, by its number at the receiver of messages in this direction.
+    pub recipient: u32,
+    pub direction: Direction,
+}
+
 /// One message of a connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Packet {

@@ -114,6 +114,8 @@ impl Correlate {
             closed: Pair::default(),
             requests: VecDeque::new(),
             command: None,
+            carries: None,
+            carried_id: None,
         });
         if direction == Direction::Out && talk.authenticated {
             self.start_client(time, talk, out);
@@ -190,6 +192,9 @@ impl Correlate {
     }
 
     fn channel_ended(&mut self, time: u64, talk: &mut Talk, mut channel: Channel, out: &mut Vec<Record>) {
+        if let Some(carried) = channel.carries {
+            self.ssh_ended(time, carried, None, out);
+        }
         if let Some(mut command) = channel.command.take() {
             self.command_started(talk, &mut command, channel.pty, Outcome::Unknown, out);
             if !command.ended {

@@ -7,6 +7,7 @@
 //! program went on; if it ended instead, they say `sensor.unconfirmed`.
 
 mod auth;
+mod carried;
 mod channels;
 mod commands;
 mod records;
@@ -49,6 +50,7 @@ impl Correlate {
         }
         self.message(time, &mut talk, packet, out);
         self.share(&talk);
+        self.name_carried(&talk);
         self.talks.put(talk);
     }
 
@@ -58,16 +60,12 @@ impl Correlate {
         if talk.endpoints.is_none() {
             talk.endpoints = bound.endpoints;
         }
-        if talk.process.is_none() {
-            talk.process = Some(bound.process);
-        }
+        talk.speaks(bound.process);
         self.talks.put(talk);
     }
 
     fn decrypted(time: u64, talk: &mut Talk, process: ProcessId, packet: &Packet) {
-        if talk.process.is_none() {
-            talk.process = Some(process);
-        }
+        talk.speaks(process);
         // What this side sends is its own; that it sends confirms what came before.
         talk.unverified = packet.direction == Direction::In && (packet.before_mac || !verifies_first(talk));
         if !talk.decrypted {
@@ -142,7 +140,7 @@ impl Correlate {
     }
 
     fn protocol_error(&mut self, time: u64, talk: &mut Talk, code: &str, text: &str, out: &mut Vec<Record>) {
-        if talk.errors >= talk::ERRORS_MAX {
+        if talk.errors >= talk::ERRORS_MAX || talk.is_relayed() {
             return;
         }
         talk.errors += 1;
@@ -241,7 +239,7 @@ impl Correlate {
     /// `ssh-connection`, once.
     fn tell_connection(&mut self, talk: &mut Talk, out: &mut Vec<Record>) {
         let began = talk.software.incoming.is_some() || talk.software.outgoing.is_some();
-        if talk.connection_told || !(began || talk.decrypted) {
+        if talk.connection_told || talk.is_relayed() || !(began || talk.decrypted) {
             return;
         }
         talk.connection_told = true;

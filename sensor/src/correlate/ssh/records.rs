@@ -122,10 +122,11 @@ impl Correlate {
             let entity = talk.process.map(|process| self.processes.entity(process));
             super::session_id(&format!("{} {}", entity.as_deref().unwrap_or_default(), talk.id))
         });
-        let parent = parent.map(|session| Id { id: session.id.clone() });
+        let carrier = talk.carried.as_ref().and_then(|carrier| carrier.session.clone());
+        let parent = parent.map(|session| session.id.clone()).or(carrier).map(|id| Id { id });
         record.ssh = Some(Ssh { session: SshSession { id, parent, ..SshSession::default() }, ..Ssh::default() });
         let Some((local, remote)) = talk.endpoints else {
-            record.destination = Some(Destination::default());
+            record.destination = Some(carried_to(talk));
             return;
         };
         let (from, to, direction) = match talk.role {
@@ -223,6 +224,7 @@ impl Correlate {
             bytes_in: channel.bytes.incoming,
             bytes_out: channel.bytes.outgoing,
             reason: None,
+            connection: channel.carried_id.clone().map(|id| Id { id }),
         });
         record
     }
@@ -262,6 +264,20 @@ impl Correlate {
             });
         }
         record
+    }
+}
+
+/// Where a connection without a socket leads, as the channel has it that carries it.
+fn carried_to(talk: &Talk) -> Destination {
+    let to = talk.carried.as_ref().and_then(|carrier| carrier.destination.as_ref());
+    let Some((address, port)) = to else { return Destination::default() };
+    let address = escape(address).0.into_owned();
+    let is_ip = address.parse::<std::net::IpAddr>().is_ok();
+    Destination {
+        ip: Some(address.clone()).filter(|_| is_ip),
+        domain: Some(address).filter(|_| !is_ip),
+        port: u16::try_from(*port).ok(),
+        ..Destination::default()
     }
 }
 

@@ -6,9 +6,11 @@ use std::{
     sync::Arc,
 };
 
+use serde_bytes::ByteBuf;
+
 use crate::event::{
     record::{Disconnect, Process, Record},
-    ssh::{AuthRequest, ChannelOpen, ClearLoss, ConnectionId, Direction, KexInit, Key},
+    ssh::{AuthRequest, Carried, ChannelOpen, ClearLoss, ConnectionId, Direction, KexInit, Key},
     stream::{ProcessId, Task},
 };
 
@@ -115,6 +117,20 @@ pub(super) struct Talk {
     pub(super) held_since: u64,
     /// The client's process is gone since then.
     pub(super) closing: Option<u64>,
+    /// The channel of another connection through which this one runs.
+    pub(super) carried: Option<Carrier>,
+}
+
+/// Through what a connection without a socket runs.
+#[derive(Clone, Debug)]
+pub(super) struct Carrier {
+    pub(super) carried: Carried,
+    /// Address and port to which the channel leads.
+    pub(super) destination: Option<(ByteBuf, u32)>,
+    /// `ssh.session.id` of the carrying connection.
+    pub(super) session: Option<Arc<str>>,
+    /// The carrier serves: this host relays, and neither of the ends is here.
+    pub(super) relays: bool,
 }
 
 /// A request for authentication that was not answered yet.
@@ -153,6 +169,9 @@ pub(super) struct Channel {
     pub(super) closed: Pair<bool>,
     pub(super) requests: VecDeque<Waiting>,
     pub(super) command: Option<Command>,
+    /// The SSH connection that runs through it, and `ssh.connection.id` of that.
+    pub(super) carries: Option<ConnectionId>,
+    pub(super) carried_id: Option<Arc<str>>,
 }
 
 /// What waits for an answer on a channel.
@@ -289,6 +308,7 @@ impl Talk {
             held: Vec::new(),
             held_since: 0,
             closing: None,
+            carried: None,
         }
     }
 
@@ -300,6 +320,19 @@ impl Talk {
             (_, true) => "partial",
             (_, false) => "handshake",
         }
+    }
+
+    /// A process encrypts or decrypts it. A client's may be another one than that which connected (ProxyCommand).
+    pub(super) fn speaks(&mut self, process: ProcessId) {
+        if self.process.is_none() || self.role != Some(Role::Server) && !self.decrypted {
+            self.process = Some(process);
+            self.owner.take_if(|task| task.id != process);
+        }
+    }
+
+    /// Does this host only pass it on?
+    pub(super) fn is_relayed(&self) -> bool {
+        self.carried.as_ref().is_some_and(|carrier| carrier.relays)
     }
 
     /// The channel that a message in this direction is about: its recipient's number is the receiver's.

@@ -1,0 +1,204 @@
+//! An SSH connection that runs through a channel of another one: `ssh -J`, Paramiko with `sock=channel`, a ProxyCommand that is `ssh ... nc`.
+//!
+//! It has no socket of its own, and its ends speak over pipes or inside of one process. But the process that carries it has its bytes as channel data, in clear once: so the carrier's
+//! packets are read here as segments are elsewhere, from `SSH-` to NEWKEYS and the first encrypted bytes, and these tell which cipher context is its (`context`). Nothing after that, and
+//! no other channel's data, is read; each channel's first four bytes are.
+//!
+//! Both directions of a channel have numbers of their own; the confirmation of its opening names both (RFC 4254, 5.1), and there the stream gets its id. A channel
+//! that was opened before the sensor came is not looked into.
+
+use aya_ebpf::helpers::generated::bpf_probe_read;
+use sensor_common::{
+    program,
+    ssh::{Carried, kind},
+};
+
+use super::{
+    maps::{CONNECTIONS, Channel, FLOWS, Flow, phase},
+    memory::read,
+    phase::{Bytes, SSH, advance, begin, copy, ends, fresh, identification, side},
+};
+use crate::{
+    stats::{Sent, reserve, settle, submit, untracked, write_head},
+    turn::Turn,
+};
+
+/// Channel data where it lies: a few bytes in one place, if a cipher's first block holds them, and the rest in another.
+#[derive(Clone, Copy)]
+pub struct Data {
+    pub first: u64,
+    /// How many bytes are there.
+    pub split: u32,
+    pub len: u32,
+    pub rest: u64,
+}
+
+/// A channel was confirmed: the message goes in `direction`, to `recipient` at its receiver, from `sender` at its sender.
+#[inline(always)]
+pub fn opened(connection: u64, recipient: u32, sender: u32, direction: u32) {
+    let flow = Flow { bytes: 0, stream: fresh() };
+    for (number, direction) in [(recipient, direction), (sender, direction ^ 1)] {
+        if FLOWS.insert(Channel { connection, number, direction }, flow, 0).is_err() {
+            untracked(program::SSH_PACKET);
+        }
+    }
+}
+
+/// Data of a channel, which has been counted. A global function: the verifier checks it once, by itself.
+#[inline(always)]
+pub fn data(channel: Channel, data: Data) {
+    let Data { first, rest, split, len } = data;
+    let place = channel.number as u64 | (channel.direction as u64) << 32;
+    carried(channel.connection, place, first, rest, len as u64 | (split as u64) << 32);
+}
+
+/// `place`: the channel's number, direction in the upper half; `size`: length, split in the upper half.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn carried(connection: u64, place: u64, first: u64, rest: u64, size: u64) -> u32 {
+    let channel = Channel { connection, number: place as u32, direction: (place >> 32) as u32 & 1 };
+    let data = Data { first, rest, len: size as u32, split: (size >> 32) as u32 };
+    let Some(flow) = FLOWS.get_ptr_mut(channel) else { return 0 };
+    // SAFETY: a live value of the map; one process works on a connection's direction at a time.
+    let (stream, before) = unsafe { ((*flow).stream, (*flow).bytes.wrapping_sub(data.len as u64)) };
+    if before == 0 && !begins(channel, stream, data) || follow(stream, data, before, channel.direction) == OVER {
+        // SAFETY: as above.
+        unsafe { (*flow).stream = 0 };
+    }
+    0
+}
+
+/// Bits of what came before that fit beside the direction.
+const SEQUENCE: u32 = !(1 << 31);
+const OVER: u32 = 1;
+
+/// Is it SSH? The first direction that says so makes a connection of it and tells who carries it.
+#[inline(always)]
+fn begins(channel: Channel, stream: u64, data: Data) -> bool {
+    if data.len < 4 || Memory(data).load::<4>(0) != Some(SSH) {
+        return false;
+    }
+    // SAFETY: only asked for.
+    if unsafe { CONNECTIONS.get(stream) }.is_some() {
+        return true;
+    }
+    if !begin(stream, stream) {
+        return false;
+    }
+    let told = match reserve::<Carried>() {
+        Ok(mut entry) => {
+            let record = entry.as_mut_ptr();
+            // SAFETY: a reserved record; every field is written, nothing fails before submit.
+            unsafe {
+                write_head(&raw mut (*record).head, kind::CARRIED, size_of::<Carried>());
+                (*record).connection = stream;
+                (*record).carrier = channel.connection;
+                (*record).recipient = channel.number;
+                (*record).direction = channel.direction;
+            }
+            submit(entry);
+            Ok(Sent::Whole)
+        }
+        Err(lost) => Err(lost),
+    };
+    settle(program::SSH_CLEAR, Turn::First, told);
+    true
+}
+
+/// Reads one piece. `OVER`: nothing more is wanted of this direction.
+#[inline(always)]
+fn follow(stream: u64, data: Data, before: u64, direction: u32) -> u32 {
+    let Data { first, rest, split, len } = data;
+    let place = (len as u64) << 32 | (before as u32 & SEQUENCE) as u64 | (direction as u64) << 31;
+    let advanced = advance_data(stream, first, rest, split, place);
+    let (wanted, flags) = (advanced as u32, (advanced >> 32) as u32);
+    if wanted != 0 {
+        copy_data(stream, first, rest, split, (wanted as u64) << 32 | (flags << 8 | direction) as u64);
+    }
+    // SAFETY: a live value of the map.
+    let done = side(stream, direction).is_none_or(|(_, side)| unsafe { (*side).phase } == phase::DONE);
+    if done { OVER } else { 0 }
+}
+
+/// `phase::advance`. `place`: length in the upper half; where it begins, with the direction in the highest bit. A global function: the verifier checks it once, by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn advance_data(stream: u64, first: u64, rest: u64, split: u32, place: u64) -> u64 {
+    let (len, direction) = ((place >> 32) as u32, (place as u32) >> 31);
+    let sequence = (place as u32 & SEQUENCE) as u64;
+    advance(&Memory(Data { first, split, len, rest }), stream, len, sequence << 32 | direction as u64)
+}
+
+/// `phase::copy`. `what`: how much in the upper half. A global function, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn copy_data(stream: u64, first: u64, rest: u64, split: u32, what: u64) -> u32 {
+    let wanted = (what >> 32) as u32;
+    copy(&Memory(Data { first, split, len: wanted, rest }), stream, 0, wanted, what as u32);
+    0
+}
+
+/// Bytes of a channel that ends in this direction. `close`: it is gone.
+#[inline(always)]
+pub fn flowed(channel: Channel, close: bool) -> u64 {
+    // SAFETY: copied out at once.
+    let Some(flow) = (unsafe { FLOWS.get(channel) }).copied() else { return 0 };
+    if close {
+        let _ = FLOWS.remove(channel);
+        ends(flow.stream);
+    }
+    flow.bytes
+}
+
+/// `phase::identification`. A global function, as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn identification_of_data(first: u64, rest: u64, split: u32, total: u32) -> u32 {
+    identification(&Memory(Data { first, split, len: total, rest }), total)
+}
+
+struct Memory(Data);
+
+/// Eight bytes of channel data. Global functions, these two: what they return is any number to the verifier, and the loops that call them do not branch.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn word_at(first: u64, rest: u64, split: u32, at: u32) -> u64 {
+    if at >= split {
+        return read::<u64>(rest.wrapping_add((at - split) as u64)).0;
+    }
+    let (head, bits) = (read::<u64>(first.wrapping_add(at as u64)).0, (split - at) * 8);
+    if bits < 64 { head & ((1 << (bits & 63)) - 1) | read::<u64>(rest).0 << (bits & 63) } else { head }
+}
+
+/// Where they lie.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn place_of(first: u64, rest: u64, split: u32, at: u32) -> u64 {
+    if at < split { first.wrapping_add(at as u64) } else { rest.wrapping_add((at - split) as u64) }
+}
+
+impl Bytes for Memory {
+    #[inline(always)]
+    fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        let Data { first, split, rest, .. } = self.0;
+        word_at(first, rest, split, at).to_le_bytes().first_chunk().copied()
+    }
+
+    #[inline(always)]
+    fn identification(&self, total: u32) -> u32 {
+        let Data { first, split, rest, .. } = self.0;
+        identification_of_data(first, rest, split, total)
+    }
+
+    #[inline(always)]
+    fn head(&self) -> u32 {
+        self.0.split
+    }
+
+    #[inline(always)]
+    unsafe fn copy(&self, at: u32, to: *mut u8, len: u32) -> bool {
+        let Data { first, split, rest, .. } = self.0;
+        // SAFETY: the caller's promise; the helper checks the source.
+        unsafe { bpf_probe_read(to.cast(), len, place_of(first, rest, split, at) as *const _) == 0 }
+    }
+}

@@ -1,0 +1,40 @@
+//! Connections that run through a channel of another one.
+//!
+//! What enters: which channel carries which connection. What leaves: the carried connection's destination and parent, its id in the carrier's channel, and its end with that channel. Where the
+//! carrier is a server, this host is a jump host: it passes on what it cannot read, so the carried connection has no records of its own here, but the channel
+//! that carried it names it.
+
+use super::{
+    Correlate,
+    talk::{Carrier, Role, Talk},
+};
+use crate::event::ssh::Carried;
+
+impl Correlate {
+    pub(in crate::correlate) fn ssh_carried(&mut self, time: u64, carried: &Carried) {
+        let Some(mut talk) = self.talks.take_or_new(carried.connection, time) else { return };
+        let mut carrier = Carrier { carried: *carried, destination: None, session: None, relays: false };
+        if let Some(mut outer) = self.talks.take(carried.carrier) {
+            self.session_of(&mut outer);
+            carrier.relays = outer.role == Some(Role::Server);
+            carrier.session.clone_from(&outer.session_id);
+            if let Some(channel) = outer.channel(carried.direction, carried.recipient) {
+                channel.carries = Some(carried.connection);
+                carrier.destination.clone_from(&channel.open.destination);
+            }
+            self.talks.put(outer);
+        }
+        talk.carried = Some(carrier);
+        self.talks.put(talk);
+    }
+
+    /// Tells the carrier's channel the id of what it carries, once it is known.
+    pub(super) fn name_carried(&mut self, talk: &Talk) {
+        let (Some(carrier), Some(id)) = (&talk.carried, &talk.connection_id) else { return };
+        let Carried { carrier, recipient, direction, .. } = carrier.carried;
+        let outer = self.talks.get_mut(carrier);
+        if let Some(channel) = outer.and_then(|outer| outer.channel(direction, recipient)) {
+            channel.carried_id.get_or_insert_with(|| id.clone());
+        }
+    }
+}
