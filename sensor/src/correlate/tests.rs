@@ -82,13 +82,13 @@ impl Story {
         self.exec_as(task(tgid, parent, 1000), program, role, served)
     }
 
-    fn exec_as(&mut self, task: Task, program: &str, role: Role, served: Option<Served>) -> &mut Self {
+    fn exec_as(&mut self, task: Task, program: &str, role: impl Into<Option<Role>>, served: Option<Served>) -> &mut Self {
         let path = Path { bytes: program.as_bytes().to_vec(), cut: false };
         let args = Args { list: vec![program.as_bytes().to_vec().into()], ..Args::default() };
         let exec = Exec {
             task,
             file: None,
-            role: Some(role),
+            role: role.into(),
             executable: Some(path),
             working_directory: None,
             args,
@@ -174,11 +174,15 @@ fn a_session_has_one_start_one_end_and_its_counts() {
 
 #[test]
 fn a_failed_login_is_no_session() {
-    let mut story = Story::begin();
-    story.login(20, 255).tcp(20, TcpState::Close, None).exit(20, LISTENER, 255);
-    assert_eq!(story.actions(), ["process-started", "connection-closed", "process-ended"]);
-    assert_eq!(story.of(Action::ConnectionClosed)[0].outcome, Outcome::Failure);
-    assert_eq!(story.correlate.sizes(), (1, 0, 0));
+    // Also where the server was gone before anybody could look at its program.
+    for role in [Some(Role::Server), None] {
+        let (mut story, served) = (Story::begin(), Some(served(20)));
+        story.fork(20, LISTENER, served).exec_as(task(20, LISTENER, 0), "/usr/sbin/sshd", role, served);
+        story.fork(21, 20, None).exit(21, 20, 255).tcp(20, TcpState::Close, None).exit(20, LISTENER, 255);
+        assert_eq!(story.actions(), ["process-started", "connection-closed", "process-ended"]);
+        assert_eq!(story.of(Action::ConnectionClosed)[0].outcome, Outcome::Failure);
+        assert_eq!(story.correlate.sizes(), (1, 0, 0));
+    }
 }
 
 #[test]
