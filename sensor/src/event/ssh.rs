@@ -19,6 +19,16 @@ pub enum Direction {
     Out,
 }
 
+impl Direction {
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::In => Self::Out,
+            Self::Out => Self::In,
+        }
+    }
+}
+
 /// One message of a connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Packet {
@@ -125,6 +135,11 @@ pub enum Message {
     Malformed {
         number: u8,
         what: MalformedWhat,
+    },
+    /// No message: bytes of data so far of a channel that is open while its connection ends.
+    ChannelBytes {
+        recipient: u32,
+        bytes: u64,
     },
 }
 

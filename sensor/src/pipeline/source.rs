@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use super::channels::Channels;
 use crate::{
     decode::{Decoder, Error as DecodeError},
     event::stream::{Counted, Degraded, Event, FileId, Limits, Lost, Probe, What},
@@ -16,7 +17,7 @@ use crate::{
 
 /// Records per drain: some milliseconds of work.
 const DRAIN_MAX: usize = 8192;
-/// Ticks between two searches for probed programs that are gone: a minute.
+/// Ticks between two searches for what is left behind: probed programs that are gone, counts of channels. A minute.
 const PROGRAM_SWEEP: u32 = 120;
 /// A wall clock that moved by less is not worth an event: NTP slews it all the time.
 const CLOCK_STEP_NS: i64 = 1_000_000;
@@ -39,6 +40,7 @@ pub struct Source {
     decoder: Decoder,
     facts: Facts,
     speakers: Speakers,
+    channels: Channels,
     /// Ticks until programs that are gone are looked for.
     next_sweep: u32,
     proc: PathBuf,
@@ -65,6 +67,7 @@ impl Source {
         }
         let ring = kernel.ring()?;
         let account = kernel.account()?;
+        let channels = Channels::new(kernel.channel_bytes()?);
         // From nothing: what is lost between attaching and the first look counts too.
         let reported: Vec<Program> = account.read()?.into_iter().map(Program::begun).collect();
         #[cfg(feature = "ebpf-log")]
@@ -77,6 +80,7 @@ impl Source {
             decoder: Decoder::default(),
             facts: Facts::new(proc),
             speakers: Speakers::new(proc),
+            channels,
             next_sweep: PROGRAM_SWEEP,
             proc: proc.into(),
             reported,
@@ -152,6 +156,7 @@ impl Source {
                     cover_later(&mut self.kernel, &program, event.time, out);
                 }
             }
+            self.channels.before(&event, out);
             out.push(event);
         }
         self.follow_upgrades(out);
@@ -174,6 +179,7 @@ impl Source {
         self.next_sweep = self.next_sweep.saturating_sub(1);
         let Some(kernel) = self.kernel.as_ref().filter(|_| self.next_sweep == 0) else { return };
         self.next_sweep = PROGRAM_SWEEP;
+        self.channels.sweep();
         let stale: Vec<FileId> = kernel.probed_programs().filter(|file| !self.speakers.is_current(*file)).collect();
         if !stale.is_empty() {
             let running = self.speakers.running();
