@@ -113,7 +113,8 @@ impl Drop for Nat {
 }
 
 fn remove() {
-    for place in PLACES.into_iter().filter(|place| fs::exists(format!("/run/netns/{}", place.name())).unwrap_or(false)) {
+    for place in PLACES.into_iter().filter(|place| fs::exists(format!("/run/netns/{}", place.name())).unwrap_or(false))
+    {
         let _ = running::finish(Command::new("ip").args(["netns", "del", place.name()]));
     }
 }

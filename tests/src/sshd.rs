@@ -52,7 +52,8 @@ impl Sshd {
         }
         fs::copy(folder.join("user_key.pub"), folder.join("authorized_keys")).unwrap();
         // Another program may take the port between finding and using it: then the next.
-        let (port, process) = (0..5).find_map(|_| listen(prefix, &folder, before, after)).expect("sshd found no free port");
+        let (port, process) =
+            (0..5).find_map(|_| listen(prefix, &folder, before, after)).expect("sshd found no free port");
         let path = folder.display();
         let host_key = fs::read_to_string(folder.join("host_key.pub")).unwrap();
         fs::write(folder.join("known_hosts"), format!("test {host_key}")).unwrap();

@@ -84,7 +84,10 @@ fn a_connection_has_one_id_on_both_ends_directly_and_through_a_nat() {
 
     let (client, server) = (connection(&through, "client", PUBLIC), connection(&through, "server", sshd.port));
     let ([from, to], [seen_from, seen_to]) = (ends(client), ends(server));
-    assert_eq!((from.0, to), (Place::Client.address().to_string(), (Place::Router.address().to_string(), PUBLIC.into())));
+    assert_eq!(
+        (from.0, to),
+        (Place::Client.address().to_string(), (Place::Router.address().to_string(), PUBLIC.into()))
+    );
     assert_eq!(seen_from.0, Place::behind_router().to_string());
     assert_eq!(seen_to, (Place::Server.address().to_string(), sshd.port.into()));
     assert!(ROUTER_PORTS.contains(&seen_from.1) && !ROUTER_PORTS.contains(&from.1), "{} {}", from.1, seen_from.1);

@@ -82,7 +82,13 @@ impl Story {
         self.exec_as(task(tgid, parent, 1000), program, role, served)
     }
 
-    fn exec_as(&mut self, task: Task, program: &str, role: impl Into<Option<Role>>, served: Option<Served>) -> &mut Self {
+    fn exec_as(
+        &mut self,
+        task: Task,
+        program: &str,
+        role: impl Into<Option<Role>>,
+        served: Option<Served>,
+    ) -> &mut Self {
         let path = Path { bytes: program.as_bytes().to_vec(), cut: false };
         let args = Args { list: vec![program.as_bytes().to_vec().into()], ..Args::default() };
         let exec = Exec {

@@ -219,7 +219,8 @@ mod tests {
         let found = crate::host::snapshot::take("/proc".as_ref()).unwrap().processes;
         let own_task = found.into_iter().find(|found| found.task.id.tgid == std::process::id()).unwrap().task;
         let task = Task { id: ProcessId { tgid: u32::MAX, start: 1 }, ..own_task };
-        let executable = Some(crate::event::stream::Path { bytes: own.as_os_str().as_encoded_bytes().into(), cut: false });
+        let executable =
+            Some(crate::event::stream::Path { bytes: own.as_os_str().as_encoded_bytes().into(), cut: false });
         Exec {
             task,
             file: file_id(&own),

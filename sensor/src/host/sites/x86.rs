@@ -26,7 +26,7 @@ pub(super) fn find(image: &Image<'_>, symbol: &str) -> Result<Vec<Site>, NotCove
         for instruction in instructions(text, 0) {
             if let Some(emulated) = calls(&instruction, image, &stubs) {
                 met.insert(instruction.ip());
-                sites.push(site(image, text, &instruction, &recent, emulated)?);
+                sites.push(site(text, &instruction, &recent, emulated)?);
             } else if let Some(refused) = refusal(&instruction, image, &stubs, symbol) {
                 return Err(refused);
             }
@@ -96,13 +96,7 @@ fn refusal(instruction: &Instruction, image: &Image<'_>, stubs: &HashSet<u64>, s
     (loads_slot || names_stub).then(|| NotCovered::AddressTaken { symbol: symbol.into(), at })
 }
 
-fn site(
-    image: &Image<'_>,
-    text: &Text<'_>,
-    call: &Instruction,
-    recent: &[Instruction],
-    emulated: bool,
-) -> Result<Site, NotCovered> {
+fn site(text: &Text<'_>, call: &Instruction, recent: &[Instruction], emulated: bool) -> Result<Site, NotCovered> {
     let at = call.ip();
     let missing = NotCovered::NoJump { at };
     let after = call.next_ip().wrapping_sub(text.address) as usize;
@@ -111,7 +105,7 @@ fn site(
     for instruction in instructions(text, after).take(JUMP_WITHIN) {
         match instruction.flow_control() {
             FlowControl::ConditionalBranch => {
-                let (Some(call), Some(jump)) = (image.file_offset(at), image.file_offset(instruction.ip())) else {
+                let (Some(call), Some(jump)) = (text.file_offset(at), text.file_offset(instruction.ip())) else {
                     break;
                 };
                 return Ok(Site { call, jump, role: role(recent), result_intact, emulated });
