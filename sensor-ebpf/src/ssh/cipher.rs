@@ -18,8 +18,11 @@ use super::{
     maps::{THREADS, Thread, expects, header},
     packet,
 };
-use crate::stats::{Lost, settle};
-use crate::turn::Turn;
+use crate::{
+    stack,
+    stats::{Lost, settle},
+    turn::Turn,
+};
 
 /// SSH_MSG payloads are at most 256 KiB in OpenSSH (PACKET_MAX_SIZE); padding and MAC come on top.
 const PACKET_MAX: u32 = (256 << 10) + 1024;
@@ -60,6 +63,7 @@ pub fn cipher_call(context: ProbeContext) -> u32 {
     }
     let id = bpf_get_current_pid_tgid();
     let Some(thread) = thread(id) else {
+        stack::keep_own(&context);
         settle(program::SSH_PACKET, Turn::First, Err(Lost::Full));
         return 0;
     };
@@ -137,8 +141,11 @@ fn thread(id: u64) -> Option<*mut Thread> {
 
 /// At the conditional jump after a call.
 #[uprobe]
-pub fn cipher_jump(_context: ProbeContext) -> u32 {
-    let Some(thread) = THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else { return 0 };
+pub fn cipher_jump(context: ProbeContext) -> u32 {
+    let Some(thread) = THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else {
+        stack::keep_own(&context);
+        return 0;
+    };
     // SAFETY: a live value of the map that only this thread uses.
     let thread = unsafe { &mut *thread };
     match core::mem::replace(&mut thread.expects, expects::NOTHING) {
