@@ -20,6 +20,7 @@ mod path;
 mod process;
 mod served;
 mod ssh;
+mod stack;
 mod stats;
 mod task;
 mod tcp;

@@ -5,6 +5,7 @@
 //! | `machine` | the machine, one test at a time; root, or a failure that says so |
 //! | `folder`, `running`, `wait` | a temporary folder, a process, an event awaited: gone when dropped |
 //! | `account`, `sshd` | a user to log in as, Debian's real sshd on a free port, and its clients |
+//! | `nat` | two networks and a router between them that translates addresses |
 //! | `lab` | an sshd that takes every kind of login, and clients that try them |
 //! | `terminal` | a session with a terminal, typed into line by line |
 //! | `sensor` | the program under test: `sensor run` or `sensor trace`, and what it wrote |
@@ -28,6 +29,7 @@ pub mod audit;
 pub mod folder;
 pub mod lab;
 pub mod machine;
+pub mod nat;
 pub mod records;
 pub mod running;
 pub mod sensor;

@@ -29,6 +29,11 @@ impl Sshd {
 
     /// With lines before the usual ones, which they override, and after them (Match blocks).
     pub fn start_with(folder: &Path, before: &str, after: &str) -> Self {
+        Self::start_by(&[], folder, before, after)
+    }
+
+    /// Started by a command that becomes what follows it.
+    pub fn start_by(prefix: &[String], folder: &Path, before: &str, after: &str) -> Self {
         for program in ["/usr/sbin/sshd", "/usr/bin/ssh"] {
             assert!(
                 Path::new(program).exists(),
@@ -47,7 +52,8 @@ impl Sshd {
         }
         fs::copy(folder.join("user_key.pub"), folder.join("authorized_keys")).unwrap();
         // Another program may take the port between finding and using it: then the next.
-        let (port, process) = (0..5).find_map(|_| listen(&folder, before, after)).expect("sshd found no free port");
+        let (port, process) =
+            (0..5).find_map(|_| listen(prefix, &folder, before, after)).expect("sshd found no free port");
         let path = folder.display();
         let host_key = fs::read_to_string(folder.join("host_key.pub")).unwrap();
         fs::write(folder.join("known_hosts"), format!("test {host_key}")).unwrap();
@@ -113,7 +119,7 @@ impl Sshd {
     }
 }
 
-fn listen(folder: &Path, before: &str, after: &str) -> Option<(u16, Running)> {
+fn listen(prefix: &[String], folder: &Path, before: &str, after: &str) -> Option<(u16, Running)> {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let path = folder.display();
     let config = folder.join("sshd_config");
@@ -128,8 +134,9 @@ fn listen(folder: &Path, before: &str, after: &str) -> Option<(u16, Running)> {
     )
     .unwrap();
     let log = folder.join("sshd.log");
-    let mut process =
-        Running::start(Command::new("/usr/sbin/sshd").arg("-D").arg("-E").arg(&log).arg("-f").arg(&config));
+    let words: Vec<&str> = prefix.iter().map(String::as_str).chain(["/usr/sbin/sshd", "-D", "-E"]).collect();
+    let (program, words) = words.split_first().unwrap();
+    let mut process = Running::start(Command::new(program).args(words).arg(&log).arg("-f").arg(&config));
     let text = || fs::read_to_string(&log).unwrap_or_default();
     let wanted = format!("Server listening on 127.0.0.1 port {port}");
     let ended = wait::until("sshd's start", || match process.ended() {

@@ -136,6 +136,20 @@ fn only_the_kernel_module_knows_aya_and_unsafe() {
     }
 }
 
+/// Without it they would share a stack with other tasks: `sensor-ebpf/src/stack.rs`.
+#[test]
+fn every_program_of_a_uprobe_keeps_its_own_stack() {
+    let mut programs = 0;
+    for (name, text) in sources("sensor-ebpf/src") {
+        for program in text.split("#[uprobe]\n").skip(1) {
+            let body = program.split("\n}\n").next().unwrap_or_default();
+            assert!(body.contains("stack::keep_own(&context)"), "{name}: {}", body.lines().next().unwrap_or_default());
+            programs += 1;
+        }
+    }
+    assert!(programs >= 2, "{programs} programs found");
+}
+
 #[test]
 fn every_file_says_why_it_is_there_and_stays_small() {
     for folder in ["sensor/src", "sensor-common/src", "sensor-ebpf/src", "xtask/src", "tests/src", "tests/tests"] {

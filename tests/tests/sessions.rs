@@ -15,7 +15,8 @@ use sensor_tests::{Stage, running, terminal::Terminal, wait};
 fn a_command_and_what_it_leaves_in_the_background_are_one_session() {
     let mut stage = Stage::audited("command");
     let file = stage.folder.open_to_all("out").join("file");
-    let command = format!("id; nohup setsid sh -c \"sleep 1; touch {}\" & exit 3", file.display());
+    // The last of it is a shell: coreutils close their output before they exit, and sshd need not wait for them then.
+    let command = format!("id; nohup setsid sh -c \"sleep 1; touch {}; :\" & exit 3", file.display());
     let ended = stage.session(&command);
     assert_eq!(ended.code(), 3);
     assert!(ended.text().contains("sensor-test"), "{ended:?}");
@@ -106,12 +107,12 @@ fn a_terminal_with_sudo_is_one_session_and_says_who_became_whom() {
 }
 
 /// One session's command: pipelines, subshells, exec in place, new POSIX sessions, double forks; each exec bears the name.
-/// What is in the background holds the session's output, so sshd waits for it.
+/// What is in the background holds the session's output, so sshd waits for it: the last of it is a shell, since coreutils close their output before they exit.
 fn tree(name: &str, code: i32) -> String {
     format!(
         "/bin/true {name}-1; (/bin/true {name}-2; sh -c '/bin/true {name}-3; exec /bin/true {name}-4'); \
          echo 1 2 3 | xargs -n1 -P3 /bin/true {name}-5; nohup setsid sh -c '/bin/true {name}-6' & \
-         env -i /bin/true {name}-7 | cat; (sh -c '(/bin/true {name}-8; /bin/true {name}-9) &' &); wait; exit {code}"
+         env -i /bin/true {name}-7 | cat; (sh -c '(/bin/true {name}-8; /bin/true {name}-9; :) &' &); wait; exit {code}"
     )
 }
 

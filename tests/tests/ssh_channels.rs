@@ -38,6 +38,12 @@ impl Test {
         self.lab.ssh(&self.lab.one.name, "ed25519", true, &options)
     }
 
+    /// An option by which ssh speaks over two pipes, and another ssh over the connection.
+    fn jump(&self) -> String {
+        let (config, key) = (self.lab.sshd.file("ssh_config"), self.lab.key("rsa"));
+        format!("ProxyCommand=ssh -F {} -i {} -W %h:%p {}@test", config.display(), key.display(), self.lab.one.name)
+    }
+
     /// (the server's, the client's)
     fn records(&mut self, sessions: usize) -> (Records, Records) {
         self.sensor.until_sessions_end(self.lab.sshd.port, sessions);
@@ -160,6 +166,42 @@ fn forwardings_are_told_with_their_ends() {
 }
 
 #[test]
+fn a_connection_that_breaks_off_has_the_bytes_of_its_channels() {
+    let mut test = Test::new("channels-killed");
+    // Over a socket, and over pipes.
+    let jump = test.jump();
+    for options in [&[][..], &["-o", &jump]] {
+        let mut ssh = test.ssh(options);
+        let mut client = Running::start(
+            ssh.arg("head -c 1000000 >/dev/null; echo ready; exec sleep 60")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null()),
+        );
+        let mut input = client.child().stdin.take().unwrap();
+        input.write_all(&vec![b'x'; 1_000_000]).unwrap();
+        let mut ready = [0; 6];
+        client.child().stdout.take().unwrap().read_exact(&mut ready).unwrap();
+        client.signal(rustix::process::Signal::KILL);
+        client.wait();
+    }
+    test.sensor.until_sessions_end(test.lab.sshd.port, 3);
+    test.sensor.until("the end over pipes", |r| {
+        r.is("ssh-session-ended") && r.text("ssh.role") == "client" && r.get("source").is_none()
+    });
+    let records = test.sensor.stop();
+    records.assert_nothing_lost();
+    let session = |r: &&Record| r.text("ssh.channel.type") == "session";
+    let closed: Vec<_> = records.of("ssh-channel-closed").filter(session).collect();
+    assert_eq!(closed.len(), 4, "both ends of both");
+    for record in closed {
+        let bytes = ["ssh.channel.bytes_in", "ssh.channel.bytes_out"].map(|name| record.number(name));
+        let expected = if record.text("ssh.role") == "server" { [1_000_000, 6] } else { [6, 1_000_000] };
+        assert_eq!(bytes, expected.map(Some), "{record:?}");
+    }
+}
+
+#[test]
 fn an_agent_is_asked_for_and_a_shared_connection_has_many_commands() {
     let mut test = Test::new("channels-shared");
     let control = test.folder.join("control").display().to_string();
@@ -234,12 +276,7 @@ fn compression_is_said_and_nothing_is_invented_after_it() {
 #[test]
 fn a_jump_is_three_connections_of_which_the_inner_one_is_told_by_both_ends() {
     let mut test = Test::new("channels-jump");
-    let jump = format!(
-        "ProxyCommand=ssh -F {} -i {} -W %h:%p {}@test",
-        test.lab.sshd.file("ssh_config").display(),
-        test.lab.key("rsa").display(),
-        test.lab.one.name
-    );
+    let jump = test.jump();
     assert_eq!(running::finish(test.ssh(&["-o", &jump]).arg("/bin/true inner; exit 4")).code(), 4);
     test.sensor.until_sessions_end(test.lab.sshd.port, 2);
     let records = test.sensor.stop();

@@ -133,6 +133,7 @@ fn peers_that_break_the_protocol_are_reported_and_do_no_harm() {
     let server = records.of_server(lab.sshd.port);
     let honest = server.one("ssh-command-ended", |_| true);
     assert_eq!(honest.number("ssh.command.exit_status"), Some(2));
+    assert_eq!(server.count("ssh-session-started"), 2, "who breaks the protocol has not logged in");
     let malformed = server.of("ssh-protocol-error").filter(|r| r.text("error.code") == "malformed").count();
     assert!(malformed >= 40, "{malformed} protocol errors of broken peers");
     let refused = server.of("ssh-channel-opened").filter(|r| r.text("event.outcome") == "failure").count();

@@ -10,7 +10,7 @@
 use std::thread;
 
 use rustix::process::Signal;
-use sensor_tests::{Stage, terminal::Terminal, wait};
+use sensor_tests::{Record, Stage, lab::fingerprint, running, terminal::Terminal, wait};
 
 #[test]
 fn a_session_has_its_commands_and_its_survivors() {
@@ -35,6 +35,52 @@ fn a_session_has_its_commands_and_its_survivors() {
     assert!(end.number("ssh.session.bytes_in").is_some_and(|bytes| bytes > 1000), "{end:?}");
     let shell = session.one("process-ended", |r| r.number("process.exit_code") == Some(3));
     assert_eq!(shell.text("process.name"), "bash");
+}
+
+#[test]
+fn a_login_is_read_in_clear_on_both_ends() {
+    let mut stage = Stage::new("vm-clear", "");
+    // One of each way in which OpenSSH calls the cipher function.
+    let ciphers = ["chacha20-poly1305@openssh.com", "aes128-gcm@openssh.com", "aes128-ctr"];
+    for (n, cipher) in ciphers.iter().enumerate() {
+        let mut ssh = stage.ssh(&["-c", cipher, "-m", "hmac-sha2-256"]);
+        assert_eq!(running::finish(ssh.arg(format!("/bin/true clear-{n}; exit {}", n + 5))).code(), n as i32 + 5);
+    }
+    stage.until_sessions_end(ciphers.len());
+    let port = stage.sshd.port;
+    let ended = || stage.sensor.records().of_clients(port).count("ssh-session-ended") == ciphers.len();
+    wait::until("the ends of the clients", || ended().then_some(()));
+
+    let (key, host_key) = ["user_key.pub", "host_key.pub"].map(|name| fingerprint(&stage.sshd.file(name))).into();
+    let records = stage.sensor.stop();
+    records.assert_nothing_lost();
+    for (n, cipher) in ciphers.iter().enumerate() {
+        let line = format!("/bin/true clear-{n}; exit {}", n + 5);
+        let of_role = |role| {
+            let is = |r: &Record| r.text("ssh.command.line") == line && r.text("ssh.role") == role;
+            let ended = records.one("ssh-command-ended", is);
+            assert_eq!(ended.number("ssh.command.exit_status"), Some(n as u64 + 5), "{cipher} {role}");
+            records.session(ended.session())
+        };
+        let ends = ["client", "server"].map(of_role);
+        for end in &ends {
+            let connection = end.one("ssh-connection", |_| true);
+            assert_eq!(connection.text("ssh.capture"), "full");
+            assert_eq!(connection.text("ssh.cipher.client_to_server"), *cipher);
+            assert_eq!(connection.text("ssh.host_key.fingerprint"), host_key);
+            let login = end.one("ssh-authentication", |r| r.text("event.outcome") == "success");
+            assert_eq!(login.text("ssh.auth.method"), "publickey");
+            assert_eq!(login.text("ssh.auth.key.fingerprint"), key);
+            assert_eq!(login.text("destination.user.name"), "sensor-test");
+            for action in ["ssh-session-started", "ssh-command-started", "ssh-session-ended"] {
+                assert_eq!(end.count(action), 1, "{cipher} {action}");
+            }
+        }
+        let [client, server] = ends.map(|end| end.one("ssh-connection", |_| true).text("ssh.connection.id").to_owned());
+        assert!(client.len() == 32 && client == server, "{client} {server}");
+        let process = records.exec(&["/bin/true", &format!("clear-{n}")]);
+        assert!(!process.text("ssh.command.id").is_empty(), "the process is the command's");
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What the tests on a real kernel start.
-const PACKAGES: &[&str] = &["openssh-server", "openssh-client", "sudo", "auditd", "iproute2", "util-linux"];
+const PACKAGES: &[&str] = &["openssh-server", "openssh-client", "sudo", "auditd", "iproute2", "nftables", "util-linux"];
 
 #[derive(clap::Args)]
 pub(crate) struct TestArgs {

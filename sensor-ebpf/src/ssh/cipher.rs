@@ -14,10 +14,13 @@ use super::{
     bind,
     maps::{THREADS, Thread, expects, header},
     memory::{is_user, read},
-    packet,
+    packet, stream,
 };
-use crate::stats::{Lost, settle};
-use crate::turn::Turn;
+use crate::{
+    stack,
+    stats::{Lost, settle},
+    turn::Turn,
+};
 
 /// SSH_MSG payloads are at most 256 KiB in OpenSSH (PACKET_MAX_SIZE); padding and MAC come on top.
 pub const PACKET_MAX: u32 = (256 << 10) + 1024;
@@ -50,6 +53,7 @@ pub fn cipher_call(context: ProbeContext) -> u32 {
     }
     let id = bpf_get_current_pid_tgid();
     let Some(thread) = thread(id) else {
+        stack::keep_own(&context);
         settle(program::SSH_PACKET, Turn::First, Err(Lost::Full));
         return 0;
     };
@@ -82,7 +86,8 @@ pub fn cipher_call(context: ProbeContext) -> u32 {
     };
     match side {
         Some(direction::OUT) => {
-            packet::observe(input, len, direction::OUT as u32, packet::BY_PROCESS, len);
+            let told = packet::observe(input, len, direction::OUT as u32, packet::BY_PROCESS, len);
+            stream::resume_if(told);
         }
         Some(_) => {
             if len >= BLOCK_BYTES {
@@ -132,8 +137,11 @@ pub fn thread(id: u64) -> Option<*mut Thread> {
 
 /// At the conditional jump after a call.
 #[uprobe]
-pub fn cipher_jump(_context: ProbeContext) -> u32 {
-    let Some(thread) = THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else { return 0 };
+pub fn cipher_jump(context: ProbeContext) -> u32 {
+    let Some(thread) = THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else {
+        stack::keep_own(&context);
+        return 0;
+    };
     // SAFETY: a live value of the map that only this thread uses.
     let thread = unsafe { &mut *thread };
     match core::mem::replace(&mut thread.expects, expects::NOTHING) {
@@ -144,7 +152,8 @@ pub fn cipher_jump(_context: ProbeContext) -> u32 {
         expects::BODY => {
             let (base, len) = incoming(thread);
             if len != 0 {
-                packet::observe(base, len, direction::IN as u32, packet::BY_PROCESS, len);
+                let told = packet::observe(base, len, direction::IN as u32, packet::BY_PROCESS, len);
+                stream::resume_if(told);
             }
         }
         _ => {}

@@ -23,8 +23,9 @@ use super::{
     context::{self, is},
     maps::{CONTEXTS, CipherContext, ROOM, THREADS, UNBOUND, expects, process_flag},
     memory::{address, is_user, read},
-    packet,
+    packet, stream,
 };
+use crate::stack;
 
 const IN: u32 = direction::IN as u32;
 const OUT: u32 = direction::OUT as u32;
@@ -35,39 +36,53 @@ const LEAST: u32 = 8;
 const PADDING_MIN: u8 = 4;
 const NEWKEYS: u32 = message::NEWKEYS as u32;
 
+/// `EVP_CipherUpdate` and its halves: context, out, in, inl.
+const UPDATE: [usize; 4] = [0, 1, 3, 4];
+/// `EVP_Cipher`
+const CIPHER: [usize; 4] = [0, 1, 2, 3];
+
 /// Of a library for everybody.
 #[uprobe]
 pub fn update_call(context: ProbeContext) -> u32 {
-    update(&context, false)
+    if !call(&context, UPDATE, 0) {
+        stack::keep_own(&context);
+    }
+    0
 }
 
 /// Of a library that speaks SSH itself.
 #[uprobe]
 pub fn speaker_call(context: ProbeContext) -> u32 {
-    update(&context, true)
-}
-
-#[inline(always)]
-fn update(context: &ProbeContext, keeps: bool) -> u32 {
-    if let (Some(cipher), Some(out), Some(input), Some(len)) =
-        (context.arg(0), context.arg(1), context.arg(3), context.arg::<u64>(4))
-    {
-        called(cipher, out, input, len as u32, keeps as u32);
+    if !call(&context, UPDATE, 1) {
+        stack::keep_own(&context);
     }
     0
 }
 
 #[uprobe]
 pub fn library_call(context: ProbeContext) -> u32 {
-    if let (Some(cipher), Some(out), Some(input), Some(len)) =
-        (context.arg(0), context.arg(1), context.arg(2), context.arg::<u64>(3))
-    {
-        called(cipher, out, input, len as u32, 1);
+    if !call(&context, CIPHER, 1) {
+        stack::keep_own(&context);
     }
     0
 }
 
-/// At a call. `keeps`: its contexts live as long as their keys, whatever the cipher.
+/// False: it has no output, and is none of ours (additional data).
+#[inline(always)]
+fn call(context: &ProbeContext, [cipher, out, input, len]: [usize; 4], keeps: u32) -> bool {
+    let (Some(cipher), Some(out), Some(input), Some(len)) =
+        (context.arg(cipher), context.arg::<u64>(out), context.arg(input), context.arg::<u64>(len))
+    else {
+        return false;
+    };
+    if out == 0 {
+        return false;
+    }
+    stream::resume_if(called(cipher, out, input, len as u32, keeps));
+    true
+}
+
+/// At a call. Returns what was told of an outgoing packet. `keeps`: its contexts live as long as their keys, whatever the cipher.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn called(cipher: u64, out: u64, input: u64, len: u32, keeps: u32) -> u32 {
@@ -78,11 +93,11 @@ pub extern "C" fn called(cipher: u64, out: u64, input: u64, len: u32, keeps: u32
     if !readable || bytes[0] | bytes[1] == 0 {
         return 0; // chacha20's key for the tag is made of zeroes, with the packet's own context
     }
-    let mut expected = expects::NOTHING;
+    let (mut expected, mut told) = (expects::NOTHING, 0);
     if let Some(known) = CONTEXTS.get_ptr_mut(context::key(cipher)) {
         // SAFETY: a live value of the map that only this thread uses.
         if unsafe { (*known).direction } == OUT {
-            outgoing(cipher, input, len);
+            told = outgoing(cipher, input, len);
         } else {
             expected = expects::PIECE;
         }
@@ -100,7 +115,7 @@ pub extern "C" fn called(cipher: u64, out: u64, input: u64, len: u32, keeps: u32
             (*thread).len = len;
         }
     }
-    0
+    told
 }
 
 /// A call of a context that is not bound: what is expected after it.
@@ -152,16 +167,20 @@ pub extern "C" fn outgoing(cipher: u64, input: u64, len: u32) -> u32 {
     }
     known.total = total - len;
     let connection = known.connection;
-    if packet::observe(input, total, OUT, cipher, total) == NEWKEYS {
+    let told = packet::observe(input, total, OUT, cipher, total);
+    if told == NEWKEYS {
         context::rekeyed(cipher, connection, OUT);
     }
-    0
+    told
 }
 
 /// At the branch after a call.
 #[uprobe]
-pub fn library_jump(_context: ProbeContext) -> u32 {
-    let Some(thread) = THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else { return 0 };
+pub fn library_jump(context: ProbeContext) -> u32 {
+    let Some(thread) = THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else {
+        stack::keep_own(&context);
+        return 0;
+    };
     // SAFETY: a live value of the map that only this thread uses.
     let (expected, cipher, out, len) = unsafe {
         let expected = core::mem::replace(&mut (*thread).expects, expects::NOTHING);
@@ -169,7 +188,7 @@ pub fn library_jump(_context: ProbeContext) -> u32 {
     };
     match expected {
         expects::PIECE => {
-            piece(cipher, out, len);
+            stream::resume_if(piece(cipher, out, len));
         }
         expects::SOLE => {
             packet::observe(out, len, IN, packet::BY_PROCESS, len);
@@ -195,10 +214,11 @@ pub extern "C" fn piece(cipher: u64, out: u64, len: u32) -> u32 {
         let whole = known.flags & process_flag::WHOLE != 0;
         let (number, total) = begins(read(out).0, len, whole);
         if total == len {
-            if packet::observe(out, len, IN, cipher, len) == NEWKEYS {
+            let told = packet::observe(out, len, IN, cipher, len);
+            if told == NEWKEYS {
                 context::rekeyed(cipher, connection, IN);
             }
-            return 0;
+            return told;
         }
         if total != UNKNOWN && (total < len || total > PACKET_MAX) {
             return 0; // no packet begins here
@@ -222,10 +242,11 @@ pub extern "C" fn piece(cipher: u64, out: u64, len: u32) -> u32 {
     known.have = 0;
     let available = kept(known.message as u8);
     let available = if total < available { total } else { available };
-    if packet::observe(address(&raw const known.data), total, IN, cipher, available) == NEWKEYS {
+    let told = packet::observe(address(&raw const known.data), total, IN, cipher, available);
+    if told == NEWKEYS {
         context::rekeyed(cipher, connection, IN);
     }
-    0
+    told
 }
 
 /// The length of a packet of which only the first block is there, and which does not say it.

@@ -48,6 +48,17 @@ pub mod header {
     pub const AFTER: u32 = 2;
 }
 
+/// Channel data where it lies: a few bytes in one place, if a cipher's first block holds them, and the rest in another.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Data {
+    pub first: u64,
+    pub rest: u64,
+    pub len: u32,
+    /// How many bytes are in the first place.
+    pub split: u32,
+}
+
 /// Over which connection a process speaks. Gone when the process exits.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -193,6 +204,10 @@ pub static FIRSTS: LruHashMap<u64, First> = LruHashMap::with_max_entries(8_192, 
 /// What a context that is not bound encrypted first, as such a number. An LRU: most of them have nothing to do with SSH.
 #[map]
 pub static UNBOUND: LruHashMap<ContextKey, u64> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Channel data that carries an SSH connection, by thread: read when its packet has been told (`stream::resume`), which is at once.
+#[map]
+pub static CARRYING: LruHashMap<u64, (Channel, Data)> = LruHashMap::with_max_entries(1_024, 0);
 
 /// Connections whose keys are being replaced, by process and direction: the next new context is theirs. 0: more than one.
 #[map]

@@ -15,7 +15,7 @@ use super::{
     allow,
     bind::{self, Owner},
     context,
-    maps::{Channel, FLOWS, Flow, process_flag},
+    maps::{Channel, Data, FLOWS, Flow, process_flag},
     memory::read,
     stream,
 };
@@ -43,7 +43,8 @@ struct Payload {
 /// `observe`: the packet belongs to the connection of the current process, and not to that of a cipher context.
 pub const BY_PROCESS: u64 = 0;
 
-/// Reads the packet at `base`, of which `available` bytes are there. `cipher`: the bound context that it went through, or `BY_PROCESS`. Returns its message number; 0 if it is no packet.
+/// Reads the packet at `base`, of which `available` bytes are there. `cipher`: the bound context that it went through, or `BY_PROCESS`. Returns its message number, with
+/// `stream::PENDING`; 0 if it is no packet.
 ///
 /// A global function: the verifier checks it once, by itself, and the ways through it do not multiply with the caller's.
 #[unsafe(no_mangle)]
@@ -64,7 +65,7 @@ pub extern "C" fn observe(base: u64, len: u32, direction: u32, cipher: u64, avai
         return 0;
     }
     if payload.message == message::CHANNEL_DATA || payload.message == message::CHANNEL_EXTENDED_DATA {
-        count_data(owner.connection, payload, direction, cipher);
+        return number | count_data(owner.connection, payload, direction, cipher);
     } else {
         if payload.message == ZLIB {
             if cipher == BY_PROCESS {
@@ -102,12 +103,12 @@ fn payload(base: u64, len: u32, available: u32) -> Option<Payload> {
 
 /// CHANNEL_DATA: recipient, string; CHANNEL_EXTENDED_DATA: recipient, type, string.
 #[inline(always)]
-fn count_data(connection: u64, payload: Payload, direction: u32, cipher: u64) {
+fn count_data(connection: u64, payload: Payload, direction: u32, cipher: u64) -> u32 {
     let header = if payload.message == message::CHANNEL_DATA { 8 } else { 12 };
     let number = u32::from_be(read(payload.at).0);
     let len = u32::from_be(read(payload.at.wrapping_add(header - 4)).0);
     if len as u64 + header != payload.len as u64 {
-        return;
+        return 0;
     }
     let channel = Channel { connection, number, direction };
     match FLOWS.get_ptr_mut(channel) {
@@ -118,7 +119,7 @@ fn count_data(connection: u64, payload: Payload, direction: u32, cipher: u64) {
                 (*flow).stream != 0
             };
             if carries && payload.message == message::CHANNEL_DATA {
-                stream::data(channel, data(payload, len, cipher));
+                return stream::remember(channel, data(payload, len, cipher));
             }
         }
         None => {
@@ -127,20 +128,21 @@ fn count_data(connection: u64, payload: Payload, direction: u32, cipher: u64) {
             }
         }
     }
+    0
 }
 
 /// Where the data of a CHANNEL_DATA lies.
 #[inline(always)]
-fn data(payload: Payload, len: u32, cipher: u64) -> stream::Data {
+fn data(payload: Payload, len: u32, cipher: u64) -> Data {
     let first = payload.at.wrapping_add(8);
     // All of it is there, or what the first block has.
     let there = payload.available.saturating_sub(8);
     if there >= len {
-        return stream::Data { first, split: 0, len, rest: first };
+        return Data { first, split: 0, len, rest: first };
     }
     match context::rest(cipher) {
-        0 => stream::Data { first, split: 0, len: 0, rest: 0 },
-        rest => stream::Data { first, split: there, len, rest },
+        0 => Data { first, split: 0, len: 0, rest: 0 },
+        rest => Data { first, split: there, len, rest },
     }
 }
 

@@ -7,14 +7,14 @@
 //! Both directions of a channel have numbers of their own; the confirmation of its opening names both (RFC 4254, 5.1), and there the stream gets its id. A channel
 //! that was opened before the sensor came is not looked into.
 
-use aya_ebpf::helpers::generated::bpf_probe_read;
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read};
 use sensor_common::{
     program,
     ssh::{Carried, kind},
 };
 
 use super::{
-    maps::{CONNECTIONS, Channel, FLOWS, Flow, phase},
+    maps::{CARRYING, CONNECTIONS, Channel, Data, FLOWS, Flow, phase},
     memory::read,
     phase::{Bytes, SSH, advance, begin, copy, ends, fresh, identification, side},
 };
@@ -22,16 +22,6 @@ use crate::{
     stats::{Sent, reserve, settle, submit, untracked, write_head},
     turn::Turn,
 };
-
-/// Channel data where it lies: a few bytes in one place, if a cipher's first block holds them, and the rest in another.
-#[derive(Clone, Copy)]
-pub struct Data {
-    pub first: u64,
-    /// How many bytes are there.
-    pub split: u32,
-    pub len: u32,
-    pub rest: u64,
-}
 
 /// A channel was confirmed: the message goes in `direction`, to `recipient` at its receiver, from `sender` at its sender.
 #[inline(always)]
@@ -44,23 +34,36 @@ pub fn opened(connection: u64, recipient: u32, sender: u32, direction: u32) {
     }
 }
 
-/// Data of a channel, which has been counted. A global function: the verifier checks it once, by itself.
+/// In what `observe` returns: there is channel data to be read.
+pub const PENDING: u32 = 1 << 31;
+
+/// Remembers data of a channel, which has been counted. It is read from the probe's program itself (`resume_if`): the stacks of all functions on the way to it would not
+/// fit into one.
 #[inline(always)]
-pub fn data(channel: Channel, data: Data) {
-    let Data { first, rest, split, len } = data;
-    let place = channel.number as u64 | (channel.direction as u64) << 32;
-    carried(channel.connection, place, first, rest, len as u64 | (split as u64) << 32);
+pub fn remember(channel: Channel, data: Data) -> u32 {
+    if CARRYING.insert(bpf_get_current_pid_tgid(), (channel, data), 0).is_ok() { PENDING } else { 0 }
 }
 
-/// `place`: the channel's number, direction in the upper half; `size`: length, split in the upper half.
+/// Reads what was remembered.
+#[inline(always)]
+pub fn resume_if(told: u32) {
+    if told & PENDING != 0 {
+        resume();
+    }
+}
+
+/// A global function: the verifier checks it once, by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn carried(connection: u64, place: u64, first: u64, rest: u64, size: u64) -> u32 {
-    let channel = Channel { connection, number: place as u32, direction: (place >> 32) as u32 & 1 };
-    let data = Data { first, rest, len: size as u32, split: (size >> 32) as u32 };
+pub extern "C" fn resume() -> u32 {
+    // SAFETY: copied out at once.
+    let Some((channel, data)) = (unsafe { CARRYING.get(bpf_get_current_pid_tgid()) }).copied() else { return 0 };
     let Some(flow) = FLOWS.get_ptr_mut(channel) else { return 0 };
     // SAFETY: a live value of the map; one process works on a connection's direction at a time.
     let (stream, before) = unsafe { ((*flow).stream, (*flow).bytes.wrapping_sub(data.len as u64)) };
+    if stream == 0 {
+        return 0;
+    }
     if before == 0 && !begins(channel, stream, data) || follow(stream, data, before, channel.direction) == OVER {
         // SAFETY: as above.
         unsafe { (*flow).stream = 0 };

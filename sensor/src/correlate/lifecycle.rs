@@ -42,7 +42,12 @@ impl Correlate {
                 self.joined(key, server);
             }
         }
-        let server = exec.role.is_some_and(Role::is_server);
+        let server = match (exec.role, exec.served) {
+            // It serves a connection and was gone when its program was to be looked at: it is what it was. A server executes itself for each connection, and a
+            // broken peer ends that within milliseconds.
+            (None, Some(_)) => self.processes.get(id).is_some_and(|process| process.server),
+            (role, _) => role.is_some_and(Role::is_server),
+        };
         if server && let Some(served) = exec.served {
             self.serve(time, id, served);
         }

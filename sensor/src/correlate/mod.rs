@@ -138,6 +138,11 @@ impl Correlate {
         (self.processes.len(), self.sessions.len(), self.connections.len())
     }
 
+    /// SSH connections that are followed.
+    pub fn ssh_connections(&self) -> usize {
+        self.talks.len()
+    }
+
     fn tick(&mut self, time: u64, out: &mut Vec<Record>) {
         for key in self.sessions.waiting(time.saturating_sub(START_WAIT_NS)) {
             self.start_session(key, out);

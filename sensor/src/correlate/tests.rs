@@ -79,16 +79,16 @@ impl Story {
     }
 
     fn exec(&mut self, tgid: u32, parent: u32, program: &str, role: Role, served: Option<Served>) -> &mut Self {
-        self.exec_as(task(tgid, parent, 1000), program, role, served)
+        self.exec_as(task(tgid, parent, 1000), program, Some(role), served)
     }
 
-    fn exec_as(&mut self, task: Task, program: &str, role: Role, served: Option<Served>) -> &mut Self {
+    fn exec_as(&mut self, task: Task, program: &str, role: Option<Role>, served: Option<Served>) -> &mut Self {
         let path = Path { bytes: program.as_bytes().to_vec(), cut: false };
         let args = Args { list: vec![program.as_bytes().to_vec().into()], ..Args::default() };
         let exec = Exec {
             task,
             file: None,
-            role: Some(role),
+            role,
             executable: Some(path),
             working_directory: None,
             args,
@@ -174,11 +174,15 @@ fn a_session_has_one_start_one_end_and_its_counts() {
 
 #[test]
 fn a_failed_login_is_no_session() {
-    let mut story = Story::begin();
-    story.login(20, 255).tcp(20, TcpState::Close, None).exit(20, LISTENER, 255);
-    assert_eq!(story.actions(), ["process-started", "connection-closed", "process-ended"]);
-    assert_eq!(story.of(Action::ConnectionClosed)[0].outcome, Outcome::Failure);
-    assert_eq!(story.correlate.sizes(), (1, 0, 0));
+    // Also where the server was gone before anybody could look at its program.
+    for role in [Some(Role::Server), None] {
+        let (mut story, served) = (Story::begin(), Some(served(20)));
+        story.fork(20, LISTENER, served).exec_as(task(20, LISTENER, 0), "/usr/sbin/sshd", role, served);
+        story.fork(21, 20, None).exit(21, 20, 255).tcp(20, TcpState::Close, None).exit(20, LISTENER, 255);
+        assert_eq!(story.actions(), ["process-started", "connection-closed", "process-ended"]);
+        assert_eq!(story.of(Action::ConnectionClosed)[0].outcome, Outcome::Failure);
+        assert_eq!(story.correlate.sizes(), (1, 0, 0));
+    }
 }
 
 #[test]
@@ -190,7 +194,7 @@ fn authorized_keys_command_runs_before_anybody_is_logged_in() {
         .exec(20, LISTENER, "/usr/sbin/sshd", Role::Server, Some(served))
         .fork(21, 20, None) // net child
         .fork(22, 20, None)
-        .exec_as(Task { sid: Some(20), ..task(22, 20, 65534) }, "/usr/bin/keys", Role::Other, None)
+        .exec_as(Task { sid: Some(20), ..task(22, 20, 65534) }, "/usr/bin/keys", Some(Role::Other), None)
         .exit(22, 20, 0);
     assert!(story.of(Action::SshSessionStarted).is_empty());
     story.exit(21, 20, 255).exit(20, LISTENER, 255);
@@ -203,7 +207,7 @@ fn a_server_without_a_net_child_is_logged_in_when_it_runs_a_command() {
     story
         .fork(20, LISTENER, Some(served(20)))
         .fork(21, 20, None)
-        .exec_as(Task { sid: Some(LISTENER), ..task(21, 20, 1000) }, "/bin/sh", Role::Other, None)
+        .exec_as(Task { sid: Some(LISTENER), ..task(21, 20, 1000) }, "/bin/sh", Some(Role::Other), None)
         .exit(21, 20, 0)
         .tcp(20, TcpState::Close, None)
         .exit(20, LISTENER, 0);

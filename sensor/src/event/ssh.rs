@@ -29,6 +29,16 @@ pub struct Carried {
     pub direction: Direction,
 }
 
+impl Direction {
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::In => Self::Out,
+            Self::Out => Self::In,
+        }
+    }
+}
+
 /// One message of a connection.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Packet {
@@ -135,6 +145,11 @@ pub enum Message {
     Malformed {
         number: u8,
         what: MalformedWhat,
+    },
+    /// No message: bytes of data so far of a channel that is open while its connection ends.
+    ChannelBytes {
+        recipient: u32,
+        bytes: u64,
     },
 }
 

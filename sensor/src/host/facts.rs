@@ -1,19 +1,24 @@
 //! Facts that an event needs, told before it: names of users, paths of cgroups, what a program is.
 //!
 //! Each fact is looked up once and kept until `forget` (SIGHUP) or, for programs, until the file behind it changes. A process may be gone before
-//! we look: a user's name then comes from another process of the same mount namespace; other facts stay unknown until another process needs
-//! them.
+//! we look: a user's name then comes from another process of the same mount namespace, and what its program is from the file at its path, if that is the
+//! same file; other facts stay unknown until another process needs them.
 
 use std::{
     collections::{HashMap, HashSet},
     fs::{self, File},
-    io::{BufRead as _, BufReader, Read as _},
+    io::{self, BufRead as _, BufReader, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use super::{program, snapshot::namespace_number};
-use crate::event::stream::{Degraded, Event, FileId, Role, Task, What};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+
+use super::{
+    program,
+    snapshot::{file_id_of, namespace_number},
+};
+use crate::event::stream::{Degraded, Event, Exec, FileId, Found, Role, Task, What};
 
 /// Larger passwd files are read this far.
 const PASSWD_MAX: u64 = 4 << 20;
@@ -55,10 +60,13 @@ impl Facts {
             What::Exec(exec) => {
                 self.task(time, &exec.task, out);
                 if let (Some(file), true) = (exec.file, exec.served.is_some()) {
-                    self.program(time, exec.task.id.tgid, file, out);
+                    self.program(time, exec, file, out);
                 }
             }
-            What::Found(found) => self.task(time, &found.task, out),
+            What::Found(found) => {
+                self.task(time, &found.task, out);
+                self.server_found(time, found, out);
+            }
             What::Connect(connect) => self.task(time, &connect.task, out),
             What::Exit(exit) => self.user(time, &exit.task, out),
             _ => {}
@@ -103,39 +111,64 @@ impl Facts {
         })
     }
 
-    fn program(&mut self, time: u64, tgid: u32, file: FileId, out: &mut Vec<Event>) {
+    /// A server that is running: what it executes for a connection is, as a rule, itself, and that can be gone before we look.
+    fn server_found(&mut self, time: u64, found: &Found, out: &mut Vec<Event>) {
+        let Some(file) = found.file.filter(|file| found.role.is_server() && !self.programs.contains_key(file)) else {
+            return;
+        };
+        let stamp = stamp(&self.proc.join(found.task.id.tgid.to_string()).join("exe"));
+        self.learn(time, file, stamp, found.role, out);
+    }
+
+    fn program(&mut self, time: u64, exec: &Exec, file: FileId, out: &mut Vec<Event>) {
+        let tgid = exec.task.id.tgid;
         let exe = self.proc.join(tgid.to_string()).join("exe");
-        let stamp = fs::metadata(&exe).ok().map(|m| Stamp {
-            dev: m.dev(),
-            inode: m.ino(),
-            size: m.size(),
-            ctime: (m.ctime(), m.ctime_nsec()),
-        });
+        let stamp = stamp(&exe);
         match self.programs.get(&file) {
             // Gone already: what the same file was a moment ago is the best answer.
             Some((known, _)) if *known == stamp || stamp.is_none() => return,
             _ => {}
         }
-        let role = match program::classify(&exe) {
-            Ok(role) => role,
-            Err(error) => {
-                out.push(Event {
-                    time,
-                    what: What::Degraded(Degraded {
-                        what: format!("executable of process {tgid} (inode {})", file.inode),
-                        why: format!("it serves a TCP connection, but cannot be read: {error}"),
-                        effect: "if it is an SSH server, this session is not recognised".into(),
-                    }),
-                });
-                return;
-            }
-        };
+        let role = File::open(&exe).or_else(|error| self.at_its_path(exec, file).ok_or(error));
+        match role.and_then(program::classify_open) {
+            Ok(role) => self.learn(time, file, stamp, role, out),
+            Err(error) => out.push(Event {
+                time,
+                what: What::Degraded(Degraded {
+                    what: format!("executable of process {tgid} (inode {})", file.inode),
+                    why: format!("it serves a TCP connection, but cannot be read: {error}"),
+                    effect: "if it is an SSH server, this session is not recognised".into(),
+                }),
+            }),
+        }
+    }
+
+    /// The file that a process executed, which is gone itself.
+    fn at_its_path(&self, exec: &Exec, file: FileId) -> Option<File> {
+        let path = exec.executable.as_ref().filter(|path| !path.cut)?;
+        let root = File::open(self.root_of(exec.task.mnt_ns?, &exec.task)?).ok()?;
+        let found = open_inside(&root, path.bytes.strip_prefix(b"/")?).ok()?;
+        (file_id_of(&found.metadata().ok()?) == file).then_some(found)
+    }
+
+    fn learn(&mut self, time: u64, file: FileId, stamp: Option<Stamp>, role: Role, out: &mut Vec<Event>) {
         if self.programs.len() >= KEPT_MAX {
             self.programs.clear();
         }
         self.programs.insert(file, (stamp, role));
         out.push(Event { time, what: What::Program { file, role } });
     }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let m = fs::metadata(path).ok()?;
+    Some(Stamp { dev: m.dev(), inode: m.ino(), size: m.size(), ctime: (m.ctime(), m.ctime_nsec()) })
+}
+
+/// Opens a file under a root that belongs to somebody else: the path is resolved inside it, so that a link cannot lead to a file of the host.
+fn open_inside(root: &File, path: impl rustix::path::Arg) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    Ok(openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)?.into())
 }
 
 fn bounded_insert<T: Eq + std::hash::Hash>(set: &mut HashSet<T>, value: T) -> bool {
@@ -152,14 +185,8 @@ fn cgroup_path(proc: &Path, tgid: u32) -> Option<String> {
 }
 
 /// Names by uid of the passwd file under a process's root; the first entry of a uid counts, as for getpwuid(3).
-///
-/// The root belongs to a probed process: the path is resolved inside it, so that a link cannot lead to a file of the host.
 fn passwd(root: &Path) -> Option<HashMap<u32, String>> {
-    use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-    let folder = File::open(root).ok()?;
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = openat2(&folder, "etc/passwd", flags, Mode::empty(), ResolveFlags::IN_ROOT).ok()?;
-    let file = File::from(file);
+    let file = open_inside(&File::open(root).ok()?, "etc/passwd").ok()?;
     if !file.metadata().ok()?.is_file() {
         return None;
     }
@@ -179,10 +206,45 @@ fn passwd(root: &Path) -> Option<HashMap<u32, String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{event::stream::ProcessId, host::snapshot::file_id};
 
     #[test]
     fn root_is_found_in_the_passwd_file() {
         assert_eq!(passwd("/".as_ref()).unwrap().get(&0).map(String::as_str), Some("root"));
+    }
+
+    /// An exec of this test's program, by a process that is gone.
+    fn exec_of_nobody() -> Exec {
+        let own = std::env::current_exe().unwrap().canonicalize().unwrap();
+        let found = crate::host::snapshot::take("/proc".as_ref()).unwrap().processes;
+        let own_task = found.into_iter().find(|found| found.task.id.tgid == std::process::id()).unwrap().task;
+        let task = Task { id: ProcessId { tgid: u32::MAX, start: 1 }, ..own_task };
+        let executable =
+            Some(crate::event::stream::Path { bytes: own.as_os_str().as_encoded_bytes().into(), cut: false });
+        Exec {
+            task,
+            file: file_id(&own),
+            executable,
+            working_directory: None,
+            args: crate::event::stream::Args::default(),
+            argc: 0,
+            served: None,
+            role: None,
+            thread: None,
+        }
+    }
+
+    #[test]
+    fn a_program_is_known_though_its_process_is_gone() {
+        let (mut exec, mut facts, mut out) = (exec_of_nobody(), Facts::new("/proc".as_ref()), Vec::new());
+        let file = exec.file.unwrap();
+        facts.program(1, &exec, file, &mut out);
+        assert_eq!(out, [Event { time: 1, what: What::Program { file, role: Role::Other } }]);
+        // At its path is another file now.
+        let (other, mut out) = (FileId { inode: file.inode + 1, ..file }, Vec::new());
+        exec.file = Some(other);
+        facts.program(1, &exec, other, &mut out);
+        assert!(matches!(&out[..], [Event { what: What::Degraded(_), .. }]), "{out:?}");
     }
 
     #[test]

@@ -27,7 +27,10 @@ const SECTIONS_MAX: usize = 4096;
 
 /// Classifies an executable.
 pub fn classify(path: &Path) -> io::Result<Role> {
-    let file = File::open(path)?;
+    classify_open(File::open(path)?)
+}
+
+pub(super) fn classify_open(file: File) -> io::Result<Role> {
     if file.metadata()?.len() > FILE_MAX {
         return Ok(Role::Other);
     }

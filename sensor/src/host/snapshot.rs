@@ -131,10 +131,13 @@ pub(super) fn namespace_number(link: &FsPath) -> Option<u32> {
 
 /// The kernel's (s_dev, inode) as stat(2) tells them.
 pub fn file_id(path: &FsPath) -> Option<FileId> {
+    Some(file_id_of(&std::fs::metadata(path).ok()?))
+}
+
+pub(super) fn file_id_of(metadata: &std::fs::Metadata) -> FileId {
     use std::os::unix::fs::MetadataExt as _;
-    let metadata = std::fs::metadata(path).ok()?;
     let (major, minor) = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
-    Some(FileId { dev: major << 20 | minor, inode: metadata.ino() })
+    FileId { dev: major << 20 | minor, inode: metadata.ino() }
 }
 
 fn path(path: PathBuf) -> Path {

@@ -16,7 +16,7 @@ use aya::{
 use sensor_common::{Layout, RING_BYTES};
 
 use super::{
-    Account, BTF, Error, Ring, layout,
+    Account, BTF, ChannelBytes, Error, Ring, layout,
     uprobes::{self, Uprobes},
 };
 use crate::event::stream::{FileId, Hook, Probe};
@@ -186,6 +186,11 @@ impl Kernel {
     pub fn ring(&mut self) -> Result<Ring, Error> {
         let map = self.ebpf.take_map("EVENTS").ok_or(Error::Map("EVENTS"))?;
         Ring::new(map)
+    }
+
+    /// What channels moved. Once only.
+    pub fn channel_bytes(&mut self) -> Result<ChannelBytes, Error> {
+        ChannelBytes::new(self.ebpf.take_map("FLOWS").ok_or(Error::Map("FLOWS"))?)
     }
 
     /// The counters' reading end. Once only.

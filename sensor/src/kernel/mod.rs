@@ -3,6 +3,7 @@
 //! What enters: the embedded object and this kernel. What leaves: raw ring records, as bytes, and counters. It fails with one sentence that
 //! says what to do; a probe that is not required and cannot attach is reported, not fatal. Dropping `Kernel` detaches everything.
 
+mod channels;
 mod counters;
 mod layout;
 mod load;
@@ -12,6 +13,7 @@ mod uprobes;
 
 use std::{io, path::PathBuf};
 
+pub use channels::ChannelBytes;
 pub use counters::{Account, Program};
 pub use layout::{gaps, read as read_layout};
 pub use load::{Kernel, Options, PROBES, ProbeSpec};

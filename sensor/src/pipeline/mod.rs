@@ -7,6 +7,7 @@
 //! `Source` is everything before the recording, `Middle` the pure part, `Writer` the rest. `live` runs all of it, `replay` starts at the recording.
 //! Shutdown: the future given to `live` ends, the probes are detached, what they sent is drained, `Stop` goes through, and the function returns.
 
+mod channels;
 mod source;
 mod writer;
 

@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, io, path::PathBuf};
 
+use super::channels::Channels;
 use crate::{
     decode::{Decoder, Error as DecodeError},
     event::{
@@ -19,7 +20,7 @@ use crate::{
 
 /// Records per drain: some milliseconds of work.
 const DRAIN_MAX: usize = 8192;
-/// Ticks between two searches for probed programs that are gone: a minute.
+/// Ticks between two searches for what is left behind: probed programs that are gone, counts of channels. A minute.
 const PROGRAM_SWEEP: u32 = 120;
 /// A wall clock that moved by less is not worth an event: NTP slews it all the time.
 const CLOCK_STEP_NS: i64 = 1_000_000;
@@ -43,6 +44,7 @@ pub struct Source {
     facts: Facts,
     speakers: Speakers,
     callers: Callers,
+    channels: Channels,
     /// Ticks until programs that are gone are looked for.
     next_sweep: u32,
     proc: PathBuf,
@@ -69,6 +71,7 @@ impl Source {
         }
         let ring = kernel.ring()?;
         let account = kernel.account()?;
+        let channels = Channels::new(kernel.channel_bytes()?);
         // From nothing: what is lost between attaching and the first look counts too.
         let reported: Vec<Program> = account.read()?.into_iter().map(Program::begun).collect();
         #[cfg(feature = "ebpf-log")]
@@ -82,6 +85,7 @@ impl Source {
             facts: Facts::new(proc),
             speakers: Speakers::new(proc),
             callers: Callers::default(),
+            channels,
             next_sweep: PROGRAM_SWEEP,
             proc: proc.into(),
             reported,
@@ -167,6 +171,7 @@ impl Source {
             for program in programs {
                 cover_later(&mut self.kernel, &program, event.time, out);
             }
+            self.channels.before(&event, out);
             out.push(event);
         }
         self.follow_upgrades(out);
@@ -189,6 +194,7 @@ impl Source {
         self.next_sweep = self.next_sweep.saturating_sub(1);
         let Some(kernel) = self.kernel.as_ref().filter(|_| self.next_sweep == 0) else { return };
         self.next_sweep = PROGRAM_SWEEP;
+        self.channels.sweep();
         let stale: Vec<FileId> = kernel.probed_programs().filter(|file| !self.speakers.is_current(*file)).collect();
         if !stale.is_empty() {
             let running = self.speakers.running();

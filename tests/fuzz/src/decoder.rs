@@ -10,7 +10,10 @@ use sensor::{
     decode::{Decoder, recording},
     event::stream::{Event, What},
 };
-use sensor_common::{self as abi, Args, Connect, Exec, Exit, Fork, Head, Task, TcpState, VERSION, kind};
+use sensor_common::{
+    self as abi, Args, Connect, Exec, Exit, Fork, Head, Task, TcpState, VERSION, kind,
+    ssh::{self, Bound, LargeClear, LargePacket, SmallClear, SmallPacket},
+};
 
 /// A secret of one byte becomes `[REDACTED]`.
 const ARGS_GROWTH: usize = 10;
@@ -40,7 +43,12 @@ fn record(input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         (kind::EXIT, size_of::<Exit>()),
         (kind::CONNECT, size_of::<Connect>()),
         (kind::TCP_STATE, size_of::<TcpState>()),
-        (7, 64),
+        (ssh::kind::PACKET, size_of::<SmallPacket>()),
+        (ssh::kind::PACKET, size_of::<LargePacket>()),
+        (ssh::kind::CLEAR, size_of::<SmallClear>()),
+        (ssh::kind::CLEAR, size_of::<LargeClear>()),
+        (ssh::kind::BOUND, size_of::<Bound>()),
+        (10, 64),
     ])?;
     let filler = input.arbitrary()?;
     let mut record = vec![filler; size];
@@ -74,23 +82,23 @@ fn record(input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     Ok(record)
 }
 
-fn put(record: &mut [u8], at: usize, bytes: &[u8]) {
+pub(crate) fn put(record: &mut [u8], at: usize, bytes: &[u8]) {
     for (to, from) in record.iter_mut().skip(at).zip(bytes) {
         *to = *from;
     }
 }
 
-fn tgid(input: &mut Unstructured<'_>) -> Result<[u8; 4]> {
+pub(crate) fn tgid(input: &mut Unstructured<'_>) -> Result<[u8; 4]> {
     Ok(input.int_in_range(0..=2u32)?.to_ne_bytes())
 }
 
-fn time(input: &mut Unstructured<'_>) -> Result<[u8; 8]> {
+pub(crate) fn time(input: &mut Unstructured<'_>) -> Result<[u8; 8]> {
     let time: u64 = if input.ratio(1, 16)? { input.arbitrary()? } else { input.int_in_range(0..=3)? };
     Ok(time.to_ne_bytes())
 }
 
 /// At a limit, beside it, below it, or anything.
-fn length(input: &mut Unstructured<'_>, limit: u32) -> Result<[u8; 4]> {
+pub(crate) fn length(input: &mut Unstructured<'_>, limit: u32) -> Result<[u8; 4]> {
     let length = match input.int_in_range(0..=7u8)? {
         0 => limit,
         1 => limit + 1,
@@ -101,7 +109,7 @@ fn length(input: &mut Unstructured<'_>, limit: u32) -> Result<[u8; 4]> {
     Ok(length.to_ne_bytes())
 }
 
-fn check(event: &Event) {
+pub(crate) fn check(event: &Event) {
     if let What::Exec(exec) = &event.what {
         let bytes: usize = exec.args.list.iter().map(|arg| arg.len()).sum();
         assert!(bytes <= abi::ARGS_MAX as usize * ARGS_GROWTH, "argv of {bytes} bytes");

@@ -9,4 +9,6 @@ pub mod middle;
 pub mod program;
 pub mod recording;
 pub mod redact;
+pub mod sites;
+pub mod ssh;
 mod stream;

@@ -57,6 +57,7 @@ fn records(events: &[Event], all: bool) -> Vec<Record> {
         assert!(processes <= limits.processes, "{processes} processes");
         assert!(sessions <= limits.sessions, "{sessions} sessions");
         assert!(connections <= limits.connections, "{connections} connections");
+        assert!(correlate.ssh_connections() <= limits.sessions, "{} SSH connections", correlate.ssh_connections());
     }
     records
 }

@@ -2,9 +2,13 @@
 //!
 //! Ids come from small sets, so that events meet; now and then one is anything, or as large as it can be.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
+use sensor::decode::Decoder;
 use sensor::event::stream::{
     Args, Connect, Credentials, Degraded, Event, Exec, Exit, FileId, Fork, Found, Host, Limits, Lost, Names, Path,
     Probe, ProcessId, Role, Served, Status, Task, TcpChange, TcpState, What,
@@ -16,7 +20,7 @@ pub(crate) fn event(input: &mut Unstructured<'_>) -> Result<Event> {
 }
 
 fn what(input: &mut Unstructured<'_>) -> Result<What> {
-    Ok(match input.int_in_range(0..=24u8)? {
+    Ok(match input.int_in_range(0..=32u8)? {
         0 => What::Host(Host { boot: text(input)?, ..Host::default() }),
         1 => What::Clock { offset: input.arbitrary()? },
         2 | 3 => What::Found(Box::new(Found {
@@ -58,8 +62,17 @@ fn what(input: &mut Unstructured<'_>) -> Result<What> {
         }),
         22 => rare(input)?,
         23 => What::Stop(Vec::new()),
+        24..=30 => ssh(input)?,
         _ => What::Tick,
     })
+}
+
+/// A message of an SSH connection, or who speaks over it, as the decoder tells it.
+fn ssh(input: &mut Unstructured<'_>) -> Result<What> {
+    let record = crate::ssh::record(input, &mut HashMap::new())?;
+    let mut events = Vec::new();
+    let _ = Decoder::default().decode(&record, &mut events);
+    Ok(events.pop().map_or(What::Tick, |event| event.what))
 }
 
 fn rare(input: &mut Unstructured<'_>) -> Result<What> {

@@ -16,6 +16,10 @@ impl Spread {
         self.quantile(0.5)
     }
 
+    pub(super) fn upper_quartile(&self) -> f64 {
+        self.quantile(0.75)
+    }
+
     /// Between two numbers, in proportion.
     #[expect(clippy::cast_sign_loss, reason = "a place in a list")]
     fn quantile(&self, q: f64) -> f64 {

@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: what the sensor costs and how fast it is, measured and printed beside the aims.
 //!
-//! [`exec`] runs a loop of fork and exec with and without the sensor, and looks at its memory; [`login`] does so with logins; [`replay`] runs a recorded stream through its
-//! stages. Both build the release first. Nothing stays behind: children end with this process, files lie in a temporary folder that goes with it.
+//! [`exec`] runs a loop of fork and exec with and without the sensor, and looks at its memory; [`login`] does so with logins, [`ssh`] with copies, logins and loads
+//! that are not SSH; [`replay`] runs a recorded stream through its stages. All build the release first. Nothing stays behind: children end with this process, files
+//! lie in a temporary folder that goes with it.
 
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
@@ -10,9 +11,11 @@ mod child;
 mod exec;
 mod figures;
 mod login;
+mod others;
 mod replay;
 mod sensor;
 mod sessions;
+mod ssh;
 mod worker;
 
 use anyhow::Result;
@@ -30,6 +33,8 @@ enum What {
     Exec(exec::ExecArgs),
     /// An SSH login with and without the sensor
     Login(login::LoginArgs),
+    /// SSH copies and logins, and loads that are not SSH, with and without the sensor
+    Ssh(ssh::SshArgs),
     /// Events per second of `sensor replay` on one core
     Replay(replay::ReplayArgs),
     /// The loop that is measured
@@ -44,6 +49,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<()> {
     match args.what {
         What::Exec(args) => exec::run(&args),
         What::Login(args) => login::run(&args),
+        What::Ssh(args) => ssh::run(&args),
         What::Replay(args) => replay::run(&args),
         What::Worker(args) => worker::run(&args),
         What::Under(args) => child::become_program(&args),

@@ -14,14 +14,6 @@ use crate::event::{
     text::escape,
 };
 
-/// Replies go the other way.
-fn other(direction: Direction) -> Direction {
-    match direction {
-        Direction::In => Direction::Out,
-        Direction::Out => Direction::In,
-    }
-}
-
 impl Correlate {
     pub(super) fn channels(&mut self, time: u64, talk: &mut Talk, packet: &Packet, out: &mut Vec<Record>) {
         let direction = packet.direction;
@@ -33,7 +25,7 @@ impl Correlate {
             Message::ChannelRefused { recipient, reason, description } => {
                 self.refused(time, talk, direction, *recipient, *reason, description, out);
             }
-            Message::ChannelEof { recipient, bytes } => {
+            Message::ChannelEof { recipient, bytes } | Message::ChannelBytes { recipient, bytes } => {
                 if let Some(channel) = talk.channel(direction, *recipient) {
                     *channel.bytes.at(direction) = Some(*bytes);
                 }
@@ -66,7 +58,7 @@ impl Correlate {
                 }
             }
             Message::RequestSuccess { port } => {
-                if let Some(Some(mut asked)) = talk.requests.at(other(direction)).pop_front() {
+                if let Some(Some(mut asked)) = talk.requests.at(direction.other()).pop_front() {
                     if asked.forward.bind_port == Some(0) {
                         asked.forward.bind_port = *port;
                     }
@@ -74,7 +66,7 @@ impl Correlate {
                 }
             }
             Message::RequestFailure => {
-                if let Some(Some(asked)) = talk.requests.at(other(direction)).pop_front() {
+                if let Some(Some(asked)) = talk.requests.at(direction.other()).pop_front() {
                     self.forward(talk, asked, Outcome::Failure, out);
                 }
             }

@@ -81,7 +81,7 @@ pub(super) fn find(image: &Image<'_>, symbol: &str) -> Result<Vec<Site>, NotCove
                 Word::Call(target) if stubs.contains(target) => {
                     let before = all.get(n.saturating_sub(12)..n).unwrap_or_default();
                     let after = all.get(n + 1..).unwrap_or_default();
-                    sites.push(site(image, *at, before, after)?);
+                    sites.push(site(text, *at, before, after)?);
                 }
                 _ => {}
             }
@@ -119,12 +119,12 @@ fn uses(image: &Image<'_>) -> (HashSet<u64>, Option<u64>) {
     (stubs, taken)
 }
 
-fn site(image: &Image<'_>, at: u64, before: &[(u64, Word)], after: &[(u64, Word)]) -> Result<Site, NotCovered> {
+fn site(text: &Text<'_>, at: u64, before: &[(u64, Word)], after: &[(u64, Word)]) -> Result<Site, NotCovered> {
     let mut result_intact = true;
     for (jump, word) in after.iter().take(JUMP_WITHIN) {
         match word {
             Word::Conditional => {
-                let (Some(call), Some(jump)) = (image.file_offset(at), image.file_offset(*jump)) else { break };
+                let (Some(call), Some(jump)) = (text.file_offset(at), text.file_offset(*jump)) else { break };
                 return Ok(Site {
                     call,
                     jump,

@@ -68,13 +68,13 @@ impl<'a> Image<'a> {
         let machine = image.elf_header().e_machine.get(image.endian());
         Ok(Self { machine, slots, texts })
     }
+}
 
-    /// Of an address in the text, in the file.
+impl Text<'_> {
+    /// Of an address in this text, in the file. Never by the address alone: sections of a hostile file can claim the same.
     pub(super) fn file_offset(&self, address: u64) -> Option<u64> {
-        self.texts.iter().find_map(|text| {
-            let at = address.checked_sub(text.address)?;
-            (at < text.data.len() as u64).then(|| text.offset.saturating_add(at))
-        })
+        let at = address.wrapping_sub(self.address);
+        (at < self.data.len() as u64).then(|| self.offset.saturating_add(at))
     }
 }
 

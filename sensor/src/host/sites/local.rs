@@ -110,7 +110,7 @@ fn in_function(image: &Image<'_>, text: &Text<'_>, function: &Function, at: u64,
             if !direct && !indirect {
                 return None;
             }
-            let site = x86::site(image, text, &instruction, &recent, direct, Care::Calls).ok()?;
+            let site = x86::site(text, &instruction, &recent, direct, Care::Calls).ok()?;
             return Some(Site { convention: Convention::Update, ..site });
         }
         if recent.len() == RECENT {

@@ -26,7 +26,7 @@ pub(super) fn find(image: &Image<'_>, symbol: &str, care: Care) -> Result<Vec<Si
         for instruction in instructions(text, 0) {
             if let Some(emulated) = calls(&instruction, image, &stubs) {
                 met.insert(instruction.ip());
-                match site(image, text, &instruction, &recent, emulated, care) {
+                match site(text, &instruction, &recent, emulated, care) {
                     Ok(site) => sites.push(site),
                     Err(error) if care == Care::Whole => return Err(error),
                     Err(_) => {}
@@ -103,7 +103,6 @@ fn refusal(instruction: &Instruction, image: &Image<'_>, stubs: &HashSet<u64>, s
 }
 
 pub(super) fn site(
-    image: &Image<'_>,
     text: &Text<'_>,
     call: &Instruction,
     recent: &[Instruction],
@@ -118,7 +117,7 @@ pub(super) fn site(
     for instruction in instructions(text, after).take(JUMP_WITHIN) {
         match instruction.flow_control() {
             flow if ends(flow, care) => {
-                let (Some(call), Some(jump)) = (image.file_offset(at), image.file_offset(instruction.ip())) else {
+                let (Some(call), Some(jump)) = (text.file_offset(at), text.file_offset(instruction.ip())) else {
                     break;
                 };
                 let convention = Convention::Cipher;

@@ -1,0 +1,128 @@
+//! SSH channels that are open when their connection ends: how much they moved is in no message, so the kernel's counts are asked for.
+//!
+//! In: decoded events, in their order. Out: `Message::ChannelBytes`, before the event by which the connection ends: the end of its socket, or of a process that speaks
+//! over it (over pipes there is no other end, and a peer that is gone without a word leaves a socket for minutes). The counts are final by then: who counts is who
+//! closes. Also the counts of connections that nobody will end are taken away, or the map would fill: their packets were lost, so no record misses them.
+
+use std::collections::{HashMap, HashSet};
+
+use sensor_common::ssh::direction;
+
+use crate::{
+    event::{
+        ssh::{ConnectionId, Direction, Message, Packet},
+        stream::{Event, ProcessId, TcpState, What},
+    },
+    kernel::ChannelBytes,
+};
+
+/// Connections and processes followed at a time: as many as the probes follow.
+const KEPT_MAX: usize = 16_384;
+/// Both directions of as many channels as are told of one connection.
+const CHANNELS_MAX: usize = 2048;
+
+pub(super) struct Channels {
+    counts: ChannelBytes,
+    /// What is open: the number by which its receiver knows the channel.
+    open: HashMap<ConnectionId, Vec<(u32, Direction)>>,
+    /// Who speaks over which connection, and whether over pipes.
+    processes: HashMap<ProcessId, (ConnectionId, bool)>,
+    /// Connections with counts that nothing is known of, by the last look.
+    suspects: HashSet<ConnectionId>,
+}
+
+impl Channels {
+    pub(super) fn new(counts: ChannelBytes) -> Self {
+        Self { counts, open: HashMap::new(), processes: HashMap::new(), suspects: HashSet::new() }
+    }
+
+    /// What is to be told before this event.
+    pub(super) fn before(&mut self, event: &Event, out: &mut Vec<Event>) {
+        match &event.what {
+            What::SshBound(bound) => {
+                self.known(bound.connection);
+                if self.processes.len() < KEPT_MAX {
+                    self.processes.insert(bound.process, (bound.connection, bound.endpoints.is_none()));
+                }
+            }
+            What::Ssh(packet) if packet.process.is_some() => self.packet(packet),
+            What::Tcp(change) if change.new == TcpState::Close => self.ended(event.time, change.socket, out),
+            What::Exit(exit) => {
+                if let Some((connection, over_pipes)) = self.processes.remove(&exit.task.id) {
+                    self.tell(event.time, connection, out);
+                    if over_pipes {
+                        self.forget(connection);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn known(&mut self, connection: ConnectionId) -> Option<&mut Vec<(u32, Direction)>> {
+        if self.open.len() >= KEPT_MAX && !self.open.contains_key(&connection) {
+            return None;
+        }
+        Some(self.open.entry(connection).or_default())
+    }
+
+    fn packet(&mut self, packet: &Packet) {
+        let Some(open) = self.known(packet.connection) else { return };
+        match packet.message {
+            // Data goes by the number of its receiver: that way it is `recipient`, the other way `sender`.
+            Message::ChannelConfirmed { recipient, sender } if open.len() < CHANNELS_MAX => {
+                open.extend([(recipient, packet.direction), (sender, packet.direction.other())]);
+            }
+            Message::ChannelClose { recipient, .. } => {
+                open.retain(|channel| *channel != (recipient, packet.direction));
+            }
+            _ => {}
+        }
+    }
+
+    fn ended(&mut self, time: u64, connection: ConnectionId, out: &mut Vec<Event>) {
+        self.tell(time, connection, out);
+        self.forget(connection);
+    }
+
+    fn tell(&self, time: u64, connection: ConnectionId, out: &mut Vec<Event>) {
+        for (recipient, way) in self.open.get(&connection).into_iter().flatten() {
+            let bytes = self.counts.get(connection, *recipient, number(*way));
+            let message = Message::ChannelBytes { recipient: *recipient, bytes };
+            let packet = Packet {
+                connection,
+                process: None,
+                endpoints: None,
+                direction: *way,
+                before_mac: false,
+                cut: false,
+                message,
+            };
+            out.push(Event { time, what: What::Ssh(Box::new(packet)) });
+        }
+    }
+
+    fn forget(&mut self, connection: ConnectionId) {
+        for (recipient, way) in self.open.remove(&connection).into_iter().flatten() {
+            self.counts.remove(connection, recipient, number(way));
+        }
+    }
+
+    /// Takes away the counts of connections of which two looks in a row know nothing.
+    pub(super) fn sweep(&mut self) {
+        let unknown: HashSet<_> =
+            self.counts.connections().into_iter().filter(|connection| !self.open.contains_key(connection)).collect();
+        let stale: HashSet<_> = unknown.intersection(&self.suspects).copied().collect();
+        if !stale.is_empty() {
+            self.counts.forget(&stale);
+        }
+        self.suspects = unknown;
+    }
+}
+
+fn number(way: Direction) -> u8 {
+    match way {
+        Direction::In => direction::IN,
+        Direction::Out => direction::OUT,
+    }
+}
