@@ -45,13 +45,18 @@ pub(super) fn writer(show: &ShowArgs) -> Result<Writer, Error> {
     let format = match show.format {
         Output::Json => Format::Json(Json::default()),
         Output::Table => {
-            let terminal = io::stdout().is_terminal();
-            let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            let width = if terminal { terminal_width() } else { None };
+            let (color, width) = terminal();
             Format::Table(Table::new(color, width, show.all))
         }
     };
     Ok(Writer::new(format, show.filter(), Sink::open("-".as_ref())?))
+}
+
+/// May standard output have colours, and how wide is it?
+pub(super) fn terminal() -> (bool, Option<usize>) {
+    let terminal = io::stdout().is_terminal();
+    let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    (color, if terminal { terminal_width() } else { None })
 }
 
 fn terminal_width() -> Option<usize> {

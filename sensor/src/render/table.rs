@@ -244,7 +244,7 @@ fn result(record: &Record) -> String {
     text
 }
 
-fn plural(n: u64, noun: &str) -> String {
+pub(super) fn plural(n: u64, noun: &str) -> String {
     match (n, noun.ends_with('s')) {
         (1, _) => format!("1 {noun}"),
         (_, true) => format!("{n} {noun}es"),
@@ -253,7 +253,7 @@ fn plural(n: u64, noun: &str) -> String {
 }
 
 /// A duration as one reads it: 3ms, 1.2s, 4m05s, 2h13m.
-fn duration(ns: u64) -> String {
+pub(super) fn duration(ns: u64) -> String {
     let ms = ns / 1_000_000;
     let s = ms / 1000;
     match s {
@@ -264,7 +264,7 @@ fn duration(ns: u64) -> String {
     }
 }
 
-fn cut(text: &str, width: usize) -> String {
+pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }

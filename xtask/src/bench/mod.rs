@@ -1,12 +1,13 @@
 //! `cargo xtask bench`: what the sensor costs and how fast it is, measured and printed beside the aims.
 //!
-//! [`exec`] runs a loop of fork and exec with and without the sensor, and looks at its memory; [`login`] does so with logins; [`replay`] runs a recorded stream through its
+//! [`exec`] runs a loop of fork and exec with and without the sensor, and looks at its memory; [`login`] does so with logins; [`deploys`] draws a deploy from its logs; [`replay`] runs a recorded stream through its
 //! stages. Both build the release first. Nothing stays behind: children end with this process, files lie in a temporary folder that goes with it.
 
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
 mod audit;
 mod child;
+mod deploys;
 mod exec;
 mod figures;
 mod login;
@@ -28,6 +29,8 @@ pub(crate) struct BenchArgs {
 enum What {
     /// fork+exec with and without the sensor, beside auditd; memory, idle and with live sessions
     Exec(exec::ExecArgs),
+    /// The tree of a large deploy from its logs
+    Deploys(deploys::DeploysArgs),
     /// An SSH login with and without the sensor
     Login(login::LoginArgs),
     /// Events per second of `sensor replay` on one core
@@ -43,6 +46,7 @@ enum What {
 pub(crate) fn run(args: BenchArgs) -> Result<()> {
     match args.what {
         What::Exec(args) => exec::run(&args),
+        What::Deploys(args) => deploys::run(&args),
         What::Login(args) => login::run(&args),
         What::Replay(args) => replay::run(&args),
         What::Worker(args) => worker::run(&args),
