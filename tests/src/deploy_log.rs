@@ -44,7 +44,7 @@ impl Log {
     }
 
     pub fn text(&self) -> String {
-        self.lines.iter().map(|line| format!("{line}\n")).collect()
+        self.lines.join("\n") + "\n"
     }
 
     pub fn bytes(&self) -> Vec<u8> {

@@ -373,14 +373,12 @@ fn a_deploy_that_goes_on_is_shown_as_such() {
     let folder = Folder::new("deploys-running");
     let text = failed()[0].text();
     let lines: Vec<&str> = text.lines().collect();
-    let half = folder.write("half.json", lines[..lines.len() / 2].join("\n"));
-    let shown = deploys(&[], &[half.clone()]).text();
+    let half = [folder.write("half.json", lines[..lines.len() / 2].join("\n"))];
+    let shown = deploys(&[], &half).text();
     assert!(shown.contains("running"), "{shown}");
-    let mut file = fs::OpenOptions::new().append(true).open(&half).unwrap();
+    let mut file = fs::OpenOptions::new().append(true).open(&half[0]).unwrap();
     file.write_all(format!("\n{}\n", lines[lines.len() / 2..].join("\n")).as_bytes()).unwrap();
-    wait::until("the end", || {
-        deploys(&[], &[half.clone()]).text().contains("failed: health-check-failed").then_some(())
-    });
+    wait::until("the end", || deploys(&[], &half).text().contains("failed: health-check-failed").then_some(()));
 }
 
 /// Logs of several scenarios.

@@ -57,7 +57,7 @@ pub(super) enum Verb {
         ssh web1 cat /var/log/sensor/sensor.json | sensor deploys -\n  \
         sudo sensor deploys show last                      the newest one as a tree\n\n\
         Exit codes: 0 found, 1 nothing found (with --check also: a deploy has failed), 2 wrong usage.")]
-    Deploys(DeploysArgs),
+    Deploys(Box<DeploysArgs>),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  sensor completions bash > /etc/bash_completion.d/sensor")]
     Completions { shell: clap_complete::Shell },

@@ -48,6 +48,8 @@ pub struct Deploy {
     pub steps: u64,
     pub failed_steps: u64,
     pub config_files: Vec<String>,
+    /// Those that the sensor could not read, as `path: why`.
+    pub config_unread: Vec<String>,
     pub secrets: Vec<String>,
     pub connections: Vec<String>,
     /// The same deploy as targets have it.
@@ -155,6 +157,7 @@ impl Deploy {
             (&mut self.hosts, &deploy.hosts.0),
             (&mut self.roles, &deploy.roles.0),
             (&mut self.config_files, &deploy.config.files.0),
+            (&mut self.config_unread, &deploy.config.unread.0),
             (&mut self.secrets, &deploy.secrets.0),
             (&mut self.connections, &deploy.connections.0),
         ] {

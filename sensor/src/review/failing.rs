@@ -7,6 +7,9 @@ use super::{
     node::{Kind, Node},
 };
 
+/// Does it fit the step, on this host?
+type Criterion<'a> = dyn Fn(&Node, Option<&str>) -> bool + 'a;
+
 /// Marks what made the deploy fail: the step that its end names; else one that its error quotes; else the last that failed, since a
 /// deploy goes on after a failure that does not matter.
 pub(super) fn mark(deploy: &Deploy, tree: &mut [Node]) {
@@ -22,9 +25,9 @@ pub(super) fn mark(deploy: &Deploy, tree: &mut [Node]) {
     };
     let is_quoted =
         |node: &Node, _: Option<&str>| node.has_failed() && node.line.len() > 3 && error.contains(&node.line);
-    let fits: [&dyn Fn(&Node, Option<&str>) -> bool; 3] =
-        [&is_named, &is_quoted, &|node: &Node, _: Option<&str>| node.has_failed()];
-    for fits in fits {
+    let has_failed = |node: &Node, _: Option<&str>| node.has_failed();
+    let criteria: [&Criterion; 3] = [&is_named, &is_quoted, &has_failed];
+    for fits in criteria {
         let mut last: Option<&mut Node> = None;
         for top in tree.iter_mut() {
             let host = top.host.clone();

@@ -192,6 +192,8 @@ pub(super) struct Deploy {
 #[serde(default)]
 pub(super) struct Config {
     pub files: Names,
+    /// `path: why`
+    pub unread: Names,
     pub previous_sha256: Option<String>,
 }
 
@@ -203,6 +205,8 @@ pub(super) struct Step {
     pub host: Option<String>,
     pub role: Option<String>,
     pub exit_status: Option<u64>,
+    /// Names of secrets that it handles.
+    pub secrets: Names,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -12,17 +12,17 @@ pub(super) enum Lock {
 
 /// `kind` is the record's `deploy.step.kind`.
 pub(super) fn lock(kind: Option<&str>, line: &str) -> Option<Lock> {
-    let is_kamals = (line.contains(".kamal/lock-") || line.contains(".kamal/locks/")) && line.contains("/details");
-    if !is_kamals && !kind.is_some_and(|kind| kind.contains("lock")) {
+    match kind {
+        Some("lock") => return Some(Lock::Taken),
+        Some("unlock") => return Some(Lock::Released),
+        Some("lock-read") => return None,
+        _ => {}
+    }
+    if !(line.contains(".kamal/lock-") || line.contains(".kamal/locks/")) || !line.contains("/details") {
         return None;
     }
-    let words = || line.split_ascii_whitespace();
-    let released = words().any(|word| word == "rm") || kind.is_some_and(|kind| kind.contains("unlock"));
-    if released {
-        Some(Lock::Released)
-    } else {
-        (words().any(|word| word == "mkdir") || !is_kamals).then_some(Lock::Taken)
-    }
+    let has = |wanted| line.split_ascii_whitespace().any(|word| word == wanted);
+    if has("rm") { Some(Lock::Released) } else { has("mkdir").then_some(Lock::Taken) }
 }
 
 /// The secret that a command handles, by name.
@@ -38,7 +38,7 @@ pub(super) fn secret(kind: Option<&str>, line: &str) -> Option<String> {
             (None, _) => "registry login".into(),
         });
     }
-    if let Some(path) = line.strip_prefix("scp -t ").filter(|path| path.ends_with(".env")) {
+    if let Some(path) = line.strip_prefix("scp -t ").filter(|path| path.rsplit('.').next() == Some("env")) {
         return Some(format!("environment file {path}"));
     }
     kind.filter(|kind| kind.contains("secret")).map(|_| line.to_owned())
@@ -50,7 +50,7 @@ pub(super) fn is_secret_file(path: &str) -> bool {
     path.contains(".kamal/secrets")
         || name.starts_with(".env")
         || name == "master.key"
-        || path.contains("config/credentials") && name.ends_with(".key")
+        || path.contains("config/credentials") && name.rsplit('.').next() == Some("key")
 }
 
 #[cfg(test)]
@@ -68,6 +68,7 @@ mod tests {
         assert_eq!(lock(None, "/usr/bin/env stat .kamal/lock-a > /dev/null && cat .kamal/lock-a/details"), None);
         assert_eq!(lock(Some("lock"), "anything"), Some(Lock::Taken));
         assert_eq!(lock(Some("unlock"), "anything"), Some(Lock::Released));
+        assert_eq!(lock(Some("lock-read"), kamal2), None);
     }
 
     #[test]

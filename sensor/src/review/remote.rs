@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::{
-    deploy::Outcome,
+    deploy::{Outcome, add_all},
     fields::Fields,
     local::Processes,
     node::{Kind, Node},
@@ -42,6 +42,7 @@ struct Connection {
 struct Unit {
     node: Node,
     kind: Option<String>,
+    secrets: Vec<String>,
     /// The target's id of the command: its host, and the id that processes bear.
     command: Option<(String, String)>,
 }
@@ -49,6 +50,7 @@ struct Unit {
 /// A command for those who look for locks and secrets.
 pub(super) struct Told<'a> {
     pub kind: Option<&'a str>,
+    pub secrets: &'a [String],
     pub node: &'a Node,
     pub host: &'a str,
 }
@@ -70,6 +72,7 @@ impl Remote {
                 if let Some(unit) = channel.units.get_mut(unit) {
                     unit.node.learn_step(fields);
                     unit.kind = unit.kind.take().or_else(|| fields.deploy.step.kind.clone());
+                    add_all(&mut unit.secrets, &fields.deploy.step.secrets.0);
                 }
                 channel.learn_ends(fields);
             }
@@ -156,7 +159,12 @@ impl Remote {
     pub(super) fn commands(&self) -> impl Iterator<Item = Told<'_>> {
         self.connections.iter().flat_map(|connection| {
             let host = connection.label();
-            connection.units.iter().map(move |unit| Told { kind: unit.kind.as_deref(), node: &unit.node, host })
+            connection.units.iter().map(move |unit| Told {
+                kind: unit.kind.as_deref(),
+                secrets: &unit.secrets,
+                node: &unit.node,
+                host,
+            })
         })
     }
 
@@ -223,7 +231,12 @@ impl Connection {
         let nth = *told;
         *told += 1;
         let at = *self.by_line.entry((line.clone(), nth)).or_insert_with(|| {
-            self.units.push(Unit { node: Node::new(Kind::Remote, line), kind: None, command: None });
+            self.units.push(Unit {
+                node: Node::new(Kind::Remote, line),
+                kind: None,
+                secrets: Vec::new(),
+                command: None,
+            });
             self.units.len() - 1
         });
         if let Some(unit) = self.units.get_mut(at) {
@@ -245,7 +258,7 @@ impl Connection {
 
     fn learn_failure(&mut self, fields: &Fields) {
         match (fields.action(), fields.event.outcome.as_str()) {
-            ("ssh-session-started", _) => self.failed = None,
+            ("ssh-session-started", _) | ("ssh-authentication", "success") => self.failed = None,
             ("ssh-connection", "failure") => {
                 let why = fields.error.message.as_deref().unwrap_or("it failed");
                 self.failed = Some(failure(fields, "no SSH connection".into(), why));
@@ -255,7 +268,6 @@ impl Connection {
                 let method = fields.ssh.auth.method.as_deref().unwrap_or("authentication");
                 self.failed = Some(failure(fields, "login failed".into(), &format!("{method} was refused")));
             }
-            ("ssh-authentication", "success") => self.failed = None,
             _ => {}
         }
     }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::{
-    deploy::Deploy,
+    deploy::{Deploy, add_all},
     fields::Fields,
     local::{Process, Processes},
     marks,
@@ -18,6 +18,7 @@ use crate::event::record::Time;
 pub(super) struct LocalStep {
     node: Node,
     entity: Option<String>,
+    pub secrets: Vec<String>,
 }
 
 impl LocalStep {
@@ -33,7 +34,7 @@ impl LocalStep {
         let mut node = Node::new(kind, step.line.clone().unwrap_or_default());
         node.time = Some(Time(fields.time));
         node.learn_step(fields);
-        Some(Self { node, entity: fields.process.entity_id.clone() })
+        Some(Self { node, entity: fields.process.entity_id.clone(), secrets: step.secrets.0.clone() })
     }
 }
 
@@ -48,7 +49,7 @@ pub(super) fn local(
     let is_tool = |process: &Process| deploy.entity.as_deref() == Some(process.entity.as_str());
     let mut roots = processes.roots(|process| process.host == *host && !is_tool(process) && is_ours(process));
     let mut nodes = Vec::new();
-    for LocalStep { node: mut step, entity } in steps {
+    for LocalStep { node: mut step, entity, .. } in steps {
         let entity = entity.filter(|entity| deploy.entity.as_ref() != Some(entity));
         let by_entity = entity.and_then(|entity| processes.find(host, &entity));
         let at = by_entity.or_else(|| roots.iter().copied().find(|at| processes.line(*at) == step.line));
@@ -71,15 +72,18 @@ pub(super) fn local(
 }
 
 /// Names of secrets that were handled: never values, which are in no record.
-pub(super) fn secrets(deploy: &Deploy, remote: &Remote, local: &[Node]) -> Vec<Node> {
+pub(super) fn secrets(deploy: &Deploy, remote: &Remote, of_steps: &[String], local: &[Node]) -> Vec<Node> {
     let files = deploy.config_files.iter().filter(|path| marks::is_secret_file(path));
-    let mut names: Vec<String> = deploy.secrets.iter().chain(files).cloned().collect();
-    let here = local.iter().filter_map(|node| marks::secret(None, &node.line));
-    let there = remote.commands().filter_map(|command| marks::secret(command.kind, &command.node.line));
-    for name in here.chain(there) {
-        if !names.contains(&name) {
-            names.push(name);
-        }
+    let mut names: Vec<String> = Vec::new();
+    add_all(&mut names, &deploy.secrets);
+    names.extend(files.cloned());
+    add_all(&mut names, of_steps);
+    for name in local.iter().filter_map(|node| marks::secret(None, &node.line)) {
+        add_all(&mut names, &[name]);
+    }
+    for command in remote.commands() {
+        add_all(&mut names, command.secrets);
+        add_all(&mut names, marks::secret(command.kind, &command.node.line).as_slice());
     }
     names.into_iter().map(|name| Node::new(Kind::Secret, name)).collect()
 }
@@ -132,6 +136,10 @@ impl Changes {
             let changed = full.and_then(|full| self.0.remove(&full));
             files.push(changed.unwrap_or_else(|| Node::new(Kind::ConfigFile, path.clone())));
         }
+        files.extend(deploy.config_unread.iter().map(|unread| {
+            let (path, why) = unread.rsplit_once(": ").unwrap_or((unread, "not read"));
+            Node { note: Some(format!("not read: {why}")), ..Node::new(Kind::ConfigFile, path) }
+        }));
         let mut others: Vec<Node> = self.0.into_values().collect();
         others.sort_by(|a, b| a.line.cmp(&b.line));
         files.extend(others);

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError};
 
 use super::{
-    deploy::Deploy,
+    deploy::{Deploy, add_all},
     failing,
     fields::Fields,
     lines::Broken,
@@ -28,6 +28,7 @@ pub struct Story {
     /// (host id, deploy id)
     ids: HashSet<(String, String)>,
     connections: HashSet<String>,
+    #[expect(clippy::vec_box, reason = "they are sorted, and large")]
     records: Vec<Box<Fields>>,
     kept: usize,
     /// Records that were too many.
@@ -112,8 +113,12 @@ impl Story {
             process.of_deploy && !connection.is_some_and(|id| self.connections.contains(id))
         };
         let locks = sections::locks(&remote);
+        let mut of_steps: Vec<String> = Vec::new();
+        for step in &steps {
+            add_all(&mut of_steps, &step.secrets);
+        }
         let local = sections::local(&self.deploy, steps, &mut processes, is_ours);
-        let secrets = sections::secrets(&self.deploy, &remote, &local);
+        let secrets = sections::secrets(&self.deploy, &remote, &of_steps, &local);
         let config = changes.nodes(&self.deploy);
         let here = self.deploy.host.name.as_str();
         let mut tree: Vec<Node> = [("configuration", config), ("secrets", secrets), ("lock", locks), (here, local)]

@@ -1,5 +1,7 @@
 //! From lines of several hosts to deploys and trees: what belongs together, and what a hostile log cannot do.
 
+#![expect(clippy::needless_pass_by_value, reason = "the fields of a record are written where they are used")]
+
 use serde_json::{Value, json};
 
 use super::{
@@ -25,14 +27,18 @@ fn line(host: &str, second: i64, action: &str, fields: Value) -> String {
 
 fn deploys(lines: &[String]) -> Vec<Deploy> {
     let mut index = Index::new().unwrap();
-    lines.iter().for_each(|line| index.observe(line.as_bytes()).unwrap());
+    for line in lines {
+        index.observe(line.as_bytes()).unwrap();
+    }
     index.deploys()
 }
 
 fn tree(lines: &[String], id: &str) -> (Deploy, Vec<Node>) {
     let deploy = deploys(lines).into_iter().find(|deploy| deploy.is_called(id)).unwrap();
     let mut story = Story::new(deploy).unwrap();
-    lines.iter().for_each(|line| story.observe(line.as_bytes()).unwrap());
+    for line in lines {
+        story.observe(line.as_bytes()).unwrap();
+    }
     story.tell()
 }
 
@@ -203,6 +209,14 @@ fn the_failing_step_is_the_one_named_then_quoted_then_the_last() {
     assert_eq!(failing(json!({ "deploy": {} })), ["docker stop c"]);
 }
 
+fn depth(node: &Node) -> usize {
+    1 + node.children.iter().map(depth).max().unwrap_or(0)
+}
+
+fn count(node: &Node) -> usize {
+    usize::from(node.kind != Kind::Section) + node.children.iter().map(count).sum::<usize>()
+}
+
 #[test]
 fn a_hostile_tree_of_processes_is_neither_deep_nor_endless() {
     let process = |n: usize, parent: usize| {
@@ -214,12 +228,6 @@ fn a_hostile_tree_of_processes_is_neither_deep_nor_endless() {
     lines.extend((1..5000).map(|n| process(n, n - 1)));
     lines.extend([process(9001, 9002), process(9002, 9001), process(9003, 9003)]);
     let (_, nodes) = tree(&lines, "d");
-    fn depth(node: &Node) -> usize {
-        1 + node.children.iter().map(depth).max().unwrap_or(0)
-    }
-    fn count(node: &Node) -> usize {
-        usize::from(node.kind != Kind::Section) + node.children.iter().map(count).sum::<usize>()
-    }
     assert!(nodes.iter().map(depth).max() < Some(50));
     assert_eq!(nodes.iter().map(count).sum::<usize>(), 5002, "each is shown once");
 }

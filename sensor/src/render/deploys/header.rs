@@ -1,5 +1,7 @@
 //! The head of a deploy: one sentence that can be read aloud, then what stands behind it.
 
+use std::fmt::Write as _;
+
 use super::{Look, list, short_version, text, who};
 use crate::{
     render::table::{duration, plural},
@@ -142,12 +144,12 @@ fn lines(look: &Look, deploy: &Deploy) -> Vec<(&'static str, String)> {
     }
     let mut result = list::result(deploy);
     if let (Some(error), true) = (&deploy.error, deploy.reason.is_some()) {
-        result += &format!(" ({error})");
+        let _ = write!(result, " ({error})");
     }
     if let Some(code) = deploy.exit_code {
-        result += &format!(", exit code {code}");
+        let _ = write!(result, ", exit code {code}");
     }
-    result += &format!(", {}", plural(deploy.steps, "step"));
+    let _ = write!(result, ", {}", plural(deploy.steps, "step"));
     lines.push(("result", result));
     let targets: Vec<&str> = deploy.targets.iter().map(|view| view.host.name.as_str()).collect();
     let deployer = deploy.seen_from.contains(&"deployer").then_some(deploy.host.name.as_str());
@@ -177,21 +179,22 @@ fn session(deploy: &Deploy) -> Option<String> {
     let session = deploy.session.as_ref()?;
     let mut text = format!("SSH {}", session.id);
     if let Some(user) = &session.user {
-        text += &format!(" of {user}");
+        let _ = write!(text, " of {user}");
     }
-    match (&session.ip, session.port) {
-        (Some(ip), Some(port)) if ip.contains(':') => text += &format!(" from [{ip}]:{port}"),
-        (Some(ip), Some(port)) => text += &format!(" from {ip}:{port}"),
-        (Some(ip), None) => text += &format!(" from {ip}"),
-        (None, _) => {}
+    if let Some(ip) = &session.ip {
+        let _ = match session.port {
+            Some(port) if ip.contains(':') => write!(text, " from [{ip}]:{port}"),
+            Some(port) => write!(text, " from {ip}:{port}"),
+            None => write!(text, " from {ip}"),
+        };
     }
     let how = [&session.method, &session.key_type, &session.key_fingerprint];
     let how: Vec<&str> = how.into_iter().flatten().map(String::as_str).collect();
     if !how.is_empty() {
-        text += &format!(", {}", how.join(" "));
+        let _ = write!(text, ", {}", how.join(" "));
     }
     if let Some(owner) = &session.key_owner {
-        text += &format!(" ({owner})");
+        let _ = write!(text, " ({owner})");
     }
     Some(text)
 }

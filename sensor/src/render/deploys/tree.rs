@@ -2,6 +2,8 @@
 //!
 //! What does not fit is cut; the line that made the deploy fail is shown whole.
 
+use std::fmt::Write as _;
+
 use super::{Look, text};
 use crate::{
     event::record::Time,
@@ -64,7 +66,7 @@ impl Drawing<'_> {
     fn line(&mut self, gutter: &str, branch: &str, text: &str, style: &str) {
         let plain = format!("{gutter}{branch}{text}");
         if self.look.color && !style.is_empty() {
-            self.out += &format!("{}{branch}{}", self.look.paint(style, gutter), self.look.paint(style, text));
+            let _ = write!(self.out, "{}{branch}{}", self.look.paint(style, gutter), self.look.paint(style, text));
         } else {
             self.out += plain.trim_end();
         }
@@ -102,11 +104,11 @@ fn what(node: &Node) -> String {
     };
     for (name, value) in [("container", &node.container), ("image", &node.image)] {
         if let Some(value) = value.as_ref().filter(|value| !node.line.contains(value.as_str())) {
-            text += &format!("  [{name} {value}]");
+            let _ = write!(text, "  [{name} {value}]");
         }
     }
     if let Some(note) = &node.note {
-        text += &format!("  ({note})");
+        let _ = write!(text, "  ({note})");
     }
     text
 }
