@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     correlate::Scope,
     kernel::Program,
-    pipeline::{self, Format, Middle, Source, Writer},
+    pipeline::{self, Format, Middle, Settings, Source, Writer},
     render::{json::Json, table::Table},
     sink::Sink,
     stats::Stats,
@@ -19,7 +19,7 @@ use crate::{
 
 pub(super) fn run(args: &TraceArgs) -> Result<(), Error> {
     runtime()?.block_on(async {
-        let source = Source::attach(args.ring_bytes, &args.proc)?;
+        let source = Source::attach(args.ring_bytes, &args.proc, Settings::default())?;
         let mut writer = writer(&args.show)?;
         if let Some(path) = &args.record {
             let what = || format!("cannot record to {}", path.display());

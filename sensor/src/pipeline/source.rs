@@ -6,6 +6,7 @@ use crate::{
     decode::{Decoder, Error as DecodeError},
     event::stream::{Counted, Degraded, Event, FileId, Limits, Lost, Probe, What},
     host::{
+        config_files::{ConfigFiles, Settings},
         facts::Facts,
         identity, mounts, privileges, snapshot,
         speakers::{Program as Speaker, Speakers},
@@ -18,6 +19,8 @@ use crate::{
 const DRAIN_MAX: usize = 8192;
 /// Ticks between two searches for probed programs that are gone: a minute.
 const PROGRAM_SWEEP: u32 = 120;
+/// At the end, for configuration files that are being read.
+const CONFIG_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
 /// A wall clock that moved by less is not worth an event: NTP slews it all the time.
 const CLOCK_STEP_NS: i64 = 1_000_000;
 
@@ -39,6 +42,7 @@ pub struct Source {
     decoder: Decoder,
     facts: Facts,
     speakers: Speakers,
+    config_files: ConfigFiles,
     /// Ticks until programs that are gone are looked for.
     next_sweep: u32,
     proc: PathBuf,
@@ -56,7 +60,7 @@ pub struct Source {
 
 impl Source {
     /// Loads and attaches. From here on events are in the ring.
-    pub fn attach(ring_bytes: u32, proc: &std::path::Path) -> Result<Self, Failure> {
+    pub fn attach(ring_bytes: u32, proc: &std::path::Path, settings: Settings) -> Result<Self, Failure> {
         let options = Options { ring_bytes, cgroup2: mounts::cgroup2() };
         let reported_at = identity::boot_time();
         let mut kernel = Kernel::load(&options)?;
@@ -77,6 +81,7 @@ impl Source {
             decoder: Decoder::default(),
             facts: Facts::new(proc),
             speakers: Speakers::new(proc),
+            config_files: ConfigFiles::new(proc, settings),
             next_sweep: PROGRAM_SWEEP,
             proc: proc.into(),
             reported,
@@ -128,6 +133,7 @@ impl Source {
         if let Err(error) = privileges::drop_unneeded() {
             tracing::warn!(%error, "cannot give up capabilities that are no longer needed");
         }
+        self.config_files.begin();
         Ok(())
     }
 
@@ -155,6 +161,10 @@ impl Source {
             out.push(event);
         }
         self.follow_upgrades(out);
+        // Who changed a file has executed before: its exec must be told first.
+        if drained != Drained::More {
+            self.config_files.poll(identity::boot_time(), out);
+        }
         drained == Drained::More
     }
 
@@ -242,6 +252,7 @@ impl Source {
     }
 
     pub(super) fn end(&mut self, out: &mut Vec<Event>) -> Result<(), Failure> {
+        self.config_files.finish(CONFIG_PATIENCE, out);
         let time = identity::boot_time();
         self.report_losses(time, out)?;
         let counted = |program: &Program| Counted {

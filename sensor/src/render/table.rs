@@ -94,6 +94,7 @@ fn event(action: Action) -> (&'static str, &'static str) {
         Action::ConnectionOpened => ("connect", "36"),
         Action::ConnectionClosed => ("close", "2"),
         Action::ConnectionFailed => ("refused", "31"),
+        Action::DeployConfigChanged => ("config", "33"),
         Action::SensorStarted | Action::SensorStopped | Action::SensorConfigReloaded => ("sensor", "2"),
         Action::SensorDegraded => ("blind", "33"),
         Action::SensorEventsLost => ("LOST", "1;31"),
@@ -198,6 +199,7 @@ fn what(record: &Record) -> String {
         | Action::SshCommandStarted
         | Action::SshCommandEnded
         | Action::SshProtocolError => ssh::what(record),
+        Action::DeployConfigChanged => config(record),
         Action::SensorStopped => "stopped".into(),
         Action::SensorConfigReloaded => "configuration reloaded".into(),
         Action::SensorDegraded => {
@@ -209,6 +211,16 @@ fn what(record: &Record) -> String {
             .map(|l| format!("{} events lost ({}, {})", l.count, l.stage, l.kind))
             .unwrap_or_default(),
     }
+}
+
+/// Which file, and by whom it was changed if that is known.
+fn config(record: &Record) -> String {
+    let Some(change) = &record.config else { return String::new() };
+    let by = record.process.as_ref().and_then(|process| process.name.as_deref());
+    let by = by.map(|name| format!(" by {name}")).unwrap_or_default();
+    let removed = if change.deploy.config.removed == Some(true) { " removed" } else { "" };
+    let inferred = if record.sensor.inferred == Some(true) { " (inferred)" } else { "" };
+    format!("{}{removed}{by}{inferred}", change.file.path)
 }
 
 fn result(record: &Record) -> String {
