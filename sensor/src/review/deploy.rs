@@ -10,7 +10,7 @@ use super::fields::{self, Fields};
 use crate::event::record::Time;
 
 /// Hosts, connections, files of one deploy: more than any inventory, and few enough to look through.
-const NAMES_MAX: usize = 2048;
+pub(super) const NAMES_MAX: usize = 2048;
 
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize)]

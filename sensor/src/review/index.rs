@@ -3,12 +3,12 @@
 //! What enters: lines of all logs, each host's in order. What leaves: deploys, the oldest first, each with what all sides say of it. Only records of deploys are kept, as
 //! far as a list needs them, and at most `KEPT_MAX` bytes of them: then the oldest go, and `dropped` counts them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aho_corasick::AhoCorasick;
 
 use super::{
-    deploy::{Deploy, Failing, Host, Outcome, State, add_all},
+    deploy::{Deploy, Failing, Host, NAMES_MAX, Outcome, State, add_all},
     fields::Fields,
     lines::Broken,
     sides,
@@ -45,11 +45,13 @@ pub(super) struct Draft {
     pub deploy: Deploy,
     /// The deploy tool ran here: its start or end is known.
     pub ran_here: bool,
-    /// Connections in which somebody else's deploy came here.
-    pub served: Vec<String>,
+    /// Connections in which a deploy came here, each with its steps and those that failed. Of a deploy tool's own host: also the session in which it was started.
+    pub served: BTreeMap<String, (u64, u64)>,
     pub first: i64,
     pub last: i64,
     run: Option<String>,
+    /// Of the deployer's side, where its end does not count them.
+    steps: u64,
     kept: usize,
 }
 
@@ -137,6 +139,7 @@ impl Index {
         let sensors = self.sensors;
         let mut drafts: Vec<Draft> = self.found.into_values().collect();
         for draft in &mut drafts {
+            draft.count();
             let goes_on = |sensor: &Sensor| !sensor.stopped && sensor.run == draft.run;
             if draft.ran_here
                 && draft.deploy.state != State::Finished
@@ -204,21 +207,35 @@ impl Draft {
 
     fn step(&mut self, fields: &Fields) {
         let deploy = &mut self.deploy;
-        if deploy.state != State::Finished {
-            deploy.steps += 1;
-        }
-        deploy.failed_steps += u64::from(fields.has_failed());
+        let failed = u64::from(fields.has_failed());
         add_all(&mut deploy.hosts, fields.deploy.step.host.as_slice());
         add_all(&mut deploy.roles, fields.deploy.step.role.as_slice());
-        let connection = fields.ssh.connection.id.as_slice();
-        if fields.is_server() {
-            add_all(&mut self.served, connection);
+        let connection = fields.ssh.connection.id.as_ref();
+        if let (Some(connection), true) = (connection, fields.is_server()) {
+            if self.served.len() < NAMES_MAX {
+                let (steps, failures) = self.served.entry(connection.clone()).or_default();
+                *steps += 1;
+                *failures += failed;
+            }
             // Who logged in to do it. The deploy tool's own record tells of its user.
             if !self.ran_here {
                 self.deploy.learn_who(fields);
             }
-        } else {
-            add_all(&mut deploy.connections, connection);
+            return;
+        }
+        self.steps += 1;
+        deploy.failed_steps += failed;
+        add_all(&mut deploy.connections, connection.map(std::slice::from_ref).unwrap_or_default());
+    }
+
+    /// Everything is read: how many steps there were. On a host that is deployer and target at once a command has two ends, and is one step.
+    fn count(&mut self) {
+        let own = |(id, _): &(&String, &(u64, u64))| !self.ran_here || !self.deploy.connections.contains(id);
+        let (steps, failed) =
+            self.served.iter().filter(own).fold((0, 0), |sum, (_, counts)| (sum.0 + counts.0, sum.1 + counts.1));
+        self.deploy.failed_steps += failed;
+        if self.deploy.steps == 0 {
+            self.deploy.steps = self.steps + steps;
         }
     }
 }

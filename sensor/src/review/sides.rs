@@ -30,7 +30,7 @@ pub(super) fn join(drafts: Vec<Draft>) -> Vec<Deploy> {
         .collect();
     let mut alone: Vec<Draft> = Vec::new();
     for view in views {
-        let by_id = view.served.iter().find_map(|id| by_connection.get(id)).copied();
+        let by_id = view.served.keys().find_map(|id| by_connection.get(id)).copied();
         match by_id.or_else(|| same_act(&runs, &view)).and_then(|at| runs.get_mut(at)) {
             Some(run) => absorb(run, view),
             None => match alone.iter_mut().rev().find(|other| is_same(other, &view, true)) {
@@ -113,6 +113,6 @@ fn absorb(run: &mut Draft, view: Draft) {
 }
 
 fn own_view(view: &Draft) -> View {
-    let id = Some(view.deploy.id.clone()).filter(|id| !view.served.contains(id));
-    View { host: view.deploy.host.clone(), id, connections: view.served.clone() }
+    let id = Some(view.deploy.id.clone()).filter(|id| !view.served.contains_key(id));
+    View { host: view.deploy.host.clone(), id, connections: view.served.keys().cloned().collect() }
 }

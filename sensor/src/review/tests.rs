@@ -182,6 +182,21 @@ fn one_side_alone_shows_the_same_commands() {
 }
 
 #[test]
+fn a_host_that_is_deployer_and_target_counts_a_command_once() {
+    let mut lines = vec![started("dev", 0, &json!({ "id": "d" }))];
+    for (second, status) in [(1, 0), (2, 1), (3, 0)] {
+        // The target's end bears the deployer's id: it is the same host.
+        let told = told_by_all(second, "docker ps", status).into_iter().map(|line| {
+            line.replace("\"web\"", "\"dev\"").replace("\"deploy\":{\"step\"", "\"deploy\":{\"id\":\"d\",\"step\"")
+        });
+        lines.extend(told);
+    }
+    let (deploy, nodes) = tree(&lines, "d");
+    assert_eq!((deploy.steps, deploy.failed_steps), (3, 1));
+    assert_eq!(nodes.iter().map(|host| host.children.len()).sum::<usize>(), 3);
+}
+
+#[test]
 fn the_failing_step_is_the_one_named_then_quoted_then_the_last() {
     let failing = |end: Value| {
         let mut lines = vec![started("dev", 0, &json!({ "id": "d", "connections": ["c1"] }))];

@@ -1,7 +1,7 @@
 //! `sensor deploys`: lists and trees of deploys from logs of both sides.
 //!
 //! The logs are made by hand (`deploy_log`): they keep the contract of records, and no sensor wrote them. `golden/deploys/NAME.txt` is what is shown of each;
-//! `SENSOR_GOLDEN=write cargo test -p sensor-tests --test deploys` writes it anew: read the difference before you commit it.
+//! `SENSOR_GOLDEN=write cargo test -p sensor-tests --test deploys_review` writes it anew: read the difference before you commit it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
