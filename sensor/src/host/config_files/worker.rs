@@ -95,7 +95,9 @@ impl Worker {
             state,
             reader: Reader::new(),
             watch,
-            same_pids: namespace_number("/proc/self/ns/pid".as_ref()) == namespace_number(&proc.join("1/ns/pid")),
+            // Under its own /proc a process has the number that is seen here.
+            same_pids: proc == Path::new("/proc")
+                || namespace_number("/proc/self/ns/pid".as_ref()) == namespace_number(&proc.join("1/ns/pid")),
             pending: HashMap::new(),
             said: HashSet::new(),
             wrong,
@@ -305,7 +307,7 @@ impl Worker {
         let is_same = |a: &File, b: &File| {
             a.metadata().ok().zip(b.metadata().ok()).is_some_and(|(a, b)| (a.dev(), a.ino()) == (b.dev(), b.ino()))
         };
-        let of_host = namespace_number(&process.join("ns/mnt")) == namespace_number(&self.proc.join("1/ns/mnt"))
+        let of_host = namespace_number(&process.join("ns/mnt")) == namespace_number(&self.host().join("ns/mnt"))
             && self.host_root().is_some_and(|host| is_same(&host, &root));
         // A path from the kernel is believed if it leads to the folder that the process is in.
         let known = deploying.working_directory.as_deref().map(|path| PathBuf::from(std::ffi::OsStr::from_bytes(path)));
@@ -316,7 +318,13 @@ impl Worker {
     }
 
     fn host_root(&self) -> Option<File> {
-        folder(&self.proc.join("1/root"))
+        folder(&self.host().join("root"))
+    }
+
+    /// A process whose root and mounts are the host's: its init; where that may not be looked at, this one.
+    fn host(&self) -> PathBuf {
+        let init = self.proc.join("1");
+        if folder(&init.join("root")).is_some() { init } else { "/proc/self".into() }
     }
 
     fn author(&self, tgid: Option<u32>) -> Author {
