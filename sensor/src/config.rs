@@ -23,6 +23,7 @@ pub struct Config {
     pub kernel: Kernel,
     pub limits: Limits,
     pub host: Host,
+    pub deploy: Deploy,
 }
 
 /// Where records go.
@@ -65,6 +66,22 @@ pub struct Limits {
 pub struct Host {
     /// The host's /proc, where it is mounted elsewhere (in a container: /host/proc).
     pub proc: PathBuf,
+}
+
+/// Deploys.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Deploy {
+    /// A folder of the sensor's own (0700): what configuration files held at the last deploy, and the key for those with secrets. Empty: nothing is kept.
+    pub state: PathBuf,
+    /// Configuration files that are watched from the start, and not only from their first deploy.
+    pub watch: Vec<PathBuf>,
+}
+
+impl Default for Deploy {
+    fn default() -> Self {
+        Self { state: "/var/lib/sensor".into(), watch: Vec::new() }
+    }
 }
 
 impl Default for Output {
@@ -111,6 +128,14 @@ impl Config {
                 rule: "it must be a power of two and at least 4096",
             });
         }
+        if let Some(watched) = config.deploy.watch.iter().find(|watched| !watched.is_absolute()) {
+            return Err(Error::Value {
+                path: path.into(),
+                key: "deploy.watch",
+                value: watched.display().to_string(),
+                rule: "it must be a path from the root",
+            });
+        }
         Ok(config)
     }
 }
@@ -129,6 +154,14 @@ mod tests {
         let error =
             Config::parse("[output]\npath = \"-\"\nformat = \"json\"\n", "s.toml".as_ref()).unwrap_err().to_string();
         assert!(error.contains("line 3") && error.contains("format"), "{error}");
+    }
+
+    #[test]
+    fn a_watched_file_is_named_from_the_root() {
+        let parse = |text| Config::parse(text, "s.toml".as_ref());
+        assert!(parse("[deploy]\nwatch = [\"/srv/a/config/deploy.yml\"]\n").is_ok());
+        let error = parse("[deploy]\nwatch = [\"config/deploy.yml\"]\n").unwrap_err().to_string();
+        assert!(error.contains("deploy.watch is config/deploy.yml"), "{error}");
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //! | 6 | `cli` | arguments as typed to arguments as meant; exit codes |
 //! | 5 | `pipeline` | the order of the stages |
 //! | 4 | `render`, `sink` | records to bytes, bytes to their place |
-//! | 3 | `enrich`, `correlate` | pure: events and a time in, records out |
+//! | 3 | `enrich`, `correlate`, `review` | pure: events and a time in, records out; and records back into deploys |
 //! | 2 | `decode`, `kernel`, `host` | bytes to events; the only user of aya; /proc and files |
 //! | 1 | `event`, `config`, `stats` | plain data |
 //! | 0 | crate `sensor-common` | the kernel/user ABI |
@@ -31,5 +31,6 @@ pub mod host;
 pub mod kernel;
 pub mod pipeline;
 pub mod render;
+pub mod review;
 pub mod sink;
 pub mod stats;

@@ -10,6 +10,7 @@
 //! | `terminal` | a session with a terminal, typed into line by line |
 //! | `sensor` | the program under test: `sensor run` or `sensor trace`, and what it wrote |
 //! | `records` | what it wrote, and the contract that every record keeps |
+//! | `deploy_log` | logs of deploys, made by hand |
 //! | `audit` | the independent truth: the kernel's own audit log of every exec |
 //! | `truth` | the comparison of the two, session by session |
 //! | `stage` | all of these for one test, in the order in which they must start and end |
@@ -26,6 +27,7 @@
 
 pub mod account;
 pub mod audit;
+pub mod deploy_log;
 pub mod folder;
 pub mod lab;
 pub mod machine;

@@ -230,7 +230,7 @@ fn is_time(text: &str) -> bool {
 }
 
 /// Category, type and dataset that an action implies.
-fn meaning(action: &str) -> Option<(&'static [&'static str], &'static [&'static str], &'static str)> {
+pub fn meaning(action: &str) -> Option<(&'static [&'static str], &'static [&'static str], &'static str)> {
     Some(match action {
         "ssh-connection" => (&["network", "session"], &["connection", "start"], "sensor.ssh"),
         "ssh-key-offered" => (&["authentication"], &["info"], "sensor.ssh"),
@@ -248,6 +248,10 @@ fn meaning(action: &str) -> Option<(&'static [&'static str], &'static [&'static 
         "connection-opened" => (&["network"], &["connection", "start"], "sensor.network"),
         "connection-closed" => (&["network"], &["connection", "end"], "sensor.network"),
         "connection-failed" => (&["network"], &["connection", "denied"], "sensor.network"),
+        "deploy-started" => (&["configuration", "process"], &["start"], "sensor.deploy"),
+        "deploy-finished" => (&["configuration", "process"], &["end"], "sensor.deploy"),
+        "deploy-step" => (&["process"], &["info"], "sensor.deploy"),
+        "deploy-config-changed" => (&["configuration", "file"], &["change"], "sensor.deploy"),
         "sensor-started" => (&["configuration", "process"], &["start"], "sensor.health"),
         "sensor-stopped" => (&["configuration", "process"], &["end"], "sensor.health"),
         "sensor-config-reloaded" => (&["configuration", "process"], &["change"], "sensor.health"),

@@ -82,7 +82,12 @@ impl Sensor {
     pub fn run(folder: &Path, config: &str) -> Self {
         let path = folder.join("sensor.json");
         let file = folder.join("sensor.toml");
-        fs::write(&file, format!("[output]\npath = \"{}\"\n{config}", path.display())).unwrap();
+        // What it keeps is this test's.
+        let state = match config.contains("[deploy]") {
+            true => String::new(),
+            false => format!("\n[deploy]\nstate = \"{}\"\n", folder.join("state").display()),
+        };
+        fs::write(&file, format!("[output]\npath = \"{}\"\n{config}{state}", path.display())).unwrap();
         let errors = folder.join("sensor.err");
         let from = fs::metadata(&path).map_or(0, |metadata| metadata.len() as usize);
         let output = Output { path, from };

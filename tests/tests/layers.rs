@@ -18,7 +18,7 @@ use std::{
 const LAYERS: &[&[&str]] = &[
     &["event", "config", "stats"],
     &["decode", "kernel", "host"],
-    &["enrich", "correlate"],
+    &["enrich", "correlate", "review"],
     &["render", "sink"],
     &["pipeline"],
     &["cli"],

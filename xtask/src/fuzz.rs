@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{setup, shell};
 
 /// The programs of `tests/fuzz`, with the longest input that makes sense for each.
-const TARGETS: [(&str, u32); 7] = [
+const TARGETS: [(&str, u32); 8] = [
     ("decoder", 4096),
     ("ssh", 4096),
     ("redact", 1024),
@@ -20,6 +20,7 @@ const TARGETS: [(&str, u32); 7] = [
     ("program", 4096),
     ("sites", 2048),
     ("middle", 4096),
+    ("deploys", 8192),
 ];
 
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -28,7 +29,7 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 
 #[derive(clap::Args)]
 pub(crate) struct FuzzArgs {
-    /// decoder, ssh, redact, recording, program, sites or middle [default: all]
+    /// decoder, ssh, redact, recording, program, sites, middle or deploys [default: all]
     target: Option<String>,
     /// Stop each target after this many inputs
     #[arg(long)]

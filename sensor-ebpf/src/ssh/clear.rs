@@ -14,7 +14,10 @@ use aya_ebpf::{
     macros::cgroup_skb,
     programs::SkBuffContext,
 };
-use sensor_common::{program, ssh::direction};
+use sensor_common::{
+    program,
+    ssh::{CLEAR_LARGE, direction},
+};
 
 use super::{
     maps::{CONNECTIONS, phase},
@@ -181,6 +184,9 @@ struct Packet {
 }
 
 impl Bytes for Packet {
+    /// A packet of the loopback has up to 64 KiB.
+    const RECORDS: u32 = LIMIT / CLEAR_LARGE as u32;
+
     #[inline(always)]
     fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
         load(self.skb, self.at + at)

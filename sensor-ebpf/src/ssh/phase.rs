@@ -24,8 +24,6 @@ use crate::{
 
 /// Bytes of one direction that are copied at most. Measured: OpenSSH's clear phase is 2-4 KiB; post-quantum keys and certificates double it.
 pub const LIMIT: u32 = 32 << 10;
-/// Records per piece of the connection (which is up to 64 KiB on the loopback).
-const RECORDS_MAX: u32 = LIMIT / CLEAR_LARGE as u32;
 /// SSH packets that one piece can hold before we lose count.
 const SSH_PACKETS_MAX: u32 = 6;
 /// packet_length, padding_length, message number.
@@ -39,6 +37,8 @@ pub const SSH: [u8; 4] = *b"SSH-";
 
 /// A piece of one direction of a connection.
 pub trait Bytes {
+    /// Records that one piece is sent in at most.
+    const RECORDS: u32;
     /// Some bytes, at most eight. None, or anything, where they are not there.
     fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]>;
     /// `identification`, in a global function: it has 255 ends, and the verifier would go on from each.
@@ -195,7 +195,7 @@ fn encrypted(bytes: &impl Bytes, at: u32, id: u64, key: Addr, direction: u32) {
 
 /// Sends the first `wanted` bytes of a piece. `what`: flags, direction in the lowest byte. `sk`: 0 where the connection has no socket.
 #[inline(always)]
-pub fn copy(bytes: &impl Bytes, key: Addr, sk: Addr, wanted: u32, what: u32) {
+pub fn copy<B: Bytes>(bytes: &B, key: Addr, sk: Addr, wanted: u32, what: u32) {
     let (flags, direction) = ((what >> 8) as u16, what as u8);
     let Some((id, side)) = side(key, direction as u32) else { return };
     // SAFETY: a live value of the map; one direction of a connection is handled at a time.
@@ -216,7 +216,7 @@ pub fn copy(bytes: &impl Bytes, key: Addr, sk: Addr, wanted: u32, what: u32) {
         settle(program::SSH_CLEAR, Turn::First, piece.send::<CLEAR_SMALL>(bytes, left));
         return;
     }
-    for _ in 0..RECORDS_MAX {
+    for _ in 0..B::RECORDS {
         let last = left <= CLEAR_LARGE as u32;
         let part = if last { left } else { CLEAR_LARGE as u32 };
         piece.flags = if last { flags } else { flags & !(clear_flag::LAST | clear_flag::LIMIT) };

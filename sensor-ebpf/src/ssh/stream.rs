@@ -181,6 +181,9 @@ pub extern "C" fn place_of(first: u64, rest: u64, split: u32, at: u32) -> u64 {
 }
 
 impl Bytes for Memory {
+    /// Each message of the clear phase comes by itself. The verifier of 5.10 gives up on more.
+    const RECORDS: u32 = 4;
+
     #[inline(always)]
     fn load<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
         let Data { first, split, rest, .. } = self.0;

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::deploys::args::DeploysArgs;
 use crate::{event::record::Action, render::filter::Filter};
 
 #[derive(Parser)]
@@ -48,6 +49,15 @@ pub(super) enum Verb {
     /// Show a recorded stream again
     #[command(after_help = "Example:\n  sensor replay /tmp/s --session 3f9a --format json")]
     Replay(ReplayArgs),
+    /// List deploys, or show one as a tree, from the logs of deployers and targets
+    #[command(after_help = "Examples:\n  \
+        sudo sensor deploys --since 7d                     what was deployed this week, from the daemon's own log\n  \
+        sudo sensor deploys --failed --service myapp       what went wrong with myapp\n  \
+        sensor deploys deployer.json web1.json.1 web2.gz   from logs of several hosts\n  \
+        ssh web1 cat /var/log/sensor/sensor.json | sensor deploys -\n  \
+        sudo sensor deploys show last                      the newest one as a tree\n\n\
+        Exit codes: 0 found, 1 nothing found (with --check also: a deploy has failed), 2 wrong usage.")]
+    Deploys(Box<DeploysArgs>),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  sensor completions bash > /etc/bash_completion.d/sensor")]
     Completions { shell: clap_complete::Shell },
@@ -168,7 +178,7 @@ fn action(text: &str) -> Result<Actions, String> {
     Ok(Actions(short))
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let number: u64 = number.parse().map_err(|_| "a number and a unit, such as 30s, 10m or 2h".to_owned())?;

@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod deploys;
 mod replay;
 mod run;
 mod signals;
@@ -63,6 +64,7 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => run::run(&args),
         Verb::Check(args) => return check::run(&args),
         Verb::Replay(args) => replay::run(&args),
+        Verb::Deploys(args) => return deploys::run(&args, cli.quiet),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "sensor", &mut io::stdout());
             Ok(())

@@ -1,7 +1,8 @@
 //! `sensor run`: the daemon.
 //!
 //! SIGHUP reads the configuration again. A file that is not valid changes nothing; it is refused in a record, where those look who watch the
-//! sensor. The ring's size and /proc are fixed at start.
+//! sensor. The ring's size, /proc and what is kept of configuration files
+//! are fixed at start.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -11,7 +12,7 @@ use super::{Error, args::RunArgs, limits, runtime, signals};
 use crate::{
     config::Config,
     correlate::Scope,
-    pipeline::{self, Format, Middle, Request, Source, Writer},
+    pipeline::{self, Format, Middle, Request, Settings, Source, Writer},
     render::{filter::Filter, json::Json},
     sink::Sink,
 };
@@ -20,7 +21,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
     let config = Config::read(&args.config)?;
     runtime()?.block_on(async {
         let sink = Sink::open(&config.output.path)?;
-        let source = Source::attach(config.kernel.ring_bytes, &config.host.proc)?;
+        let source = Source::attach(config.kernel.ring_bytes, &config.host.proc, settings(&config))?;
         let middle = Middle::new(limits(&config), Scope { all: config.scope.all, pids: Vec::new() });
         let writer = Writer::new(Format::Json(Json::default()), Filter::default(), sink);
         let io_error = |source| Error::Io { what: "cannot wait for signals".into(), source };
@@ -35,6 +36,12 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
     })
 }
 
+/// What is kept of configuration files, and where.
+fn settings(config: &Config) -> Settings {
+    let folder = Some(config.deploy.state.clone()).filter(|folder| !folder.as_os_str().is_empty());
+    Settings { folder, files: config.deploy.watch.clone() }
+}
+
 /// Turns each SIGHUP into a request.
 async fn reload(
     path: PathBuf,
@@ -45,8 +52,8 @@ async fn reload(
     while hangups.recv().await.is_some() {
         let request = match Config::read(&path) {
             Ok(config) => {
-                if (config.kernel, &config.host) != (first.kernel, &first.host) {
-                    tracing::warn!("changes of [kernel] and [host] take effect at the next start");
+                if (config.kernel, &config.host, &config.deploy) != (first.kernel, &first.host, &first.deploy) {
+                    tracing::warn!("changes of [kernel], [host] and [deploy] take effect at the next start");
                 }
                 let limits = limits(&config);
                 Request::Reload { output: config.output.path, all: config.scope.all, limits }

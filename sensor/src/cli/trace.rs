@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     correlate::Scope,
     kernel::Program,
-    pipeline::{self, Format, Middle, Source, Writer},
+    pipeline::{self, Format, Middle, Settings, Source, Writer},
     render::{json::Json, table::Table},
     sink::Sink,
     stats::Stats,
@@ -19,7 +19,7 @@ use crate::{
 
 pub(super) fn run(args: &TraceArgs) -> Result<(), Error> {
     runtime()?.block_on(async {
-        let source = Source::attach(args.ring_bytes, &args.proc)?;
+        let source = Source::attach(args.ring_bytes, &args.proc, Settings::default())?;
         let mut writer = writer(&args.show)?;
         if let Some(path) = &args.record {
             let what = || format!("cannot record to {}", path.display());
@@ -45,13 +45,18 @@ pub(super) fn writer(show: &ShowArgs) -> Result<Writer, Error> {
     let format = match show.format {
         Output::Json => Format::Json(Json::default()),
         Output::Table => {
-            let terminal = io::stdout().is_terminal();
-            let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            let width = if terminal { terminal_width() } else { None };
+            let (color, width) = terminal();
             Format::Table(Table::new(color, width, show.all))
         }
     };
     Ok(Writer::new(format, show.filter(), Sink::open("-".as_ref())?))
+}
+
+/// May standard output have colours, and how wide is it?
+pub(super) fn terminal() -> (bool, Option<usize>) {
+    let terminal = io::stdout().is_terminal();
+    let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    (color, if terminal { terminal_width() } else { None })
 }
 
 fn terminal_width() -> Option<usize> {

@@ -238,7 +238,7 @@ impl Correlate {
 
     /// The session that a process's record belongs to, and where it came from.
     pub(super) fn describe_membership(&self, record: &mut Record, key: Option<u64>) {
-        let Some(session) = key.and_then(|key| self.sessions.get(key)) else { return };
+        let Some(session) = key.and_then(|key| self.sessions.get_or_remembered(key)) else { return };
         Self::describe_ssh(record, session);
         let Some(process) = &mut record.process else { return };
         if let (Some(root), Some((_, remote))) = (session.root, session.endpoints) {

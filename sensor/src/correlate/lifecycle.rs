@@ -167,6 +167,11 @@ impl Correlate {
         if process.told {
             out.push(self.process_ended(time, exit, &process));
         }
+        self.left_session(time, exit, &process, out);
+        self.processes.remember(process);
+    }
+
+    fn left_session(&mut self, time: u64, exit: &Exit, process: &Process, out: &mut Vec<Record>) {
         let Some(key) = process.session else { return };
         let Some(session) = self.sessions.get_mut(key) else { return };
         note_audit(session, &exit.task);
@@ -179,7 +184,7 @@ impl Correlate {
             // The user's own server process: a session without commands (forwarding only).
             session.user = account(&exit.task).filter(|_| session.phase != Phase::Connected);
         }
-        self.left(key, time, &process, out);
+        self.left(key, time, process, out);
     }
 
     /// The process serves this connection from now on: a new session, unless it is its session's own connection.

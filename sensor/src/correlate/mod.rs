@@ -5,6 +5,7 @@
 
 mod adopt;
 mod build;
+mod config_files;
 mod connections;
 mod lifecycle;
 mod network;
@@ -129,6 +130,7 @@ impl Correlate {
             What::Ssh(packet) => self.ssh(time, packet, out),
             What::SshBound(bound) => self.ssh_bound(time, bound),
             What::SshCarried(carried) => self.ssh_carried(time, carried),
+            What::ConfigFile(file) => self.config_file(time, file, out),
             What::Program { .. } | What::User { .. } | What::Cgroup { .. } => {}
         }
     }

@@ -13,6 +13,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::event::stream::{NS_PER_TICK, ProcessId, Task};
 
+/// Ended processes kept: a busy second's, and what changes a file is told of within a fraction of one.
+const REMEMBERED: usize = 512;
+
 /// A process that is alive.
 #[derive(Clone, Debug)]
 pub(super) struct Process {
@@ -51,6 +54,8 @@ pub(super) struct Processes {
     limit: usize,
     evicted: u64,
     boot: String,
+    /// Those that ended last, for what is learnt late.
+    remembered: VecDeque<Process>,
 }
 
 impl Processes {
@@ -66,6 +71,7 @@ impl Processes {
             limit: limit.max(1),
             evicted: 0,
             boot: String::new(),
+            remembered: VecDeque::new(),
         }
     }
 
@@ -99,6 +105,26 @@ impl Processes {
 
     pub(super) fn get(&self, id: ProcessId) -> Option<&Process> {
         self.table.get(&id)
+    }
+
+    /// The process, also if it ended a moment ago.
+    pub(super) fn get_or_remembered(&self, id: ProcessId) -> Option<&Process> {
+        self.get(id).or_else(|| self.remembered.iter().rev().find(|process| process.id == id))
+    }
+
+    /// The process with this tgid that is, or that ended last.
+    pub(super) fn by_tgid_or_remembered(&self, tgid: u32) -> Option<&Process> {
+        // It ended: whoever has the number now is another.
+        let ended = self.remembered.iter().rev().find(|process| process.id.tgid == tgid);
+        ended.or_else(|| self.by_tgid(tgid).and_then(|id| self.get(id)))
+    }
+
+    /// Keeps a process that has ended for a moment.
+    pub(super) fn remember(&mut self, process: Process) {
+        if self.remembered.len() >= REMEMBERED {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back(process);
     }
 
     pub(super) fn get_mut(&mut self, id: ProcessId) -> Option<&mut Process> {

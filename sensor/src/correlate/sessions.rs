@@ -82,6 +82,9 @@ pub(super) struct Session {
     pub awaited: VecDeque<Arc<str>>,
 }
 
+/// Sessions that were over last and are kept: what is learnt late is a fraction of a second late.
+const REMEMBERED: usize = 64;
+
 /// Sessions with a connection or with living processes.
 pub(super) struct Sessions {
     /// In order: where several sessions match, it is always the oldest.
@@ -91,6 +94,8 @@ pub(super) struct Sessions {
     limit: usize,
     refused: u64,
     last_refused: Option<ProcessId>,
+    /// Those that were over last, for what is learnt late.
+    remembered: VecDeque<(u64, Session)>,
 }
 
 impl Sessions {
@@ -106,6 +111,7 @@ impl Sessions {
             limit: limit.max(1),
             refused: 0,
             last_refused: None,
+            remembered: VecDeque::new(),
         }
     }
 
@@ -164,6 +170,11 @@ impl Sessions {
         self.table.get(&key)
     }
 
+    /// The session, also if it was over a moment ago.
+    pub(super) fn get_or_remembered(&self, key: u64) -> Option<&Session> {
+        self.get(key).or_else(|| self.remembered.iter().find(|(known, _)| *known == key).map(|(_, session)| session))
+    }
+
     pub(super) fn get_mut(&mut self, key: u64) -> Option<&mut Session> {
         self.table.get_mut(&key)
     }
@@ -202,7 +213,11 @@ impl Sessions {
             if let Some(socket) = session.socket {
                 self.by_socket.remove(&socket);
             }
-            self.table.remove(&key);
+            let over = self.table.remove(&key).map(|session| (key, session));
+            if self.remembered.len() >= REMEMBERED {
+                self.remembered.pop_front();
+            }
+            self.remembered.extend(over);
         }
     }
 

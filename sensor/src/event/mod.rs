@@ -2,7 +2,9 @@
 //!
 //! `stream` is what enters the pure middle (and what a recording holds), `ssh` the protocol's part of it, `record` is what leaves.
 
+pub mod config_file;
 pub mod record;
+mod record_config;
 mod record_ssh;
 pub mod ssh;
 pub mod stream;

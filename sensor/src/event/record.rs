@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_with::skip_serializing_none;
 
 use super::stream::{Counted, Probe};
-pub use super::{record_ssh::*, time::Time};
+pub use super::{record_config::*, record_ssh::*, time::Time};
 
 /// `event.action`, with what follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,7 @@ pub enum Action {
     ConnectionOpened,
     ConnectionClosed,
     ConnectionFailed,
+    DeployConfigChanged,
     SensorStarted,
     SensorStopped,
     SensorConfigReloaded,
@@ -46,7 +47,7 @@ pub struct Meaning {
 }
 
 impl Action {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::SshConnection,
         Self::SshKeyOffered,
         Self::SshAuthentication,
@@ -63,6 +64,7 @@ impl Action {
         Self::ConnectionOpened,
         Self::ConnectionClosed,
         Self::ConnectionFailed,
+        Self::DeployConfigChanged,
         Self::SensorStarted,
         Self::SensorStopped,
         Self::SensorConfigReloaded,
@@ -89,6 +91,9 @@ impl Action {
             Self::ConnectionOpened => ("connection-opened", "sensor.network", &["network"], &["connection", "start"]),
             Self::ConnectionClosed => ("connection-closed", "sensor.network", &["network"], &["connection", "end"]),
             Self::ConnectionFailed => ("connection-failed", "sensor.network", &["network"], &["connection", "denied"]),
+            Self::DeployConfigChanged => {
+                ("deploy-config-changed", "sensor.deploy", &["configuration", "file"], &["change"])
+            }
             Self::SensorStarted => ("sensor-started", "sensor.health", &["configuration", "process"], &["start"]),
             Self::SensorStopped => ("sensor-stopped", "sensor.health", &["configuration", "process"], &["end"]),
             Self::SensorConfigReloaded => {
@@ -134,6 +139,9 @@ pub struct Record {
     pub destination: Option<Destination>,
     pub network: Option<Network>,
     pub ssh: Option<Ssh>,
+    /// `file.*` and `deploy.config.*` of a configuration file; such a record has no other `deploy` fields.
+    #[serde(flatten)]
+    pub config: Option<Box<ConfigChange>>,
     pub error: Option<Error>,
     pub related: Option<Related>,
     /// `render` merges it with its own.
@@ -157,6 +165,7 @@ impl Record {
             destination: None,
             network: None,
             ssh: None,
+            config: None,
             error: None,
             related: None,
             sensor: Sensor::default(),
@@ -310,6 +319,8 @@ pub struct Related {
 pub struct Sensor {
     pub adopted_by: Option<&'static str>,
     pub lineage: Option<&'static str>,
+    /// Nobody saw it happen: it follows from what was before and what is now.
+    pub inferred: Option<bool>,
     /// The integrity of what this says was never confirmed: the connection ended right after it.
     pub unconfirmed: Option<bool>,
     pub redacted: Option<Vec<&'static str>>,

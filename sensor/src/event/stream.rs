@@ -7,7 +7,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::ssh::{Bound, Carried, Packet};
+use super::{
+    config_file::ConfigFile,
+    ssh::{Bound, Carried, Packet},
+};
 
 /// Seconds are for people: start times are compared in USER_HZ ticks, which is all that /proc knows.
 pub const NS_PER_TICK: u64 = 10_000_000;
@@ -73,6 +76,8 @@ pub enum What {
     SshBound(Bound),
     /// Which connection runs through which.
     SshCarried(Carried),
+    /// What a configuration file of a deploy holds.
+    ConfigFile(Box<ConfigFile>),
 }
 
 /// Bounds of the tables in memory.

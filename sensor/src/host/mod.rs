@@ -4,6 +4,7 @@
 //! from a process's root is hostile: sizes are bounded, nothing is followed blindly, an unreadable file means "not known".
 //! `proc` may be another machine's view mounted aside (/host/proc in a container).
 
+pub mod config_files;
 pub mod facts;
 pub mod identity;
 mod libraries;

@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use crate::host::config_files::Settings;
 pub use source::{Failure, Source};
 pub use writer::{Format, Writer};
 

@@ -10,6 +10,7 @@ use crate::{
         stream::{Connect, Counted, Degraded, Event, FileId, Limits, Lost, Probe, What},
     },
     host::{
+        config_files::{ConfigFiles, Settings},
         facts::Facts,
         identity, mounts, privileges, snapshot,
         speakers::{Program as Speaker, Speakers},
@@ -22,6 +23,8 @@ use crate::{
 const DRAIN_MAX: usize = 8192;
 /// Ticks between two searches for what is left behind: probed programs that are gone, counts of channels. A minute.
 const PROGRAM_SWEEP: u32 = 120;
+/// At the end, for configuration files that are being read.
+const CONFIG_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
 /// A wall clock that moved by less is not worth an event: NTP slews it all the time.
 const CLOCK_STEP_NS: i64 = 1_000_000;
 
@@ -45,6 +48,7 @@ pub struct Source {
     speakers: Speakers,
     callers: Callers,
     channels: Channels,
+    config_files: ConfigFiles,
     /// Ticks until programs that are gone are looked for.
     next_sweep: u32,
     proc: PathBuf,
@@ -62,7 +66,7 @@ pub struct Source {
 
 impl Source {
     /// Loads and attaches. From here on events are in the ring.
-    pub fn attach(ring_bytes: u32, proc: &std::path::Path) -> Result<Self, Failure> {
+    pub fn attach(ring_bytes: u32, proc: &std::path::Path, settings: Settings) -> Result<Self, Failure> {
         let options = Options { ring_bytes, cgroup2: mounts::cgroup2() };
         let reported_at = identity::boot_time();
         let mut kernel = Kernel::load(&options)?;
@@ -86,6 +90,7 @@ impl Source {
             speakers: Speakers::new(proc),
             callers: Callers::default(),
             channels,
+            config_files: ConfigFiles::new(proc, settings),
             next_sweep: PROGRAM_SWEEP,
             proc: proc.into(),
             reported,
@@ -137,6 +142,7 @@ impl Source {
         if let Err(error) = privileges::drop_unneeded() {
             tracing::warn!(%error, "cannot give up capabilities that are no longer needed");
         }
+        self.config_files.begin();
         Ok(())
     }
 
@@ -175,6 +181,10 @@ impl Source {
             out.push(event);
         }
         self.follow_upgrades(out);
+        // Who changed a file has executed before: its exec must be told first.
+        if drained != Drained::More {
+            self.config_files.poll(identity::boot_time(), out);
+        }
         drained == Drained::More
     }
 
@@ -263,6 +273,7 @@ impl Source {
     }
 
     pub(super) fn end(&mut self, out: &mut Vec<Event>) -> Result<(), Failure> {
+        self.config_files.finish(CONFIG_PATIENCE, out);
         let time = identity::boot_time();
         self.report_losses(time, out)?;
         let counted = |program: &Program| Counted {

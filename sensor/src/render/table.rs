@@ -94,6 +94,7 @@ fn event(action: Action) -> (&'static str, &'static str) {
         Action::ConnectionOpened => ("connect", "36"),
         Action::ConnectionClosed => ("close", "2"),
         Action::ConnectionFailed => ("refused", "31"),
+        Action::DeployConfigChanged => ("config", "33"),
         Action::SensorStarted | Action::SensorStopped | Action::SensorConfigReloaded => ("sensor", "2"),
         Action::SensorDegraded => ("blind", "33"),
         Action::SensorEventsLost => ("LOST", "1;31"),
@@ -198,6 +199,7 @@ fn what(record: &Record) -> String {
         | Action::SshCommandStarted
         | Action::SshCommandEnded
         | Action::SshProtocolError => ssh::what(record),
+        Action::DeployConfigChanged => config(record),
         Action::SensorStopped => "stopped".into(),
         Action::SensorConfigReloaded => "configuration reloaded".into(),
         Action::SensorDegraded => {
@@ -209,6 +211,16 @@ fn what(record: &Record) -> String {
             .map(|l| format!("{} events lost ({}, {})", l.count, l.stage, l.kind))
             .unwrap_or_default(),
     }
+}
+
+/// Which file, and by whom it was changed if that is known.
+fn config(record: &Record) -> String {
+    let Some(change) = &record.config else { return String::new() };
+    let by = record.process.as_ref().and_then(|process| process.name.as_deref());
+    let by = by.map(|name| format!(" by {name}")).unwrap_or_default();
+    let removed = if change.deploy.config.removed == Some(true) { " removed" } else { "" };
+    let inferred = if record.sensor.inferred == Some(true) { " (inferred)" } else { "" };
+    format!("{}{removed}{by}{inferred}", change.file.path)
 }
 
 fn result(record: &Record) -> String {
@@ -244,7 +256,7 @@ fn result(record: &Record) -> String {
     text
 }
 
-fn plural(n: u64, noun: &str) -> String {
+pub(super) fn plural(n: u64, noun: &str) -> String {
     match (n, noun.ends_with('s')) {
         (1, _) => format!("1 {noun}"),
         (_, true) => format!("{n} {noun}es"),
@@ -253,7 +265,7 @@ fn plural(n: u64, noun: &str) -> String {
 }
 
 /// A duration as one reads it: 3ms, 1.2s, 4m05s, 2h13m.
-fn duration(ns: u64) -> String {
+pub(super) fn duration(ns: u64) -> String {
     let ms = ns / 1_000_000;
     let s = ms / 1000;
     match s {
@@ -264,7 +276,7 @@ fn duration(ns: u64) -> String {
     }
 }
 
-fn cut(text: &str, width: usize) -> String {
+pub(super) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }

@@ -5,6 +5,7 @@
 //! generators make input that gets past the first check (a size, a magic, an id that is known), since the state behind it is what breaks.
 
 pub mod decoder;
+pub mod deploys;
 pub mod middle;
 pub mod program;
 pub mod recording;

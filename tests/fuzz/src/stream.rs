@@ -9,6 +9,7 @@ use std::{
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use sensor::decode::Decoder;
+use sensor::event::config_file::{Author, Cause, ConfigFile, Contents, Unread};
 use sensor::event::stream::{
     Args, Connect, Credentials, Degraded, Event, Exec, Exit, FileId, Fork, Found, Host, Limits, Lost, Names, Path,
     Probe, ProcessId, Role, Served, Status, Task, TcpChange, TcpState, What,
@@ -76,7 +77,7 @@ fn ssh(input: &mut Unstructured<'_>) -> Result<What> {
 }
 
 fn rare(input: &mut Unstructured<'_>) -> Result<What> {
-    Ok(match input.int_in_range(0..=3u8)? {
+    Ok(match input.int_in_range(0..=4u8)? {
         0 => What::Lost(Lost {
             stage: text(input)?,
             kind: text(input)?,
@@ -90,11 +91,37 @@ fn rare(input: &mut Unstructured<'_>) -> Result<What> {
             state: text(input)?,
             why: maybe(input, text)?,
         }]),
+        3 => What::ConfigFile(Box::new(config_file(input)?)),
         _ => {
             let [processes, sessions, connections] =
                 [small(input)? as usize, small(input)? as usize, small(input)? as usize];
             What::Reloaded { all: input.arbitrary()?, limits: Limits { processes, sessions, connections } }
         }
+    })
+}
+
+fn config_file(input: &mut Unstructured<'_>) -> Result<ConfigFile> {
+    let contents = |input: &mut Unstructured<'_>| {
+        Ok(match input.int_in_range(0..=2u8)? {
+            0 => Contents::Hash([input.arbitrary()?; 32]),
+            1 => Contents::Missing,
+            _ => Contents::Unread(Unread::TooLarge { bytes: input.arbitrary()? }),
+        })
+    };
+    let cause = match input.int_in_range(0..=3u8)? {
+        0 => Cause::Deploy(process(input)?),
+        1 => Cause::Changed(Author::Process(process(input)?)),
+        2 => Cause::Changed(Author::Gone { tgid: small(input)? }),
+        _ => Cause::Start,
+    };
+    Ok(ConfigFile {
+        path: path(input)?,
+        secret: input.arbitrary()?,
+        cause,
+        at: number(input, 20_000_000_000)?,
+        now: contents(input)?,
+        before: maybe(input, contents)?,
+        inferred: input.arbitrary()?,
     })
 }
 

@@ -1,13 +1,14 @@
 //! `cargo xtask bench`: what the sensor costs and how fast it is, measured and printed beside the aims.
 //!
 //! [`exec`] runs a loop of fork and exec with and without the sensor, and looks at its memory; [`login`] does so with logins, [`ssh`] with copies, logins and loads
-//! that are not SSH; [`replay`] runs a recorded stream through its stages. All build the release first. Nothing stays behind: children end with this process, files
+//! that are not SSH; [`deploys`] draws a deploy from its logs; [`replay`] runs a recorded stream through its stages. All build the release first. Nothing stays behind: children end with this process, files
 //! lie in a temporary folder that goes with it.
 
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 
 mod audit;
 mod child;
+mod deploys;
 mod exec;
 mod figures;
 mod login;
@@ -31,6 +32,8 @@ pub(crate) struct BenchArgs {
 enum What {
     /// fork+exec with and without the sensor, beside auditd; memory, idle and with live sessions
     Exec(exec::ExecArgs),
+    /// The tree of a large deploy from its logs
+    Deploys(deploys::DeploysArgs),
     /// An SSH login with and without the sensor
     Login(login::LoginArgs),
     /// SSH copies and logins, and loads that are not SSH, with and without the sensor
@@ -48,6 +51,7 @@ enum What {
 pub(crate) fn run(args: BenchArgs) -> Result<()> {
     match args.what {
         What::Exec(args) => exec::run(&args),
+        What::Deploys(args) => deploys::run(&args),
         What::Login(args) => login::run(&args),
         What::Ssh(args) => ssh::run(&args),
         What::Replay(args) => replay::run(&args),

@@ -47,7 +47,10 @@ impl Sensor {
     /// Starts the daemon and waits until it watches. `files` is where its configuration and its output go.
     pub(super) fn start(program: &Path, files: impl Fn(&str) -> PathBuf, all: bool) -> Result<Self> {
         let (config, output, errors) = (files("sensor.toml"), files("sensor.json"), files("sensor.err"));
-        fs::write(&config, format!("[output]\npath = \"{}\"\n[scope]\nall = {all}\n", output.display()))?;
+        fs::write(
+            &config,
+            format!("[output]\npath = \"{}\"\n[scope]\nall = {all}\n[deploy]\nstate = \"\"\n", output.display()),
+        )?;
         // Its own marks below must be this run's.
         let _ = fs::remove_file(&output);
         let mut command = child::command(program, None)?;

@@ -1,0 +1,204 @@
+//! Configuration files that changed.
+//!
+//! What enters: facts about a file (`host::config_files`), with what it held before. What leaves: `deploy-config-changed` where it holds something else now, with who did it and the session
+//! he was in; `sensor-degraded` where a file is not read. At a deploy it is compared with the last deploy, in between with when it was last looked at. Who changed it can have ended
+//! by now: the table remembers the processes that ended last.
+
+use super::{Correlate, processes::Process};
+use crate::event::{
+    config_file::{Author, Cause, ConfigFile, Contents},
+    record::{Action, ConfigChange, ConfigFields, ConfigOf, File, FileHash, Outcome, Record, Related, User},
+    stream::Degraded,
+    text::escape,
+};
+
+impl Correlate {
+    pub(super) fn config_file(&mut self, time: u64, file: &ConfigFile, out: &mut Vec<Record>) {
+        if let Contents::Unread(why) = file.now {
+            let was = file.before.is_some_and(|before| matches!(before, Contents::Unread(_)));
+            if !was {
+                let path = escape(&file.path.bytes).0;
+                out.push(self.degraded(
+                    time,
+                    &Degraded {
+                        what: format!("configuration file {path}"),
+                        why: why.to_string(),
+                        effect: "its changes are not seen".into(),
+                    },
+                ));
+            }
+            return;
+        }
+        let Some(before) = file.before.filter(|before| *before != file.now) else { return };
+        let record = self.config_changed(file, before);
+        out.push(record);
+    }
+
+    fn config_changed(&self, file: &ConfigFile, before: Contents) -> Record {
+        let mut record = Record::new(self.wall(file.at), Action::DeployConfigChanged, Outcome::Success);
+        let process = match file.cause {
+            Cause::Deploy(id) | Cause::Changed(Author::Process(id)) => self.processes.get_or_remembered(id),
+            Cause::Changed(Author::Gone { tgid }) => self.processes.by_tgid_or_remembered(tgid),
+            Cause::Changed(Author::Unknown) | Cause::Start => None,
+        };
+        if let Some(process) = process {
+            self.describe_author(&mut record, process);
+        }
+        let (path, escaped) = escape(&file.path.bytes);
+        if escaped {
+            record.sensor.escaped = Some(vec!["file.path"]);
+        }
+        let hash = hash(file.now);
+        if let (Some(hash), false) = (&hash, file.secret) {
+            record.related.get_or_insert_with(Related::default).hash.push(hash.clone());
+        }
+        let config = ConfigFields {
+            previous_sha256: self::hash(before),
+            keyed: file.secret.then_some(true),
+            removed: (file.now == Contents::Missing).then_some(true),
+        };
+        record.config = Some(Box::new(ConfigChange {
+            file: File { path: path.into_owned(), hash: hash.map(|sha256| FileHash { sha256 }) },
+            deploy: ConfigOf { id: None, config },
+        }));
+        record.sensor.inferred = file.inferred.then_some(true);
+        record
+    }
+
+    /// Who did it, and the session that this belongs to.
+    fn describe_author(&self, record: &mut Record, process: &Process) {
+        self.describe_process(record, process.id, Some(process));
+        if let Some(fields) = &mut record.process {
+            fields.command_line = process.command_line.as_deref().map(str::to_owned);
+        }
+        record.user = process.user.clone().map(|(id, name)| User { id: Some(id.to_string()), name, ..User::default() });
+        self.describe_membership(record, process.session);
+    }
+}
+
+fn hash(contents: Contents) -> Option<String> {
+    match contents {
+        Contents::Hash(hash) => Some(hex::encode(hash)),
+        Contents::Missing | Contents::Unread(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        correlate::Scope,
+        event::{
+            config_file::Unread,
+            stream::{Credentials, Event, Exec, Exit, Fork, Limits, Names, Path, ProcessId, Status, Task, What},
+        },
+    };
+
+    const OLD: Contents = Contents::Hash([1; 32]);
+    const NEW: Contents = Contents::Hash([2; 32]);
+
+    fn task(tgid: u32) -> Task {
+        Task {
+            id: ProcessId { tgid, start: 5 },
+            tid: tgid,
+            parent: Some(ProcessId { tgid: 1, start: 0 }),
+            sid: None,
+            credentials: Some(Credentials { uid: 1000, euid: 1000, gid: 1000, egid: 1000 }),
+            loginuid: None,
+            audit_session: None,
+            mnt_ns: None,
+            pid_ns: None,
+            cgroup: None,
+            comm: b"sed".to_vec(),
+            names: Names::default(),
+        }
+    }
+
+    /// A `sed` that came, and maybe went.
+    fn correlate(ended: bool) -> Correlate {
+        let limits = Limits { processes: 10, sessions: 10, connections: 10 };
+        let mut correlate = Correlate::new(limits, Scope::default());
+        let fork = Fork { task: task(7), creator: ProcessId { tgid: 1, start: 0 }, served: None };
+        let exec = Exec {
+            task: task(7),
+            file: None,
+            role: None,
+            executable: Some(Path { bytes: b"/usr/bin/sed".to_vec(), cut: false }),
+            working_directory: None,
+            args: crate::event::stream::Args::default(),
+            argc: 1,
+            served: None,
+            thread: None,
+        };
+        let mut events = vec![What::Fork(fork), What::Exec(Box::new(exec))];
+        if ended {
+            events.push(What::Exit(Exit { task: task(7), status: Status::Code(0) }));
+        }
+        for (time, what) in (1..).zip(events) {
+            correlate.observe(&Event { time, what }, &mut Vec::new());
+        }
+        correlate
+    }
+
+    fn file(cause: Cause, now: Contents, before: Option<Contents>) -> ConfigFile {
+        let path = Path { bytes: b"/srv/a/config/deploy.yml".to_vec(), cut: false };
+        ConfigFile { path, secret: false, cause, at: 9, now, before, inferred: false }
+    }
+
+    fn told(ended: bool, file: ConfigFile) -> Vec<Record> {
+        let mut out = Vec::new();
+        correlate(ended).observe(&Event { time: 10, what: What::ConfigFile(Box::new(file)) }, &mut out);
+        out
+    }
+
+    #[test]
+    fn a_change_is_told_with_both_hashes_and_who_made_it_even_if_that_has_ended() {
+        for (ended, author) in [
+            (false, Author::Process(task(7).id)),
+            (true, Author::Process(task(7).id)),
+            (true, Author::Gone { tgid: 7 }),
+        ] {
+            let records = told(ended, file(Cause::Changed(author), NEW, Some(OLD)));
+            let [record] = records.as_slice() else { panic!("{records:?}") };
+            assert_eq!((record.action, record.time), (Action::DeployConfigChanged, 9));
+            let process = record.process.as_ref().unwrap();
+            assert_eq!((process.pid, process.executable.as_deref()), (7, Some("/usr/bin/sed")), "{author:?}");
+            assert_eq!(record.user.as_ref().unwrap().id.as_deref(), Some("1000"));
+            let config = record.config.as_ref().unwrap();
+            assert_eq!(config.file.hash.as_ref().unwrap().sha256, "02".repeat(32));
+            assert_eq!(config.deploy.config.previous_sha256, Some("01".repeat(32)));
+            assert!(record.ssh.is_none() && record.sensor.inferred.is_none());
+        }
+    }
+
+    #[test]
+    fn nothing_is_told_of_what_is_the_same_or_new() {
+        let at_start = |now, before| told(false, file(Cause::Start, now, before)).len();
+        assert_eq!(at_start(NEW, Some(NEW)), 0);
+        assert_eq!(at_start(NEW, None), 0);
+        assert_eq!(at_start(Contents::Missing, Some(Contents::Missing)), 0);
+        assert_eq!(at_start(NEW, Some(Contents::Missing)), 1);
+        assert_eq!(at_start(Contents::Missing, Some(OLD)), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_not_read_is_said_once() {
+        let large = |bytes| Contents::Unread(Unread::TooLarge { bytes });
+        let records = told(false, file(Cause::Deploy(task(7).id), large(5 << 20), Some(OLD)));
+        assert_eq!(records.len(), 1);
+        let degraded = records[0].sensor.degraded.as_ref().unwrap();
+        assert!(degraded.what.contains("/srv/a/config/deploy.yml") && degraded.why.contains("5242880"), "{degraded:?}");
+        assert_eq!(told(false, file(Cause::Deploy(task(7).id), large(6 << 20), Some(large(5 << 20)))).len(), 0);
+        // What it was before that is not known: nothing is made up.
+        let back = told(false, file(Cause::Start, NEW, Some(large(5))));
+        assert_eq!(back[0].config.as_ref().unwrap().deploy.config.previous_sha256, None);
+    }
+
+    #[test]
+    fn a_secret_is_marked_as_keyed_and_related_to_nothing() {
+        let secret = ConfigFile { secret: true, inferred: true, ..file(Cause::Start, NEW, Some(OLD)) };
+        let records = told(false, secret);
+        assert_eq!(records[0].config.as_ref().unwrap().deploy.config.keyed, Some(true));
+        assert!(records[0].related.is_none() && records[0].sensor.inferred == Some(true));
+    }
+}

@@ -1,0 +1,114 @@
+//! Configuration files of deploys, as facts of the stream: what a file held when it was looked at, and what it held before.
+//!
+//! A fact holds a hash and never contents. The hash of a file of secrets is keyed (HMAC-SHA256 under a key of this host): without the key nobody can try values against it.
+
+use std::{fmt, path::Path as FsPath};
+
+use serde::{Deserialize, Serialize};
+
+use super::stream::{Path, ProcessId};
+
+/// A file was looked at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConfigFile {
+    /// Absolute, in the root of whoever uses it.
+    pub path: Path,
+    /// Its hash is keyed.
+    pub secret: bool,
+    pub cause: Cause,
+    /// When, boot ns: of a change, when it was seen.
+    pub at: u64,
+    pub now: Contents,
+    /// For a deploy: at the last deploy; else: when it was last looked at. None: this is the first time.
+    pub before: Option<Contents>,
+    /// Nobody watched when it changed: that it did is inferred from the hashes.
+    pub inferred: bool,
+}
+
+/// Why it was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// This deploy tool started.
+    Deploy(ProcessId),
+    /// It was written to, replaced or removed.
+    Changed(Author),
+    /// The sensor started.
+    Start,
+}
+
+/// Who changed a file, as far as the kernel and /proc told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Author {
+    Process(ProcessId),
+    /// It was gone when it was looked for.
+    Gone {
+        tgid: u32,
+    },
+    /// Of another pid namespace, or the queue of changes was full.
+    Unknown,
+}
+
+/// What a file held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Contents {
+    #[serde(with = "hex::serde")]
+    Hash([u8; 32]),
+    Missing,
+    Unread(Unread),
+}
+
+/// Why it was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unread {
+    TooLarge {
+        bytes: u64,
+    },
+    /// A folder, FIFO, device or socket; or a link that leads nowhere good.
+    NoFile,
+    /// Written to each time it was read.
+    Racing,
+    /// The kernel's error number.
+    Error {
+        errno: i32,
+    },
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { bytes } => write!(f, "it has {bytes} bytes, more than is read of a configuration file"),
+            Self::NoFile => write!(f, "it is no plain file"),
+            Self::Racing => write!(f, "it was written to each time it was read"),
+            Self::Error { errno } => write!(f, "{}", std::io::Error::from_raw_os_error(*errno)),
+        }
+    }
+}
+
+/// Does a file of this name hold secrets? Tools' definitions may know better.
+pub fn holds_secrets(path: &FsPath) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let path = path.to_string_lossy();
+    let is_key = name.rsplit('.').next() == Some("key");
+    path.contains(".kamal/secrets") || name.starts_with(".env") || is_key && path.contains("config/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_secrets_are_known_by_their_names() {
+        for path in [
+            ".kamal/secrets",
+            "/srv/a/.kamal/secrets.production",
+            ".env.staging",
+            "config/master.key",
+            "/a/config/credentials/production.key",
+        ] {
+            assert!(holds_secrets(path.as_ref()), "{path}");
+        }
+        for path in ["config/deploy.yml", "environment.rb", "config/credentials.yml.enc", "monkey.key"] {
+            assert!(!holds_secrets(path.as_ref()), "{path}");
+        }
+    }
+}

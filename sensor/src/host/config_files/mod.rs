@@ -1,0 +1,141 @@
+//! Configuration files of deploys: what each held at every deploy, and who changes it in between.
+//!
+//! What enters: deploys that start ([`Deploying`]), files that the configuration names, and the kernel's word on changes in their folders (`watch`). What leaves: [`ConfigFile`] facts
+//! for the stream, each with what the file held before (`state`, which outlives this run); the middle makes records of them. A file system can take for ever to answer, so all of it
+//! is done on a thread of its own (`worker`), which owns state, key and watch; if it is stuck, requests that find its queue full are counted.
+
+mod read;
+mod state;
+mod watch;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    time::{Duration, Instant},
+};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::event::stream::{Event, Lost, ProcessId, What};
+use watch::Watch;
+use worker::Worker;
+
+/// Deploys waiting to be looked at; more at once is a loop.
+const REQUESTS_MAX: usize = 64;
+/// Facts waiting to be taken, every 10 ms.
+const FACTS_MAX: usize = 1024;
+/// It reads and hashes: no deep calls.
+const STACK: usize = 256 << 10;
+
+/// A deploy tool started.
+#[derive(Clone, Debug)]
+pub struct Deploying {
+    pub process: ProcessId,
+    /// As the kernel had it at exec.
+    pub working_directory: Option<Vec<u8>>,
+    /// What tells its files from those of other deploys, wherever it is checked out: tool, service, destination. None: their paths do.
+    pub project: Option<String>,
+    /// As the tool names them: absolute, or relative to the working directory. Secret ones get a keyed hash.
+    pub files: Vec<(String, bool)>,
+}
+
+/// Where state and key are, and which files are watched from the start.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// None: nothing outlives this run.
+    pub folder: Option<PathBuf>,
+    pub files: Vec<PathBuf>,
+}
+
+pub struct ConfigFiles {
+    /// Until the thread has it.
+    waiting: Option<Worker>,
+    /// None: stopped, or the thread could not be started.
+    requests: Option<SyncSender<Deploying>>,
+    facts: Receiver<Event>,
+    wake: Option<Arc<OwnedFd>>,
+    refused: u64,
+}
+
+impl ConfigFiles {
+    /// Makes what needs privileges; nothing is read yet.
+    pub fn new(proc: &Path, settings: Settings) -> Self {
+        let (requests, inbox) = sync_channel(REQUESTS_MAX);
+        let (outbox, facts) = sync_channel(FACTS_MAX);
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok().map(Arc::new);
+        let waiting = wake.clone().map(|wake| Worker::new(proc, settings, Watch::new(), inbox, outbox, wake));
+        Self { waiting, requests: Some(requests), facts, wake, refused: 0 }
+    }
+
+    /// Privileges are given up: looks at what is known from earlier runs and from the configuration, and watches it.
+    pub fn begin(&mut self) {
+        if self.waiting.as_ref().is_some_and(Worker::has_something_to_do) {
+            self.start();
+        }
+    }
+
+    /// Looks at the files of a deploy. What they hold comes with a later `poll`.
+    pub fn deploy_started(&mut self, deploying: Deploying) {
+        self.start();
+        let sent = self.requests.as_ref().is_some_and(|requests| requests.try_send(deploying).is_ok());
+        if sent {
+            self.wake();
+        } else {
+            self.refused += 1;
+        }
+    }
+
+    /// Facts that have come, and what was lost.
+    pub fn poll(&mut self, now: u64, out: &mut Vec<Event>) {
+        out.extend(self.facts.try_iter());
+        if self.refused > 0 {
+            let kind = "deploy whose configuration was not looked at".into();
+            let lost = Lost { stage: "config".into(), kind, count: std::mem::take(&mut self.refused), since: now };
+            out.push(Event { time: now, what: What::Lost(lost) });
+        }
+    }
+
+    /// Lets the thread finish what it was asked for, and ends it. One that hangs in a file system is left behind.
+    pub fn finish(&mut self, patience: Duration, out: &mut Vec<Event>) {
+        self.requests = None;
+        self.waiting = None;
+        self.wake();
+        let until = Instant::now() + patience;
+        loop {
+            match self.facts.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(fact) => out.push(fact),
+                Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => return,
+            }
+        }
+    }
+
+    fn start(&mut self) {
+        let Some(worker) = self.waiting.take() else { return };
+        let thread = std::thread::Builder::new().name("config-files".into()).stack_size(STACK);
+        if let Err(error) = thread.spawn(move || worker.run()) {
+            tracing::warn!(%error, "cannot start the thread that reads configuration files");
+            self.requests = None;
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(wake) = &self.wake {
+            let _ = rustix::io::write(wake, &1_u64.to_ne_bytes());
+        }
+    }
+}
+
+impl Drop for ConfigFiles {
+    fn drop(&mut self) {
+        self.requests = None;
+        self.wake();
+    }
+}

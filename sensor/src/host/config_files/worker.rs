@@ -1,0 +1,417 @@
+//! The thread that looks at configuration files. It owns the state, the key and the watch.
+//!
+//! A change is looked at `SETTLE` after its last event: an editor removes, writes and renames, and only what is there in the end is a change. A deploy does not wait: what was pending is
+//! looked at before it. A folder is watched before its files are read, so nothing happens unseen in between. Only files in the host's own root are watched, by their path from there; those
+//! of a container are looked at through the process that deploys, at each deploy.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    },
+    path::{Component, Path, PathBuf},
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, TryRecvError},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use nix::errno::Errno;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{Mode, OFlags, ResolveFlags, openat2},
+    thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities},
+};
+
+use super::{
+    Deploying, Settings,
+    read::{Keyed, Reader},
+    state::{Entry, State},
+    watch::{Happened, Watch},
+};
+use crate::{
+    event::{
+        config_file::{Author, Cause, ConfigFile, Contents, holds_secrets},
+        stream::{Degraded, Event, Path as EventPath, ProcessId, What},
+    },
+    host::{identity, snapshot::namespace_number},
+};
+
+/// An editor's writing, renaming and removing is over by then.
+const SETTLE: Duration = Duration::from_millis(200);
+/// Files of one deploy: Kamal has five.
+const FILES_MAX: usize = 64;
+/// Changes waiting for their time to settle; more is not somebody editing.
+const PENDING_MAX: usize = 4096;
+/// Folders that could not be watched are named once each, up to so many.
+const SAID_MAX: usize = 256;
+
+pub(super) struct Worker {
+    proc: PathBuf,
+    files: Vec<PathBuf>,
+    state: State,
+    reader: Reader,
+    watch: Result<Watch, Errno>,
+    /// Processes have the same numbers here as for whoever names them.
+    same_pids: bool,
+    pending: HashMap<PathBuf, Pending>,
+    said: HashSet<PathBuf>,
+    wrong: Vec<String>,
+    requests: Receiver<Deploying>,
+    facts: SyncSender<Event>,
+    wake: Arc<OwnedFd>,
+}
+
+/// A change that settles.
+struct Pending {
+    author: Author,
+    at: u64,
+    until: Instant,
+}
+
+/// Where a process's paths begin.
+struct Place {
+    root: File,
+    working: Option<PathBuf>,
+    of_host: bool,
+}
+
+impl Worker {
+    pub(super) fn new(
+        proc: &Path,
+        settings: Settings,
+        watch: Result<Watch, Errno>,
+        requests: Receiver<Deploying>,
+        facts: SyncSender<Event>,
+        wake: Arc<OwnedFd>,
+    ) -> Self {
+        let (state, wrong) = State::open(settings.folder.as_deref());
+        Self {
+            proc: proc.to_owned(),
+            files: settings.files,
+            state,
+            reader: Reader::new(),
+            watch,
+            // Under its own /proc a process has the number that is seen here.
+            same_pids: proc == Path::new("/proc")
+                || namespace_number("/proc/self/ns/pid".as_ref()) == namespace_number(&proc.join("1/ns/pid")),
+            pending: HashMap::new(),
+            said: HashSet::new(),
+            wrong,
+            requests,
+            facts,
+            wake,
+        }
+    }
+
+    pub(super) fn has_something_to_do(&self) -> bool {
+        !self.files.is_empty() || !self.wrong.is_empty() || self.state.iter().next().is_some()
+    }
+
+    pub(super) fn run(mut self) {
+        lower_privileges();
+        for why in std::mem::take(&mut self.wrong) {
+            self.degraded("state of configuration files", why, "a change is known only within this run of the sensor");
+        }
+        self.begin();
+        loop {
+            self.save();
+            let timeout = self.pending.values().map(|pending| pending.until).min();
+            self.wait(timeout.map(|until| until.saturating_duration_since(Instant::now())));
+            self.read_changes();
+            loop {
+                match self.requests.try_recv() {
+                    Ok(deploying) => {
+                        self.settle(true);
+                        self.deploy(&deploying);
+                    }
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => {
+                        self.settle(true);
+                        self.save();
+                        return;
+                    }
+                }
+            }
+            self.settle(false);
+        }
+    }
+
+    /// Files known from earlier runs and from the configuration: what happened to them while nobody watched.
+    fn begin(&mut self) {
+        let Some(root) = self.host_root() else { return };
+        let known: Vec<(String, Entry)> =
+            self.state.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect();
+        for (name, entry) in known.into_iter().filter(|(_, entry)| entry.of_host) {
+            if !self.is_watched(entry.path.parent()) {
+                self.watch_folder_of(&root, &entry.path);
+            }
+            self.look_again(&root, name, entry, Cause::Start, identity::boot_time(), true);
+        }
+        for path in std::mem::take(&mut self.files) {
+            let name = path.display().to_string();
+            self.watch_folder_of(&root, &path);
+            if self.state.get(&name).is_none() {
+                let secret = holds_secrets(&path);
+                let now = self.contents(&root, &path, secret, &name);
+                self.tell(ConfigFile {
+                    path: event_path(&path),
+                    secret,
+                    cause: Cause::Start,
+                    at: identity::boot_time(),
+                    now,
+                    before: None,
+                    inferred: false,
+                });
+                let entry = Entry { path, secret, of_host: true, deployed: None, seen: Some(now), used: seconds() };
+                self.state.set(name, entry);
+            }
+        }
+    }
+
+    fn deploy(&mut self, deploying: &Deploying) {
+        let Some(place) = self.place(deploying) else {
+            let what = format!("configuration of the deploy of process {}", deploying.process.tgid);
+            self.degraded(
+                &what,
+                "the process was gone before it could be looked at".into(),
+                "its changes are not seen",
+            );
+            return;
+        };
+        for (named, secret) in deploying.files.iter().take(FILES_MAX) {
+            let Some(path) = absolute(place.working.as_deref(), named) else { continue };
+            let name = match &deploying.project {
+                Some(project) => format!("{project}: {named}"),
+                None => path.display().to_string(),
+            };
+            // A container's file is another than the host's with the same path.
+            let name = if place.of_host { name } else { format!("container: {name}") };
+            if place.of_host {
+                self.watch_folder_of(&place.root, &path);
+            }
+            let now = self.contents(&place.root, &path, *secret, &name);
+            let known = self.state.get(&name);
+            let before = known.and_then(|entry| entry.deployed);
+            let witnessed = place.of_host && known.is_some_and(|entry| entry.path == path && entry.seen == Some(now));
+            self.tell(ConfigFile {
+                path: event_path(&path),
+                secret: *secret,
+                cause: Cause::Deploy(deploying.process),
+                at: identity::boot_time(),
+                now,
+                before,
+                inferred: before.is_some_and(|before| before != now) && !witnessed,
+            });
+            let (deployed, seen) = (Some(now), Some(now));
+            let entry = Entry { path, secret: *secret, of_host: place.of_host, deployed, seen, used: seconds() };
+            self.state.set(name, entry);
+        }
+    }
+
+    /// Notes who changed what.
+    fn read_changes(&mut self) {
+        let mut happened = Happened::default();
+        if let Ok(watch) = &self.watch {
+            watch.read(&mut happened);
+        }
+        let (at, until) = (identity::boot_time(), Instant::now() + SETTLE);
+        for touched in happened.touched {
+            if self.state.has_path(&touched.path) && self.pending.len() < PENDING_MAX {
+                let author = self.author(touched.tgid);
+                self.pending.insert(touched.path, Pending { author, at, until });
+            }
+        }
+        if happened.overflow
+            && let Some(root) = self.host_root()
+        {
+            let known: Vec<(String, Entry)> =
+                self.state.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect();
+            for (name, entry) in known.into_iter().filter(|(_, entry)| entry.of_host) {
+                self.look_again(&root, name, entry, Cause::Changed(Author::Unknown), at, true);
+            }
+        }
+    }
+
+    /// Looks at what has changed and come to rest; or at all that has changed.
+    fn settle(&mut self, all: bool) {
+        let now = Instant::now();
+        let over: Vec<PathBuf> =
+            self.pending.iter().filter(|(_, p)| all || p.until <= now).map(|(path, _)| path.clone()).collect();
+        if over.is_empty() {
+            return;
+        }
+        let Some(root) = self.host_root() else { return };
+        for path in over {
+            let Some(Pending { author, at, .. }) = self.pending.remove(&path) else { continue };
+            for (name, entry) in self.state.of_path(&path) {
+                self.look_again(&root, name, entry, Cause::Changed(author), at, false);
+            }
+        }
+    }
+
+    /// Tells if a known file is another than when it was last looked at.
+    fn look_again(&mut self, root: &File, name: String, entry: Entry, cause: Cause, at: u64, inferred: bool) {
+        let now = self.contents(root, &entry.path, entry.secret, &name);
+        // The whole folder is gone: a checkout that was removed, not a change of configuration.
+        if entry.seen == Some(now) || now == Contents::Missing && !is_folder(root, entry.path.parent()) {
+            return;
+        }
+        self.tell(ConfigFile {
+            path: event_path(&entry.path),
+            secret: entry.secret,
+            cause,
+            at,
+            now,
+            before: entry.seen,
+            inferred,
+        });
+        self.state.set(name, Entry { seen: Some(now), used: seconds(), ..entry });
+    }
+
+    fn contents(&mut self, root: &File, path: &Path, secret: bool, name: &str) -> Contents {
+        let keyed = secret.then_some(Keyed { key: &self.state.key, name });
+        self.reader.contents(root, path, keyed.as_ref())
+    }
+
+    fn is_watched(&self, folder: Option<&Path>) -> bool {
+        self.watch.as_ref().is_ok_and(|watch| folder.is_some_and(|folder| watch.covers(folder)))
+    }
+
+    fn watch_folder_of(&mut self, root: &File, path: &Path) {
+        let Some(folder) = path.parent() else { return };
+        let refused = match &mut self.watch {
+            Ok(watch) => watch.add(root, folder).err().map(|error| error.to_string()),
+            Err(error) => Some(format!("fanotify: {error}")),
+        };
+        if let Some(why) = refused
+            && is_folder(root, Some(folder))
+            && self.said.len() < SAID_MAX
+            && self.said.insert(folder.to_owned())
+        {
+            let what = format!("changes of configuration files in {}", folder.display());
+            self.degraded(&what, why, "a change there is seen at the next deploy, and not who made it");
+        }
+    }
+
+    fn place(&self, deploying: &Deploying) -> Option<Place> {
+        let process = self.proc.join(deploying.process.tgid.to_string());
+        let root = folder(&process.join("root"))?;
+        let working = folder(&process.join("cwd"))?;
+        if self.process(deploying.process.tgid) != Some(deploying.process) {
+            return None; // what was opened may be another's
+        }
+        let is_same = |a: &File, b: &File| {
+            a.metadata().ok().zip(b.metadata().ok()).is_some_and(|(a, b)| (a.dev(), a.ino()) == (b.dev(), b.ino()))
+        };
+        let of_host = namespace_number(&process.join("ns/mnt")) == namespace_number(&self.host().join("ns/mnt"))
+            && self.host_root().is_some_and(|host| is_same(&host, &root));
+        // A path from the kernel is believed if it leads to the folder that the process is in.
+        let known = deploying.working_directory.as_deref().map(|path| PathBuf::from(std::ffi::OsStr::from_bytes(path)));
+        let now = std::fs::read_link(process.join("cwd")).ok();
+        let leads_there = |path: &PathBuf| in_root(&root, path).is_some_and(|there| is_same(&there, &working));
+        let path = known.into_iter().chain(now).find(leads_there);
+        Some(Place { root, working: path, of_host })
+    }
+
+    fn host_root(&self) -> Option<File> {
+        folder(&self.host().join("root"))
+    }
+
+    /// A process whose root and mounts are the host's: its init; where that may not be looked at, this one.
+    fn host(&self) -> PathBuf {
+        let init = self.proc.join("1");
+        if folder(&init.join("root")).is_some() { init } else { "/proc/self".into() }
+    }
+
+    fn author(&self, tgid: Option<u32>) -> Author {
+        match tgid.filter(|_| self.same_pids) {
+            Some(tgid) => self.process(tgid).map_or(Author::Gone { tgid }, Author::Process),
+            None => Author::Unknown,
+        }
+    }
+
+    fn process(&self, tgid: u32) -> Option<ProcessId> {
+        let folder = self.proc.join(tgid.to_string());
+        let stat = procfs::process::Process::new_with_root(folder).ok()?.stat().ok()?;
+        Some(ProcessId { tgid, start: stat.starttime })
+    }
+
+    fn wait(&self, timeout: Option<Duration>) {
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let mut fds = vec![PollFd::new(&self.wake, PollFlags::IN)];
+        let watched = self.watch.as_ref().ok().map(Watch::fd);
+        fds.extend(watched.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        // An interruption is as good as an event: nothing is there, and it waits again.
+        let _ = poll(&mut fds, timeout.as_ref());
+        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
+    }
+
+    fn save(&mut self) {
+        if let Err(error) = self.state.save() {
+            let why = error.to_string();
+            if self.said.insert(PathBuf::new()) {
+                self.degraded("state of configuration files", why, "what is known now is not known after a restart");
+            }
+        }
+    }
+
+    fn tell(&self, fact: ConfigFile) {
+        self.push(What::ConfigFile(Box::new(fact)));
+    }
+
+    fn degraded(&self, what: &str, why: String, effect: &str) {
+        self.push(What::Degraded(Degraded { what: what.into(), why, effect: effect.into() }));
+    }
+
+    fn push(&self, what: What) {
+        // Nobody is left to be told when the sensor has stopped.
+        let _ = self.facts.send(Event { time: identity::boot_time(), what });
+    }
+}
+
+fn folder(path: &Path) -> Option<File> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).ok().map(File::from)
+}
+
+fn in_root(root: &File, path: &Path) -> Option<File> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    openat2(root, path, flags, Mode::empty(), resolve).ok().map(File::from)
+}
+
+fn is_folder(root: &File, path: Option<&Path>) -> bool {
+    path.is_some_and(|path| in_root(root, path).is_some())
+}
+
+/// A path as the tool names it, from the root; without `.`, so that it has one name.
+fn absolute(working: Option<&Path>, named: &str) -> Option<PathBuf> {
+    let named = Path::new(named);
+    let path = if named.is_absolute() { named.to_owned() } else { working?.join(named) };
+    Some(path.components().filter(|part| *part != Component::CurDir).collect())
+}
+
+fn event_path(path: &Path) -> EventPath {
+    EventPath { bytes: path.as_os_str().as_bytes().to_vec(), cut: false }
+}
+
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+/// What it needs: /proc/PID of other users, and their files.
+fn lower_privileges() {
+    let keep = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
+    if let Ok(now) = capabilities(None) {
+        let sets = CapabilitySets {
+            effective: now.effective & keep,
+            permitted: now.permitted & keep,
+            inheritable: CapabilitySet::empty(),
+        };
+        let _ = set_capabilities(None, sets);
+    }
+}

@@ -1,0 +1,200 @@
+//! The head of a deploy: one sentence that can be read aloud, then what stands behind it.
+
+use std::fmt::Write as _;
+
+use super::{Look, list, short_version, text, who};
+use crate::{
+    render::table::{duration, plural},
+    review::{
+        Deploy,
+        deploy::{Outcome, State, User},
+    },
+};
+
+/// Labels of the lines below the sentence.
+const LABEL: usize = 11;
+/// Narrower than this a text cannot be read.
+const NARROW: usize = 40;
+
+pub(super) fn draw(look: &Look, deploy: &Deploy) -> String {
+    let failed = deploy.state == State::Finished && deploy.outcome == Outcome::Failure;
+    let head = wrapped(look, &text(&sentence(deploy)), "", "");
+    let mut out = look.paint(if failed { "1;31" } else { "1" }, head.trim_end()) + "\n\n";
+    for (label, value) in lines(look, deploy) {
+        let label = format!("  {label:<LABEL$}");
+        out += &wrapped(look, &text(&value), &label, &" ".repeat(label.chars().count()));
+    }
+    out
+}
+
+fn wrapped(look: &Look, text: &str, first: &str, next: &str) -> String {
+    let width = look.width.map_or(usize::MAX, |width| width.max(NARROW));
+    let options = textwrap::Options::new(width).initial_indent(first).subsequent_indent(next);
+    textwrap::fill(text, options) + "\n"
+}
+
+/// Who did what to what, and how it ended.
+fn sentence(deploy: &Deploy) -> String {
+    let done = deploy.state == State::Finished && deploy.outcome == Outcome::Success;
+    let tool = match (&deploy.tool, &deploy.tool_version) {
+        (Some(tool), Some(version)) => format!(" with {tool} {version}"),
+        (Some(tool), None) => format!(" with {tool}"),
+        (None, _) => String::new(),
+    };
+    let hosts = match deploy.hosts.as_slice() {
+        [] => String::new(),
+        [one] => format!(" on {one}"),
+        hosts => format!(" on {}", plural(hosts.len() as u64, "host")),
+    };
+    let after = deploy.duration.map(|took| format!(" after {}", duration(took))).unwrap_or_default();
+    let ending = match (deploy.state, deploy.outcome) {
+        (State::Running, _) => "; it has not ended yet".into(),
+        (State::EndNotSeen, _) => "; how it ended was not seen".into(),
+        (State::Finished, Outcome::Success) => format!("; it succeeded{after}"),
+        (State::Finished, Outcome::Unknown) => format!("; whether it succeeded is not known, it ended{after}"),
+        (State::Finished, Outcome::Failure) => match deploy.reason.as_ref().or(deploy.error.as_ref()) {
+            Some(why) => format!("; it failed{after}: {why}"),
+            None => format!("; it failed{after}"),
+        },
+    };
+    format!("{} {}{hosts}{tool}{ending}.", subject(deploy), act(deploy, done))
+}
+
+fn subject(deploy: &Deploy) -> String {
+    let named = deploy.user.as_ref().and_then(who).map(|who| match who.split_once('>') {
+        Some((login, acts)) => format!("{login}, acting as {acts}"),
+        None => who,
+    });
+    if !deploy.seen_from.contains(&"deployer") {
+        // What a target knows is the login by which the deploy came, and what the tool says of its user.
+        let from = deploy.session.as_ref().and_then(|session| session.ip.as_ref());
+        let from = from.map(|ip| format!(" from {ip}")).unwrap_or_default();
+        let login = named.map(|name| format!("SSH user {name}{from}"));
+        return match (&deploy.performer, login) {
+            (Some(performer), Some(login)) => format!("{performer} (so the tool says; {login})"),
+            (Some(performer), None) => format!("{performer} (so the tool says)"),
+            (None, login) => login.unwrap_or_else(|| "somebody".into()),
+        };
+    }
+    match (named, &deploy.performer) {
+        (Some(who), Some(performer)) if who != *performer => format!("{who} (performer: {performer})"),
+        (Some(who), _) => who,
+        (None, Some(performer)) => format!("{performer} (so the tool says)"),
+        (None, None) => "somebody".into(),
+    }
+}
+
+fn act(deploy: &Deploy, done: bool) -> String {
+    let service = deploy.service.as_deref().unwrap_or("an unknown service");
+    let environment = |word: &str| deploy.destination.as_ref().map(|d| format!(" {word} {d}")).unwrap_or_default();
+    let version = deploy.version.as_deref().map(short_version);
+    let (past, infinitive, object) = match deploy.action.as_deref().unwrap_or("unknown") {
+        "deploy" => {
+            let version = version.map_or(String::new(), |version| format!("version {version} of "));
+            ("deployed", "deploy", format!("{version}{service}{}", environment("to")))
+        }
+        "rollback" => {
+            let version = version.map_or(String::new(), |version| format!(" to version {version}"));
+            ("rolled back", "roll back", format!("{service}{}{version}", environment("in")))
+        }
+        other => {
+            let (past, infinitive) = match other {
+                "config-change" => ("changed the configuration of", "change the configuration of"),
+                "secret" => ("handled secrets of", "handle secrets of"),
+                "maintenance" => ("maintained", "maintain"),
+                "lock" => ("handled the deploy lock of", "handle the deploy lock of"),
+                "exec" => ("ran a command in", "run a command in"),
+                "inspect" => ("inspected", "inspect"),
+                _ => ("ran an unknown action on", "run an unknown action on"),
+            };
+            let verb = deploy.verb.as_ref().map(|verb| format!(" (`{verb}`)")).unwrap_or_default();
+            (past, infinitive, format!("{service}{}{verb}", environment("in")))
+        }
+    };
+    if done { format!("{past} {object}") } else { format!("tried to {infinitive} {object}") }
+}
+
+fn lines(look: &Look, deploy: &Deploy) -> Vec<(&'static str, String)> {
+    let mut lines = vec![("id", deploy.id.clone())];
+    if let Some(started) = deploy.started {
+        let mut when = look.time(started, "%Y-%m-%d %H:%M:%S");
+        if let Some(ended) = deploy.ended {
+            when += &look.time(ended, " to %H:%M:%S");
+        }
+        lines.push(("when", when + &look.time(started, " %Z")));
+    }
+    if let Some(command) = &deploy.command_line {
+        let folder = deploy.working_directory.as_ref().map(|folder| format!("   in {folder}")).unwrap_or_default();
+        lines.push(("command", format!("{command}{folder}")));
+    }
+    if let Some(user) = &deploy.user {
+        lines.push(("user", accounts(user)));
+    }
+    lines.extend(session(deploy).map(|session| ("session", session)));
+    if !deploy.hosts.is_empty() {
+        let roles = match deploy.roles.as_slice() {
+            [] => String::new(),
+            roles => format!("   as {}", roles.join(", ")),
+        };
+        lines.push(("hosts", deploy.hosts.join(", ") + &roles));
+    }
+    if let Some(version) = &deploy.version {
+        let before = deploy.previous_version.as_ref().map(|before| format!("   before: {before}")).unwrap_or_default();
+        lines.push(("version", format!("{version}{before}")));
+    }
+    let mut result = list::result(deploy);
+    if let (Some(error), true) = (&deploy.error, deploy.reason.is_some()) {
+        let _ = write!(result, " ({error})");
+    }
+    if let Some(code) = deploy.exit_code {
+        let _ = write!(result, ", exit code {code}");
+    }
+    let _ = write!(result, ", {}", plural(deploy.steps, "step"));
+    lines.push(("result", result));
+    let targets: Vec<&str> = deploy.targets.iter().map(|view| view.host.name.as_str()).collect();
+    let deployer = deploy.seen_from.contains(&"deployer").then_some(deploy.host.name.as_str());
+    let deployer = deployer.map(|host| format!("{host} (deployer)"));
+    let targets =
+        (!targets.is_empty()).then(|| format!("{} ({})", targets.join(", "), plural(targets.len() as u64, "target")));
+    lines.push(("seen from", deployer.into_iter().chain(targets).collect::<Vec<_>>().join(", ")));
+    lines
+}
+
+/// Every identity by name and id, as the kernel has them.
+fn accounts(user: &User) -> String {
+    let account = |id: &Option<String>, name: &Option<String>| match (id, name) {
+        (Some(id), Some(name)) => Some(format!("{name} ({id})")),
+        (id, name) => id.clone().or_else(|| name.clone()),
+    };
+    let parts = [
+        ("login", user.audit.as_ref().and_then(|audit| account(&audit.id, &audit.name))),
+        ("real", account(&user.id, &user.name)),
+        ("effective", user.effective.as_ref().and_then(|effective| account(&effective.id, &effective.name))),
+    ];
+    let parts = parts.into_iter().filter_map(|(what, account)| Some(format!("{what} {}", account?)));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+fn session(deploy: &Deploy) -> Option<String> {
+    let session = deploy.session.as_ref()?;
+    let mut text = format!("SSH {}", session.id);
+    if let Some(user) = &session.user {
+        let _ = write!(text, " of {user}");
+    }
+    if let Some(ip) = &session.ip {
+        let _ = match session.port {
+            Some(port) if ip.contains(':') => write!(text, " from [{ip}]:{port}"),
+            Some(port) => write!(text, " from {ip}:{port}"),
+            None => write!(text, " from {ip}"),
+        };
+    }
+    let how = [&session.method, &session.key_type, &session.key_fingerprint];
+    let how: Vec<&str> = how.into_iter().flatten().map(String::as_str).collect();
+    if !how.is_empty() {
+        let _ = write!(text, ", {}", how.join(" "));
+    }
+    if let Some(owner) = &session.key_owner {
+        let _ = write!(text, " ({owner})");
+    }
+    Some(text)
+}

@@ -1,0 +1,150 @@
+//! Processes of a deploy as trees: what forked from what, on whichever host.
+//!
+//! A child hangs from its parent if that is known and started earlier; so no cycle can be, whatever the log says. Trees are as deep as `DEPTH_MAX`; what is deeper hangs
+//! there.
+
+use std::collections::HashMap;
+
+use super::{
+    deploy::Outcome,
+    fields::Fields,
+    node::{Kind, Node},
+};
+use crate::event::record::Time;
+
+/// Deeper than any build; and a renderer may recurse.
+const DEPTH_MAX: usize = 32;
+
+pub(super) struct Process {
+    pub host: String,
+    pub entity: String,
+    /// The parent, if it came before.
+    above: Option<usize>,
+    /// The command of the session that started it.
+    pub command: Option<String>,
+    pub connection: Option<String>,
+    pub of_deploy: bool,
+    node: Node,
+    /// Its place in the tree is taken: it is shown once.
+    shown: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Processes {
+    all: Vec<Process>,
+    by_entity: HashMap<(String, String), usize>,
+    /// By host and command.
+    by_command: HashMap<(String, String), Vec<usize>>,
+    children: Vec<Vec<usize>>,
+}
+
+impl Processes {
+    /// Takes `process-started` and `process-ended`, in the order of time.
+    pub(super) fn observe(&mut self, fields: &Fields) {
+        let Some(entity) = fields.process.entity_id.clone() else { return };
+        let key = (fields.host.id.clone(), entity);
+        if let Some(at) = self.by_entity.get(&key).copied() {
+            let Some(process) = self.all.get_mut(at) else { return };
+            process.learn(fields);
+            return;
+        }
+        let parent = fields.process.parent.entity_id.clone();
+        let above = parent.and_then(|parent| self.by_entity.get(&(key.0.clone(), parent)).copied());
+        let mut process = Process {
+            host: key.0.clone(),
+            entity: key.1.clone(),
+            above,
+            command: fields.ssh.command.id.clone(),
+            connection: fields.ssh.connection.id.clone(),
+            of_deploy: fields.deploy.id.is_some(),
+            node: Node::new(Kind::Process, ""),
+            shown: false,
+        };
+        process.learn(fields);
+        let at = self.all.len();
+        if let Some(command) = &process.command {
+            self.by_command.entry((key.0.clone(), command.clone())).or_default().push(at);
+        }
+        self.by_entity.insert(key, at);
+        self.all.push(process);
+        self.children.push(Vec::new());
+        if let Some(children) = above.and_then(|above| self.children.get_mut(above)) {
+            children.push(at);
+        }
+    }
+
+    pub(super) fn find(&self, host: &str, entity: &str) -> Option<usize> {
+        self.by_entity.get(&(host.to_owned(), entity.to_owned())).copied()
+    }
+
+    /// Those that fit and hang from none that does, not shown yet.
+    pub(super) fn roots(&self, fits: impl Fn(&Process) -> bool) -> Vec<usize> {
+        self.roots_among(0..self.all.len(), fits)
+    }
+
+    /// Those that a command of a session started.
+    pub(super) fn of_command(&self, command: &(String, String)) -> Vec<usize> {
+        let among = self.by_command.get(command).map(Vec::as_slice).unwrap_or_default();
+        self.roots_among(among.iter().copied(), |process| process.command.as_ref() == Some(&command.1))
+    }
+
+    fn roots_among(&self, among: impl Iterator<Item = usize>, fits: impl Fn(&Process) -> bool) -> Vec<usize> {
+        let fitting = |at: usize| self.all.get(at).is_some_and(|process| !process.shown && fits(process));
+        let is_root =
+            |at: usize| self.all.get(at).and_then(|process| process.above).is_none_or(|above| !fitting(above));
+        among.filter(|at| fitting(*at) && is_root(*at)).collect()
+    }
+
+    pub(super) fn line(&self, at: usize) -> &str {
+        self.all.get(at).map_or("", |process| &process.node.line)
+    }
+
+    /// The process and all below it, taken out.
+    pub(super) fn take(&mut self, at: usize) -> Option<Node> {
+        self.take_at(at, 0)
+    }
+
+    fn take_at(&mut self, at: usize, depth: usize) -> Option<Node> {
+        let process = self.all.get_mut(at).filter(|process| !process.shown)?;
+        process.shown = true;
+        let mut node = std::mem::take(&mut process.node);
+        let children = self.children.get_mut(at).map(std::mem::take).unwrap_or_default();
+        if depth < DEPTH_MAX {
+            node.children = children.into_iter().filter_map(|child| self.take_at(child, depth + 1)).collect();
+            return Some(node);
+        }
+        // Everything below, one after the other.
+        let mut below: Vec<usize> = children.into_iter().rev().collect();
+        while let Some(next) = below.pop() {
+            if let Some(deep) = self.all.get_mut(next).filter(|process| !process.shown) {
+                deep.shown = true;
+                node.children.push(std::mem::take(&mut deep.node));
+                below.extend(self.children.get_mut(next).map(std::mem::take).unwrap_or_default().into_iter().rev());
+            }
+        }
+        Some(node)
+    }
+}
+
+impl Process {
+    fn learn(&mut self, fields: &Fields) {
+        let process = &fields.process;
+        let node = &mut self.node;
+        // Executed in place: what it is in the end says what it did.
+        let line = process.command_line.as_ref().or(process.executable.as_ref()).or(process.name.as_ref());
+        if let Some(line) = line {
+            node.line.clone_from(line);
+        }
+        self.of_deploy |= fields.deploy.id.is_some();
+        if fields.sensor.lineage.as_deref() == Some("delegated") {
+            node.note = Some("goes on in a daemon".into());
+        }
+        if fields.action() == "process-ended" {
+            node.duration = fields.event.duration;
+            node.exit_status = process.exit_code;
+            node.exit_signal = process.exit_signal.map(|signal| signal.to_string());
+            node.outcome = Some(Outcome::from(fields.event.outcome.as_str()));
+        }
+        node.time = node.time.or(Some(Time(fields.time)));
+    }
+}

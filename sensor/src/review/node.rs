@@ -1,0 +1,98 @@
+//! The tree of a deploy: nodes that a renderer draws and JSON shows as they are. Names are a contract, as in `deploy`.
+
+use serde::Serialize;
+use serde_with::skip_serializing_none;
+
+use super::{deploy::Outcome, fields::Fields};
+use crate::event::record::Time;
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Node {
+    pub kind: Kind,
+    /// What is to be read: a command line, a path, a name.
+    pub line: String,
+    pub time: Option<Time>,
+    /// ns
+    pub duration: Option<u64>,
+    pub outcome: Option<Outcome>,
+    pub exit_status: Option<u64>,
+    pub exit_signal: Option<String>,
+    pub host: Option<String>,
+    pub role: Option<String>,
+    pub container: Option<String>,
+    pub image: Option<String>,
+    /// What else a reader must know.
+    pub note: Option<String>,
+    /// This is what made the deploy fail.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub failing: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<Node>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A heading: what it groups is in `line`.
+    #[default]
+    Section,
+    ConfigFile,
+    Secret,
+    Lock,
+    Hook,
+    /// A local child of the deploy tool.
+    Local,
+    Host,
+    Connection,
+    /// A command on a host.
+    Remote,
+    Process,
+}
+
+impl Node {
+    pub(super) fn new(kind: Kind, line: impl Into<String>) -> Self {
+        Self { kind, line: line.into(), ..Self::default() }
+    }
+
+    pub(super) fn section(line: &str, children: Vec<Self>) -> Self {
+        Self { children, ..Self::new(Kind::Section, line) }
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.outcome == Some(Outcome::Failure)
+    }
+
+    /// What a step's record says, where it is not known yet.
+    pub(super) fn learn_step(&mut self, fields: &Fields) {
+        let step = &fields.deploy.step;
+        self.duration = self.duration.or(fields.event.duration);
+        self.exit_status = self.exit_status.or(step.exit_status);
+        self.learn_outcome(Outcome::from(fields.event.outcome.as_str()));
+        if step.exit_status.is_some_and(|status| status != 0) {
+            self.outcome = Some(Outcome::Failure);
+        }
+        let image = &fields.container.image;
+        let image = image.name.as_ref().map(|name| match image.tag.0.first() {
+            Some(tag) => format!("{name}:{tag}"),
+            None => name.clone(),
+        });
+        for (known, new) in [
+            (&mut self.role, step.role.as_ref()),
+            (&mut self.container, fields.container.name.as_ref()),
+            (&mut self.image, image.as_ref()),
+            (&mut self.note, fields.error.message.as_ref()),
+        ] {
+            if known.is_none() {
+                *known = new.cloned();
+            }
+        }
+    }
+
+    /// Failure is the worst that is known, and stays.
+    pub(super) fn learn_outcome(&mut self, outcome: Outcome) {
+        if outcome != Outcome::Unknown && self.outcome != Some(Outcome::Failure) {
+            self.outcome = Some(outcome);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Who changes configuration files, and how: fanotify alone, without probes. Real programs change a file as people do; the facts must name each once.
+//!
+//! Needs root (a fanotify group), and nothing of the machine: it runs beside other tests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use sensor::{
+    event::{
+        config_file::{Author, Cause, ConfigFile, Contents},
+        stream::What,
+    },
+    host::config_files::{ConfigFiles, Settings},
+};
+use sensor_tests::Folder;
+
+struct Watched {
+    files: ConfigFiles,
+    path: PathBuf,
+    found: Vec<ConfigFile>,
+    folder: Folder,
+}
+
+impl Watched {
+    fn new(name: &str) -> Self {
+        let folder = Folder::new(name);
+        fs::create_dir(folder.join("config")).unwrap();
+        let path = folder.join("config/deploy.yml");
+        fs::write(&path, "service: myapp\n").unwrap();
+        let mut files = ConfigFiles::new("/proc".as_ref(), Settings { folder: None, files: vec![path.clone()] });
+        files.begin();
+        let mut watched = Self { files, path, found: Vec::new(), folder };
+        watched.until(1);
+        watched.found.clear();
+        watched
+    }
+
+    fn poll(&mut self) {
+        let mut out = Vec::new();
+        self.files.poll(0, &mut out);
+        for event in out {
+            match event.what {
+                What::ConfigFile(file) => self.found.push(*file),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn until(&mut self, count: usize) {
+        let began = Instant::now();
+        while self.found.len() < count {
+            assert!(
+                began.elapsed() < Duration::from_secs(20),
+                "{} facts of {count}: {:#?}",
+                self.found.len(),
+                self.found
+            );
+            sleep(Duration::from_millis(10));
+            self.poll();
+        }
+    }
+
+    /// One too many would come now.
+    fn settle(&mut self) {
+        sleep(Duration::from_millis(600));
+        self.poll();
+    }
+
+    /// Runs a script that says its program's pid where `$f` is the file.
+    fn change(&mut self, script: &str) -> (ConfigFile, Vec<u32>) {
+        self.found.clear();
+        let script = format!("f={}; {script}", self.path.display());
+        let run = Command::new("bash").args(["-c", &script]).stdout(Stdio::piped()).output().unwrap();
+        assert!(run.status.success(), "{script}: {run:?}");
+        self.until(1);
+        self.settle();
+        assert_eq!(self.found.len(), 1, "{script}: {:#?}", self.found);
+        let pids = String::from_utf8(run.stdout).unwrap();
+        (self.found.remove(0), pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect())
+    }
+}
+
+fn tgid(file: &ConfigFile) -> u32 {
+    match file.cause {
+        Cause::Changed(Author::Process(id)) => id.tgid,
+        Cause::Changed(Author::Gone { tgid }) => tgid,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn each_way_to_change_a_file_is_one_fact_with_its_author() {
+    let mut watched = Watched::new("watch-ways");
+    let mut before = None;
+    for script in [
+        "echo $$; echo 'a: 1' >> $f",
+        "sh -c 'echo $$; exec sed -i s/1/2/ $0' $f",
+        "cp $f $f.new; echo 'b: 2' >> $f.new; sh -c 'echo $$; exec mv $0.new $0' $f",
+        "sh -c 'echo $$; exec perl -i -pe s/2/3/ $0' $f",
+        "echo replaced > $f.elsewhere; mkdir -p $(dirname $f)/../other; mv $f.elsewhere $(dirname $f)/../other/x; sh -c 'echo $$; exec mv $(dirname $0)/../other/x $0' $f",
+        "echo $$; rm $f; echo again > $f",
+        "echo copied > $f.src; sh -c 'echo $$; exec cp $0.src $0' $f; rm $f.src",
+        "echo linked > $f.other; sh -c 'echo $$; exec ln -f $0.other $0' $f; rm $f.other",
+        "echo sym > $f.target; sh -c 'echo $$; exec ln -sfn deploy.yml.target $0' $f",
+        "rm $f $f.target; echo $$; echo plain > $f",
+        "sh -c 'echo $$; exec truncate -s 3 $0' $f",
+    ] {
+        let (file, pids) = watched.change(script);
+        assert_eq!(file.path.bytes, watched.path.as_os_str().as_encoded_bytes(), "{script}");
+        assert!(pids.contains(&tgid(&file)), "{script}: by {} and not {pids:?}", tgid(&file));
+        assert!(before.is_none_or(|before| Some(before) == file.before), "{script}");
+        assert!(file.before != Some(file.now) && !file.inferred, "{script}: {file:?}");
+        before = Some(file.now);
+    }
+    let (file, pids) = watched.change("sh -c 'echo $$; exec rm $0' $f");
+    assert_eq!((file.now, pids), (Contents::Missing, vec![tgid(&file)]));
+    // A writer that lives on is known with its start.
+    let mut writer = Command::new("bash");
+    let script = format!("echo new > {}; sleep 30", watched.path.display());
+    let mut writer = writer.args(["-c", &script]).spawn().unwrap();
+    watched.found.clear();
+    watched.until(1);
+    assert!(
+        matches!(watched.found[0].cause, Cause::Changed(Author::Process(id)) if id.tgid == writer.id() && id.start > 0)
+    );
+    let _ = writer.kill();
+    let _ = writer.wait();
+}
+
+#[test]
+fn what_changes_nothing_in_the_end_is_no_fact() {
+    let mut watched = Watched::new("watch-nothing");
+    let script = "touch $f; cat $f > /dev/null; cp $f $f.same; cat $f.same > $f; mv $f $f~; mv $f~ $f; echo x > $(dirname $f)/other.yml; rm $f.same; chmod 600 $f";
+    let script = format!("f={}; {script}", watched.path.display());
+    assert!(Command::new("bash").args(["-c", &script]).status().unwrap().success());
+    watched.settle();
+    assert_eq!(watched.found, []);
+    // The whole checkout goes: nobody changed its configuration.
+    fs::remove_dir_all(watched.folder.join("config")).unwrap();
+    watched.settle();
+    assert_eq!(watched.found, []);
+}
+
+#[test]
+fn a_flood_of_changes_ends_in_the_truth() {
+    let mut watched = Watched::new("watch-flood");
+    let script = format!("f={}; for n in $(seq 3000); do echo $n > $f; done", watched.path.display());
+    assert!(Command::new("bash").args(["-c", &script]).status().unwrap().success());
+    watched.settle();
+    let last = watched.found.last().expect("a change");
+    let expected = {
+        use std::io::Write as _;
+        let mut sum = Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        sum.stdin.take().unwrap().write_all(b"3000\n").unwrap();
+        String::from_utf8(sum.wait_with_output().unwrap().stdout).unwrap()[..64].to_owned()
+    };
+    let Contents::Hash(hash) = last.now else { panic!("{last:?}") };
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hash, expected);
+    assert!(watched.found.len() < 100, "{} facts of 3000 changes", watched.found.len());
+}
