@@ -6,6 +6,8 @@
 //! | `folder`, `running`, `wait` | a temporary folder, a process, an event awaited: gone when dropped |
 //! | `account`, `sshd` | a user to log in as, Debian's real sshd on a free port, and its clients |
 //! | `lab` | an sshd that takes every kind of login, and clients that try them |
+//! | `attempts` | attempts to log in, as each side's records and logs tell them |
+//! | `clients` | applications that speak SSH from inside: Paramiko and Net::SSH |
 //! | `terminal` | a session with a terminal, typed into line by line |
 //! | `sensor` | the program under test: `sensor run` or `sensor trace`, and what it wrote |
 //! | `records` | what it wrote, and the contract that every record keeps |
@@ -24,7 +26,9 @@
 )]
 
 pub mod account;
+pub mod attempts;
 pub mod audit;
+pub mod clients;
 pub mod folder;
 pub mod lab;
 pub mod machine;

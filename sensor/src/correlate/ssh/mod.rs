@@ -198,7 +198,7 @@ impl Correlate {
         }
     }
 
-    /// The process that a client's connection belongs to is gone.
+    /// The process that a client's connection belongs to is gone: what is left to say of it needs to know what it was.
     pub(super) fn ssh_exited(&mut self, time: u64, process: ProcessId) {
         if self.talks.len() == 0 {
             return;
@@ -206,6 +206,7 @@ impl Correlate {
         for id in self.talks.which(|talk| talk.process == Some(process) && talk.role != Some(Role::Server)) {
             if let Some(talk) = self.talks.get_mut(id) {
                 talk.closing.get_or_insert(time);
+                talk.gone = self.processes.get(process).cloned().map(Box::new);
             }
         }
     }

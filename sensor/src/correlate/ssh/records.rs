@@ -102,11 +102,11 @@ impl Correlate {
 
     /// A connection without a session by lineage: a client's, or a server's that we do not follow.
     fn describe_end(&self, record: &mut Record, talk: &Talk) {
+        let process = talk.process.and_then(|id| self.processes.get(id)).or(talk.gone.as_deref());
         if let Some(task) = &talk.owner {
             Self::describe_task(record, task);
-            self.describe_owner(record, task, self.processes.get(task.id));
+            self.describe_owner(record, task, process);
         } else if let Some(id) = talk.process {
-            let process = self.processes.get(id);
             self.describe_process(record, id, process);
             if let Some(process) = process {
                 record.user = process.user.as_ref().map(|(id, name)| User {
@@ -116,7 +116,6 @@ impl Correlate {
                 });
             }
         }
-        let process = talk.process.and_then(|id| self.processes.get(id));
         let parent = process.and_then(|process| process.session).and_then(|key| self.sessions.get(key));
         let id = talk.session_id.clone().unwrap_or_else(|| {
             let entity = talk.process.map(|process| self.processes.entity(process));

@@ -77,6 +77,8 @@ pub(super) struct Talk {
     pub(super) process: Option<ProcessId>,
     /// The same as it connected.
     pub(super) owner: Option<Box<Task>>,
+    /// That process as it was, if it is gone.
+    pub(super) gone: Option<Box<crate::correlate::processes::Process>>,
     /// `ssh.session.id`, once it is known.
     pub(super) session_id: Option<Arc<str>>,
     /// The client's own session: has it started?
@@ -265,6 +267,7 @@ impl Talk {
             endpoints: None,
             process: owner.as_ref().map(|task| task.id),
             owner,
+            gone: None,
             session_id: None,
             started: false,
             software: Pair::default(),
