@@ -8,6 +8,7 @@
 //! | `lab` | an sshd that takes every kind of login, and clients that try them |
 //! | `attempts` | attempts to log in, as each side's records and logs tell them |
 //! | `clients` | applications that speak SSH from inside: Paramiko and Net::SSH |
+//! | `secrets` | secrets that a test plants, and the search for them |
 //! | `terminal` | a session with a terminal, typed into line by line |
 //! | `sensor` | the program under test: `sensor run` or `sensor trace`, and what it wrote |
 //! | `records` | what it wrote, and the contract that every record keeps |
@@ -34,6 +35,7 @@ pub mod lab;
 pub mod machine;
 pub mod records;
 pub mod running;
+pub mod secrets;
 pub mod sensor;
 pub mod sshd;
 pub mod stage;

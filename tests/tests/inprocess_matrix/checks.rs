@@ -3,11 +3,11 @@
 use sensor_tests::{
     Record, Records,
     attempts::{self, Told},
-    clients::Library,
+    clients::{FULL, Library},
     lab,
 };
 
-use super::{Case, FULL, Run, Stage};
+use super::{Case, Run, Stage};
 
 pub(crate) fn check(stage: &Stage, run: &Run, records: &Records) {
     let shown = format!("{:?} {:?}", run.library, run.case);

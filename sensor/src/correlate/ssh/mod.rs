@@ -213,7 +213,7 @@ impl Correlate {
 
     /// The connection is over. In the server role its session's end follows.
     pub(super) fn ssh_ended(&mut self, time: u64, id: ConnectionId, bytes: Option<(u64, u64)>, out: &mut Vec<Record>) {
-        let Some(mut talk) = self.talks.take(id) else { return };
+        let Some(mut talk) = self.talks.end(id) else { return };
         // Nothing came after these.
         for mut record in talk.held.drain(..) {
             record.sensor.unconfirmed = Some(true);

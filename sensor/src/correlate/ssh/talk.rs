@@ -186,16 +186,27 @@ pub(in crate::correlate) struct Talks {
     /// Who made an outgoing connection, until it is seen to be SSH or forgotten.
     owners: HashMap<ConnectionId, Box<Task>>,
     order: VecDeque<ConnectionId>,
+    /// Sockets that closed a moment ago, the oldest first.
+    ended: VecDeque<ConnectionId>,
     limit: usize,
     refused: u64,
 }
 
+/// A program may still encrypt for a socket that its peer has closed: that is no new connection. Such packets come within milliseconds.
+const ENDED_MAX: usize = 256;
 /// Owners remembered: an SSH client sends its identification as soon as it is connected.
 const OWNERS_MAX: usize = 1024;
 
 impl Talks {
     pub(in crate::correlate) fn new(limit: usize) -> Self {
-        Self { table: HashMap::new(), owners: HashMap::new(), order: VecDeque::new(), limit: limit.max(1), refused: 0 }
+        Self {
+            table: HashMap::new(),
+            owners: HashMap::new(),
+            order: VecDeque::new(),
+            ended: VecDeque::new(),
+            limit: limit.max(1),
+            refused: 0,
+        }
     }
 
     pub(in crate::correlate) fn set_limit(&mut self, limit: usize) {
@@ -218,6 +229,9 @@ impl Talks {
         if let Some(talk) = self.table.remove(&id) {
             return Some(talk);
         }
+        if self.ended.contains(&id) {
+            return None;
+        }
         if self.table.len() >= self.limit {
             self.refused += 1;
             return None;
@@ -228,6 +242,19 @@ impl Talks {
 
     pub(super) fn take(&mut self, id: ConnectionId) -> Option<Box<Talk>> {
         self.table.remove(&id)
+    }
+
+    /// Takes a connection that is over.
+    pub(super) fn end(&mut self, id: ConnectionId) -> Option<Box<Talk>> {
+        let talk = self.table.remove(&id)?;
+        // Over pipes the id is the process's, who may begin another one.
+        if talk.endpoints.is_some() {
+            if self.ended.len() >= ENDED_MAX {
+                self.ended.pop_front();
+            }
+            self.ended.push_back(id);
+        }
+        Some(talk)
     }
 
     pub(super) fn put(&mut self, talk: Box<Talk>) {

@@ -172,6 +172,19 @@ fn what_is_held_is_told_soon_if_the_connection_stays_open() {
 }
 
 #[test]
+fn what_a_server_still_sends_to_a_peer_that_is_gone_is_no_new_connection() {
+    let mut bench = Bench::new();
+    bench.keyed(1, CHACHA);
+    bench.request(1, "none", None);
+    bench.answer(1, Message::AuthSuccess);
+    bench.end(1);
+    let before = bench.records.len();
+    bench.answer(1, Message::Disconnect { reason: 11, description: text("too late") });
+    bench.end(1);
+    assert_eq!(bench.records.len(), before);
+}
+
+#[test]
 fn a_scanner_is_a_failed_connection() {
     let mut bench = Bench::new();
     bench.packet(1, Direction::Out, true, Message::Identification(text("Test")));
