@@ -18,7 +18,7 @@ mod tests;
 use connections::{AT_ONCE_NS, Connections};
 use processes::Processes;
 use sessions::Sessions;
-use ssh::Talks;
+use ssh::{Talks, Undecided};
 
 use crate::event::{
     record::{self, Action, Outcome, Record},
@@ -64,6 +64,8 @@ pub struct Correlate {
     /// Time of the event at hand.
     now: u64,
     channels_refused: u64,
+    /// Host keys of which it is not told yet what the files say.
+    undecided: Vec<Undecided>,
     /// Found at start without a living parent, until all are told.
     orphans: Vec<Found>,
 }
@@ -81,6 +83,7 @@ impl Correlate {
             talks: Talks::new(limits.sessions),
             now: 0,
             channels_refused: 0,
+            undecided: Vec::new(),
             orphans: Vec::new(),
         }
     }
@@ -128,6 +131,7 @@ impl Correlate {
             }
             What::Ssh(packet) => self.ssh(time, packet, out),
             What::SshBound(bound) => self.ssh_bound(time, bound),
+            What::KnownHosts(known) => self.known_hosts(known, out),
             What::Program { .. } | What::User { .. } | What::Cgroup { .. } => {}
         }
     }

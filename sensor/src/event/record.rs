@@ -15,6 +15,7 @@ pub use super::{record_ssh::*, time::Time};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     SshConnection,
+    SshHostKey,
     SshKeyOffered,
     SshAuthentication,
     SshChannelOpened,
@@ -46,8 +47,9 @@ pub struct Meaning {
 }
 
 impl Action {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::SshConnection,
+        Self::SshHostKey,
         Self::SshKeyOffered,
         Self::SshAuthentication,
         Self::SshChannelOpened,
@@ -74,6 +76,7 @@ impl Action {
         const SSH: &str = "sensor.ssh";
         let (name, dataset, category, kind): (_, _, &[_], &[_]) = match self {
             Self::SshConnection => ("ssh-connection", SSH, &["network", "session"], &["connection", "start"]),
+            Self::SshHostKey => ("ssh-host-key", SSH, &["authentication"], &["info"]),
             Self::SshKeyOffered => ("ssh-key-offered", SSH, &["authentication"], &["info"]),
             Self::SshAuthentication => ("ssh-authentication", SSH, &["authentication"], &["start"]),
             Self::SshChannelOpened => ("ssh-channel-opened", SSH, &["network"], &["connection", "start"]),

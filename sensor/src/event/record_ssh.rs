@@ -30,7 +30,7 @@ pub struct Protocol {
     pub cipher: Option<Both>,
     pub mac: Option<Both>,
     pub compression: Option<Both>,
-    pub host_key: Option<KeyFields>,
+    pub host_key: Option<HostKey>,
     pub auth: Option<Auth>,
     pub channel: Option<Channel>,
     pub forward: Option<Forward>,
@@ -77,6 +77,21 @@ pub struct KeyFields {
     pub kind: String,
     /// `SHA256:...`
     pub fingerprint: Option<String>,
+}
+
+/// The key that the server showed.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize)]
+pub struct HostKey {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub fingerprint: Option<String>,
+    /// `known`, `unknown`, `changed` or `revoked`, by the files that the client goes by.
+    pub status: Option<&'static str>,
+    /// What the client does with a key that it does not know: `strict`, `ask`, `accept-new` or `off`.
+    pub checking: Option<&'static str>,
+    /// Of a known key: is an entry of it for this server, by a name that could be found out?
+    pub named: Option<bool>,
 }
 
 #[skip_serializing_none]

@@ -7,7 +7,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::ssh::{Bound, Packet};
+use super::{
+    host_key::KnownHosts,
+    ssh::{Bound, Packet},
+};
 
 /// Seconds are for people: start times are compared in USER_HZ ticks, which is all that /proc knows.
 pub const NS_PER_TICK: u64 = 10_000_000;
@@ -71,6 +74,8 @@ pub enum What {
     Ssh(Box<Packet>),
     /// Who speaks SSH over which connection.
     SshBound(Bound),
+    /// What the files say of a host key that a client was shown.
+    KnownHosts(Box<KnownHosts>),
 }
 
 /// Bounds of the tables in memory.

@@ -6,13 +6,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::{self, File},
+    fs,
     io::{BufRead as _, BufReader, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use super::{program, snapshot::namespace_number};
+use super::{inside, program};
 use crate::event::stream::{Degraded, Event, FileId, Role, Task, What};
 
 /// Larger passwd files are read this far.
@@ -85,7 +85,7 @@ impl Facts {
             return;
         }
         // One reading tells every name of that file; what is not in it is not asked for again.
-        let Some(names) = self.root_of(mnt_ns, task).and_then(|root| passwd(&root)) else { return };
+        let Some(names) = inside::root_of(&self.proc, mnt_ns, task).and_then(|root| passwd(&root)) else { return };
         for uid in wanted {
             if bounded_insert(&mut self.users, (mnt_ns, uid))
                 && let Some(name) = names.get(&uid)
@@ -93,14 +93,6 @@ impl Facts {
                 out.push(Event { time, what: What::User { mnt_ns, uid, name: name.as_str().into() } });
             }
         }
-    }
-
-    /// A root in a mount namespace: init's in the host's (never a chroot in it), else the task's or, if that is gone, its parent's.
-    fn root_of(&self, mnt_ns: u32, task: &Task) -> Option<PathBuf> {
-        let tgids = [1, task.id.tgid].into_iter().chain(task.parent.map(|parent| parent.tgid));
-        tgids.map(|tgid| self.proc.join(tgid.to_string())).find_map(|process| {
-            (namespace_number(&process.join("ns/mnt")) == Some(mnt_ns)).then(|| process.join("root"))
-        })
     }
 
     fn program(&mut self, time: u64, tgid: u32, file: FileId, out: &mut Vec<Event>) {
@@ -152,17 +144,8 @@ fn cgroup_path(proc: &Path, tgid: u32) -> Option<String> {
 }
 
 /// Names by uid of the passwd file under a process's root; the first entry of a uid counts, as for getpwuid(3).
-///
-/// The root belongs to a probed process: the path is resolved inside it, so that a link cannot lead to a file of the host.
 fn passwd(root: &Path) -> Option<HashMap<u32, String>> {
-    use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-    let folder = File::open(root).ok()?;
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = openat2(&folder, "etc/passwd", flags, Mode::empty(), ResolveFlags::IN_ROOT).ok()?;
-    let file = File::from(file);
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
+    let file = inside::open(root, "/etc/passwd").ok()?;
     let mut names = HashMap::new();
     for line in BufReader::new(file.take(PASSWD_MAX)).split(b'\n') {
         let line = line.ok()?;

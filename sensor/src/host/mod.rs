@@ -6,6 +6,9 @@
 
 pub mod facts;
 pub mod identity;
+mod inside;
+pub mod known_hosts;
+mod known_hosts_read;
 pub mod mounts;
 pub mod privileges;
 pub mod program;

@@ -7,7 +7,9 @@ use crate::{
     event::stream::{Counted, Degraded, Event, FileId, Limits, Lost, Probe, What},
     host::{
         facts::Facts,
-        identity, mounts, privileges, snapshot,
+        identity,
+        known_hosts::KnownHosts,
+        mounts, privileges, snapshot,
         speakers::{Program as Speaker, Speakers},
     },
     kernel::{self, Account, Drained, Kernel, Options, Program, Ring},
@@ -39,6 +41,7 @@ pub struct Source {
     decoder: Decoder,
     facts: Facts,
     speakers: Speakers,
+    known_hosts: KnownHosts,
     /// Ticks until programs that are gone are looked for.
     next_sweep: u32,
     proc: PathBuf,
@@ -77,6 +80,7 @@ impl Source {
             decoder: Decoder::default(),
             facts: Facts::new(proc),
             speakers: Speakers::new(proc),
+            known_hosts: KnownHosts::new(proc),
             next_sweep: PROGRAM_SWEEP,
             proc: proc.into(),
             reported,
@@ -147,6 +151,7 @@ impl Source {
         });
         for event in self.decoded.drain(..) {
             self.facts.tell(&event, out);
+            self.known_hosts.observe(&event);
             if let What::Exec(exec) = &event.what {
                 for program in self.speakers.executed(exec) {
                     cover_later(&mut self.kernel, &program, event.time, out);
@@ -154,6 +159,7 @@ impl Source {
             }
             out.push(event);
         }
+        self.known_hosts.take(out);
         self.follow_upgrades(out);
         drained == Drained::More
     }

@@ -25,6 +25,8 @@ pub(crate) fn check(stage: &Stage, run: &Run, records: &Records) {
         handshake(&format!("{shown}: {who}"), stage, run, side.one("ssh-connection", |_| true));
     }
     attributed(&shown, stage, run, own);
+    host_key(&shown, stage, run, near.one("ssh-host-key", |_| true));
+    assert_eq!(far.count("ssh-host-key"), 0, "{shown}: a server shows its own");
     let truth = attempts(stage, run);
     if run.case.knows_host() || run.case.succeeds() {
         assert!(!truth.is_empty(), "{shown}: {}", run.done.log);
@@ -95,6 +97,30 @@ fn attributed(shown: &str, stage: &Stage, run: &Run, own: &Record) {
     assert_eq!(own.text("user.name"), stage.app.account.name, "{shown}");
     assert_eq!(own.text("user.id"), stage.app.account.uid.to_string(), "{shown}");
     assert_eq!(own.number("process.parent.pid"), Some(std::process::id().into()), "{shown}");
+}
+
+/// What the application's files say of the server's key, and whether it went on.
+fn host_key(shown: &str, stage: &Stage, run: &Run, record: &Record) {
+    let status = match run.case {
+        Case::UnknownHost | Case::UnknownHostAdded | Case::UnknownHostIgnored => "unknown",
+        Case::ChangedHost => "changed",
+        _ => "known",
+    };
+    assert_eq!(record.text("ssh.host_key.status"), status, "{shown}: {record:?}");
+    let fingerprint = lab::fingerprint(&stage.lab.sshd.file("host_key.pub"));
+    assert_eq!(record.text("ssh.host_key.fingerprint"), fingerprint, "{shown}");
+    assert_eq!(record.get("ssh.host_key.named"), (status == "known").then_some(&true.into()), "{shown}");
+    assert_eq!(record.pid(), run.done.pid, "{shown}");
+    let went_on = run.case.knows_host() || run.case.succeeds();
+    let outcome = record.text("event.outcome");
+    // Of a program that cannot be read it shows only if it leaves before its NEWKEYS, as Net::SSH does, or stays for a second.
+    let expected: &[&str] = match (went_on, FULL || !run.library.is_python()) {
+        (true, _) if FULL => &["success"],
+        (true, _) => &["success", "unknown"],
+        (false, true) => &["failure"],
+        (false, false) => &["unknown"],
+    };
+    assert!(expected.contains(&outcome), "{shown}: {outcome}");
 }
 
 /// By the client's own log.

@@ -9,11 +9,13 @@
 mod auth;
 mod channels;
 mod commands;
+mod host_key;
 mod records;
 mod talk;
 #[cfg(test)]
 mod tests;
 
+pub(super) use host_key::Undecided;
 pub(super) use records::{describe_auth, named, protocol};
 pub(super) use talk::Talks;
 use talk::{Role, Talk};
@@ -89,6 +91,7 @@ impl Correlate {
             }
             Message::HostKey(key) => talk.host_key = Some(key.clone()),
             Message::NewKeys => {
+                *talk.new_keys.at(direction) = true;
                 talk.keyed.get_or_insert(time);
             }
             Message::ClearLost(loss) => {
@@ -117,6 +120,7 @@ impl Correlate {
         if talk.decrypted {
             self.tell_connection(talk, out);
         }
+        self.notice_host_key(time, talk, packet, out);
     }
 
     fn disconnected(
@@ -187,10 +191,12 @@ impl Correlate {
         for id in self.talks.which(waits) {
             if let Some(mut talk) = self.talks.take(id) {
                 self.tell_connection(&mut talk, out);
+                self.host_key_outlived(&mut talk, out);
                 self.share(&talk);
                 self.talks.put(talk);
             }
         }
+        self.host_keys_without_files(time, out);
         let gone = |talk: &Talk| talk.closing.is_some_and(|since| since.saturating_add(CLOSE_WAIT_NS) <= time);
         for id in self.talks.which(gone) {
             let since = self.talks.get(id).and_then(|talk| talk.closing);
@@ -221,6 +227,7 @@ impl Correlate {
         }
         talk.unverified = false;
         self.tell_connection(&mut talk, out);
+        self.host_key_not_decided(&mut talk, out);
         self.unanswered(time, &mut talk, out);
         self.channels_ended(time, &mut talk, out);
         self.share(&talk);

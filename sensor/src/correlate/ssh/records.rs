@@ -12,8 +12,8 @@ use crate::{
     event::{
         record::{
             Account, Action, Address, Auth, Both, Certificate, Channel as ChannelFields, Command as CommandFields,
-            Destination, Endpoint, Error, Id, KeyFields, Outcome, Protocol, Record, Related, Software, Ssh, SshSession,
-            User,
+            Destination, Endpoint, Error, HostKey, Id, KeyFields, Outcome, Protocol, Record, Related, Software, Ssh,
+            SshSession, User,
         },
         ssh::{AuthRequest, ClearLoss, Key},
         text::escape,
@@ -48,6 +48,14 @@ pub(in crate::correlate) fn describe_auth(record: &mut Record, request: &AuthReq
 
 fn key(key: &Key) -> KeyFields {
     KeyFields { kind: escape(&key.kind).0.into_owned(), fingerprint: key.fingerprint.clone() }
+}
+
+pub(super) fn describe_host_key(record: &mut Record, shown: &Key) {
+    let KeyFields { kind, fingerprint } = key(shown);
+    if let (Some(related), Some(fingerprint)) = (&mut record.related, &fingerprint) {
+        related.hash.push(fingerprint.clone());
+    }
+    protocol(record).host_key = Some(HostKey::new(kind, fingerprint));
 }
 
 fn escaped(record: &mut Record, field: &'static str) {
@@ -161,7 +169,7 @@ impl Correlate {
         if talk.role.is_some() {
             (fields.client, fields.server) = (client_software, server_software);
         }
-        fields.host_key = talk.host_key.as_ref().map(key);
+        fields.host_key = talk.host_key.as_ref().map(key).map(|key| HostKey::new(key.kind, key.fingerprint));
         if let Some(role) = talk.role {
             let (client, server) = talk.kexinit.by_role(role);
             fields.hassh = client.as_deref().map(fingerprint::hassh_client);

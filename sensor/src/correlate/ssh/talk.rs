@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::event::{
+    host_key::KnownHosts,
     record::{Disconnect, Process, Record},
     ssh::{AuthRequest, ChannelOpen, ClearLoss, ConnectionId, Direction, KexInit, Key},
     stream::{ProcessId, Task},
@@ -87,6 +88,10 @@ pub(super) struct Talk {
     pub(super) software: Pair<Option<Vec<u8>>>,
     pub(super) kexinit: Pair<Option<Box<KexInit>>>,
     pub(super) host_key: Option<Key>,
+    /// When the server showed it, until it is known whether the client went on.
+    pub(super) host_key_shown: Option<u64>,
+    pub(super) known_hosts: Option<Box<KnownHosts>>,
+    pub(super) new_keys: Pair<bool>,
     /// The clear phase is over since then.
     pub(super) keyed: Option<u64>,
     pub(super) clear_lost: Option<ClearLoss>,
@@ -300,6 +305,9 @@ impl Talk {
             software: Pair::default(),
             kexinit: Pair::default(),
             host_key: None,
+            host_key_shown: None,
+            known_hosts: None,
+            new_keys: Pair::default(),
             keyed: None,
             clear_lost: None,
             connection_id: None,
