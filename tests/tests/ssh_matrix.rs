@@ -217,6 +217,9 @@ fn check(login: &Login, server: &Records, client: &Records, log: &str, host_key:
         };
         assert!(logged.iter().any(fits), "{shown}: sshd says {logged:#?}, ssh {rest:#?}");
     }
+    let shown_key = client.one("ssh-host-key", |record| is_own(&record));
+    assert_eq!(shown_key.text("ssh.host_key.status"), "known", "{shown}");
+    assert_eq!((shown_key.text("event.outcome"), shown_key.text("ssh.host_key.fingerprint")), ("success", host_key));
     for record in [own, far] {
         assert_eq!(record.text("ssh.capture"), "full", "{shown}");
         assert_eq!(record.text("ssh.host_key.fingerprint"), host_key, "{shown}");

@@ -215,6 +215,28 @@ mod tests {
     }
 
     #[test]
+    fn an_authority_stands_for_what_it_signed() {
+        let fingerprint = |key: &str| key::fingerprint(&STANDARD.decode(key.split(' ').nth(1).unwrap()).unwrap());
+        let certificate = crate::event::ssh::Certificate {
+            key_id: ByteBuf::new(),
+            serial: 0,
+            principals: Vec::new(),
+            ca_fingerprint: Some(fingerprint(OTHER)),
+        };
+        let kind = ByteBuf::from("ssh-ed25519-cert-v01@openssh.com");
+        let key = Key { kind, fingerprint: Some(fingerprint(KEY)), certificate: Some(certificate) };
+        let names = ["db.test".to_owned()];
+        let look = |file: String| {
+            let wanted = Wanted { key: &key, names: &names, hosts: &names };
+            read(file.as_bytes(), &wanted, false).0
+        };
+        assert_eq!(look(format!("@cert-authority *.test {OTHER}")), [entry(Marker::Authority, true, true)]);
+        assert_eq!(look(format!("@cert-authority * {KEY}")), []);
+        assert_eq!(look(format!("@revoked x {OTHER}")), [entry(Marker::Revoked, true, false)]);
+        assert_eq!(look(format!("db.test {KEY}")), [entry(Marker::None, true, true)]);
+    }
+
+    #[test]
     fn what_the_client_has_just_added_is_late() {
         let file = |before: usize| format!("{}[db.test]:2222 {KEY}\n", "x.test ssh-rsa AAAA\n".repeat(before));
         assert!(look(&file(0), true)[0].late && look(&file(100), true)[0].late && !look(&file(100), false)[0].late);
