@@ -4,6 +4,7 @@
 //! event. All state is in four bounded tables (`processes`, `sessions`, `connections`, `ssh`); what a limit refuses is counted and becomes a record.
 
 mod adopt;
+mod application;
 mod build;
 mod connections;
 mod lifecycle;
@@ -18,7 +19,7 @@ mod tests;
 use connections::{AT_ONCE_NS, Connections};
 use processes::Processes;
 use sessions::Sessions;
-use ssh::{Talks, Undecided};
+use ssh::{Changes, Servers, Talks, Undecided};
 
 use crate::event::{
     record::{self, Action, Outcome, Record},
@@ -64,6 +65,10 @@ pub struct Correlate {
     /// Time of the event at hand.
     now: u64,
     channels_refused: u64,
+    /// Where SSH was spoken.
+    servers: Servers,
+    /// What applications and their servers agreed on the last time.
+    changes: Changes,
     /// Host keys of which it is not told yet what the files say.
     undecided: Vec<Undecided>,
     /// Found at start without a living parent, until all are told.
@@ -83,6 +88,8 @@ impl Correlate {
             talks: Talks::new(limits.sessions),
             now: 0,
             channels_refused: 0,
+            servers: Servers::default(),
+            changes: Changes::default(),
             undecided: Vec::new(),
             orphans: Vec::new(),
         }

@@ -9,11 +9,13 @@ use serde_with::skip_serializing_none;
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Ssh {
     pub role: Option<&'static str>,
-    /// `full`, `partial`, `handshake` or `lineage`.
+    /// `full`, `partial`, `handshake` or `lineage`; nothing where there was no connection.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub capture: &'static str,
     pub connection: Option<Id>,
     pub session: SshSession,
     pub command: Option<Command>,
+    pub application: Option<Arc<Application>>,
     /// The rest is told by records of the protocol only: a process's record does not carry its weight.
     #[serde(flatten)]
     pub protocol: Option<Box<Protocol>>,
@@ -31,10 +33,24 @@ pub struct Protocol {
     pub mac: Option<Both>,
     pub compression: Option<Both>,
     pub host_key: Option<HostKey>,
+    /// Fields that differ from the last time that this application spoke to this server.
+    pub changed: Option<Vec<&'static str>>,
     pub auth: Option<Auth>,
     pub channel: Option<Channel>,
     pub forward: Option<Forward>,
     pub disconnect: Option<Disconnect>,
+}
+
+/// What the client's process runs, where its program is an interpreter.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Application {
+    /// As people know it: the script's or module's name.
+    pub name: String,
+    pub script: Option<String>,
+    pub module: Option<String>,
+    /// The root of its virtual environment.
+    pub venv: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -43,14 +43,14 @@ impl Correlate {
 
     /// A program that cannot be read is still there, a second after it had its keys.
     pub(super) fn host_key_outlived(&mut self, talk: &mut Talk, out: &mut Vec<Record>) {
-        if talk.new_keys.outgoing && !talk.decrypted {
+        if talk.new_keys.outgoing && !talk.is_read() {
             self.host_key_decided(talk, Outcome::Success, out);
         }
     }
 
     /// The connection ended. Of a program that cannot be read it is not known whether it went on for less than a second.
     pub(super) fn host_key_not_decided(&mut self, talk: &mut Talk, out: &mut Vec<Record>) {
-        let readable = talk.decrypted || !talk.new_keys.outgoing && talk.clear_lost.is_none();
+        let readable = talk.is_read() || !talk.new_keys.outgoing && talk.clear_lost.is_none();
         self.host_key_decided(talk, if readable { Outcome::Failure } else { Outcome::Unknown }, out);
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Correlate,
+    changes::Pairing,
     talk::{Channel, Command, Role, Talk},
 };
 use crate::{
@@ -12,10 +13,10 @@ use crate::{
     event::{
         record::{
             Account, Action, Address, Auth, Both, Certificate, Channel as ChannelFields, Command as CommandFields,
-            Destination, Endpoint, Error, HostKey, Id, KeyFields, Outcome, Protocol, Record, Related, Software, Ssh,
+            Destination, Endpoint, HostKey, Id, KeyFields, Outcome, Protocol, Record, Related, Software, Ssh,
             SshSession, User,
         },
-        ssh::{AuthRequest, ClearLoss, Key},
+        ssh::{AuthRequest, Key},
         text::escape,
     },
 };
@@ -97,12 +98,13 @@ impl Correlate {
         }
         let related = record.related.get_or_insert_default();
         related.user.extend(user.filter(|name| !related.user.contains(name)));
-        let session = record.ssh.take().map(|ssh| ssh.session).unwrap_or_default();
+        let (session, application) = record.ssh.take().map(|ssh| (ssh.session, ssh.application)).unwrap_or_default();
         record.ssh = Some(Ssh {
             role: talk.role.map(Role::name),
             capture: talk.capture(),
             connection: talk.connection_id.clone().map(|id| Id { id }),
             session,
+            application,
             ..Ssh::default()
         });
         record
@@ -129,8 +131,10 @@ impl Correlate {
             let entity = talk.process.map(|process| self.processes.entity(process));
             super::session_id(&format!("{} {}", entity.as_deref().unwrap_or_default(), talk.id))
         });
-        let parent = parent.map(|session| Id { id: session.id.clone() });
-        record.ssh = Some(Ssh { session: SshSession { id, parent, ..SshSession::default() }, ..Ssh::default() });
+        let parent = parent.map(|session| session.id.clone()).or_else(|| talk.parent.clone()).map(|id| Id { id });
+        let application = process.and_then(|process| process.application.clone());
+        let session = SshSession { id, parent, ..SshSession::default() };
+        record.ssh = Some(Ssh { session, application, ..Ssh::default() });
         let Some((local, remote)) = talk.endpoints else {
             record.destination = Some(Destination::default());
             return;
@@ -150,10 +154,11 @@ impl Correlate {
 
     /// `ssh-connection`.
     pub(super) fn connection_record(&mut self, talk: &Talk) -> Record {
-        let complete = talk.keyed.is_some();
+        let complete = talk.has_keys();
         let outcome = if complete { Outcome::Success } else { Outcome::Failure };
         let mut record = self.ssh_record(talk.keyed.unwrap_or(talk.began), Action::SshConnection, outcome, talk);
         record.duration = talk.keyed.map(|keyed| keyed.saturating_sub(talk.began));
+        record.error = (!complete).then(|| talk.no_keys());
         let role = talk.role.unwrap_or(Role::Client);
         let (client, server) = talk.software.by_role(role);
         let (client, server) = (client.clone(), server.clone());
@@ -189,16 +194,26 @@ impl Correlate {
         let hashes = [&fields.hassh, &fields.hassh_server].into_iter().flatten().cloned().collect::<Vec<_>>();
         let fingerprint = talk.host_key.as_ref().and_then(|key| key.fingerprint.clone());
         record.related.get_or_insert_default().hash = hashes.into_iter().chain(fingerprint).collect();
-        if !complete {
-            let why = match talk.clear_lost {
-                Some(ClearLoss::Gap) => "packets of the key exchange were not seen",
-                Some(ClearLoss::Malformed) => "the key exchange is not SSH as RFC 4253 has it",
-                Some(ClearLoss::Limit) => "the key exchange is longer than what is read of it",
-                None => "the connection ended before the key exchange did",
-            };
-            record.error = Some(Error { code: None, message: Some(why.into()) });
+        if complete && talk.role == Some(Role::Client) {
+            self.compare_with_last(&mut record, talk);
         }
         record
+    }
+
+    /// What differs from the last time that this application spoke to this server.
+    fn compare_with_last(&mut self, record: &mut Record, talk: &Talk) {
+        let application = record.ssh.as_ref().and_then(|ssh| ssh.application.as_ref());
+        let application = match application {
+            Some(app) => app.script.as_ref().or(app.module.as_ref()).unwrap_or(&app.name).as_str().into(),
+            None => match record.process.as_ref().and_then(|process| process.executable.clone()) {
+                Some(executable) => executable,
+                None => return,
+            },
+        };
+        let Some((_, server)) = talk.endpoints else { return };
+        let user = record.user.as_ref().and_then(|user| user.id.clone());
+        let changed = self.changes.compare(Pairing { user, application, server }, protocol(record));
+        protocol(record).changed = (!changed.is_empty()).then_some(changed);
     }
 
     /// The method and key with which a session began.

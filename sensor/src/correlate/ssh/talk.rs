@@ -80,6 +80,8 @@ pub(super) struct Talk {
     pub(super) owner: Option<Box<Task>>,
     /// That process as it was, if it is gone.
     pub(super) gone: Option<Box<crate::correlate::processes::Process>>,
+    /// The session that the client ran in, if it is gone.
+    pub(super) parent: Option<Arc<str>>,
     /// `ssh.session.id`, once it is known.
     pub(super) session_id: Option<Arc<str>>,
     /// The client's own session: has it started?
@@ -98,12 +100,16 @@ pub(super) struct Talk {
     pub(super) connection_id: Option<Arc<str>>,
     pub(super) connection_told: bool,
     pub(super) decrypted: bool,
+    /// Its program's cipher calls are seen.
+    pub(super) bound: bool,
     /// The first decrypted packet was not the first that there was.
     pub(super) late: bool,
     /// Incoming packets are seen before their integrity is checked.
     pub(super) unverified: bool,
 
     pub(super) attempt: Option<Attempt>,
+    /// Methods that failed, each once.
+    pub(super) failed: Vec<String>,
     /// The user name of the last request.
     pub(super) user: Option<Arc<str>>,
     /// The method and key that succeeded.
@@ -229,6 +235,11 @@ impl Talks {
         }
     }
 
+    /// Who made an outgoing connection that has not spoken SSH.
+    pub(in crate::correlate) fn owner(&self, socket: ConnectionId) -> Option<ProcessId> {
+        self.owners.get(&socket).map(|task| task.id)
+    }
+
     /// The connection, to be put back. A new one if it is not known and there is room.
     pub(super) fn take_or_new(&mut self, id: ConnectionId, time: u64) -> Option<Box<Talk>> {
         if let Some(talk) = self.table.remove(&id) {
@@ -295,11 +306,13 @@ impl Talk {
         Self {
             id,
             began: time,
-            role: None,
+            // Who connects is the client.
+            role: owner.as_ref().map(|_| Role::Client),
             endpoints: None,
             process: owner.as_ref().map(|task| task.id),
             owner,
             gone: None,
+            parent: None,
             session_id: None,
             started: false,
             software: Pair::default(),
@@ -313,9 +326,11 @@ impl Talk {
             connection_id: None,
             connection_told: false,
             decrypted: false,
+            bound: false,
             late: false,
             unverified: true,
             attempt: None,
+            failed: Vec::new(),
             user: None,
             login: None,
             authenticated: false,

@@ -57,7 +57,9 @@ impl Bench {
             self.packet(connection, direction, true, Message::KexInit(Box::new(kexinit)));
         }
         self.packet(connection, Direction::In, true, Message::KexStart);
-        self.packet(connection, Direction::In, true, Message::NewKeys);
+        for direction in [Direction::In, Direction::Out] {
+            self.packet(connection, direction, true, Message::NewKeys);
+        }
     }
 
     fn request(&mut self, connection: u64, method: &str, key: Option<bool>) {
@@ -73,7 +75,8 @@ impl Bench {
 
     fn end(&mut self, connection: u64) {
         let mut records = std::mem::take(&mut self.records);
-        self.correlate.ssh_ended(self.time, connection, None, &mut records);
+        let left = self.correlate.ssh_ended(self.time, connection, None, &mut records);
+        records.extend(left);
         self.records = records;
     }
 
