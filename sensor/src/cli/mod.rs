@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod labels;
 mod replay;
 mod run;
 mod signals;
@@ -28,6 +29,8 @@ enum Error {
     Kernel(#[from] crate::kernel::Error),
     #[error(transparent)]
     Config(#[from] crate::config::Error),
+    #[error(transparent)]
+    Labels(#[from] labels::Error),
     #[error(transparent)]
     Output(#[from] crate::sink::OpenError),
     #[error("{path}: {source}")]

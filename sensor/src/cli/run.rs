@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::mpsc;
 
-use super::{Error, args::RunArgs, limits, runtime, signals};
+use super::{Error, args::RunArgs, labels::labels, limits, runtime, signals};
 use crate::{
     config::Config,
     correlate::Scope,
@@ -20,7 +20,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
     let config = Config::read(&args.config)?;
     runtime()?.block_on(async {
         let sink = Sink::open(&config.output.path)?;
-        let source = Source::attach(config.kernel.ring_bytes, &config.host.proc)?;
+        let source = Source::attach(config.kernel.ring_bytes, &config.host.proc, labels(&config)?)?;
         let middle = Middle::new(limits(&config), Scope { all: config.scope.all, pids: Vec::new() });
         let writer = Writer::new(Format::Json(Json::default()), Filter::default(), sink);
         let io_error = |source| Error::Io { what: "cannot wait for signals".into(), source };
@@ -43,13 +43,14 @@ async fn reload(
     requests: mpsc::Sender<Request>,
 ) {
     while hangups.recv().await.is_some() {
-        let request = match Config::read(&path) {
-            Ok(config) => {
+        let read = Config::read(&path).map_err(Error::from);
+        let request = match read.and_then(|config| Ok((labels(&config)?, config))) {
+            Ok((labels, config)) => {
                 if (config.kernel, &config.host) != (first.kernel, &first.host) {
                     tracing::warn!("changes of [kernel] and [host] take effect at the next start");
                 }
                 let limits = limits(&config);
-                Request::Reload { output: config.output.path, all: config.scope.all, limits }
+                Request::Reload { output: config.output.path, all: config.scope.all, limits, labels }
             }
             Err(error) => Request::Refused { why: error.to_string() },
         };

@@ -16,8 +16,11 @@ mod ssh;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use connections::{AT_ONCE_NS, Connections};
 use processes::Processes;
+use regex::bytes::RegexSet;
 use sessions::Sessions;
 use ssh::{Changes, Servers, Talks, Undecided};
 
@@ -65,6 +68,8 @@ pub struct Correlate {
     /// Time of the event at hand.
     now: u64,
     channels_refused: u64,
+    /// Labels of commands.
+    labels: Vec<(Arc<str>, RegexSet)>,
     /// Where SSH was spoken.
     servers: Servers,
     /// What applications and their servers agreed on the last time.
@@ -88,6 +93,7 @@ impl Correlate {
             talks: Talks::new(limits.sessions),
             now: 0,
             channels_refused: 0,
+            labels: Vec::new(),
             servers: Servers::default(),
             changes: Changes::default(),
             undecided: Vec::new(),
@@ -139,6 +145,7 @@ impl Correlate {
             What::Ssh(packet) => self.ssh(time, packet, out),
             What::SshBound(bound) => self.ssh_bound(time, bound),
             What::KnownHosts(known) => self.known_hosts(known, out),
+            What::Labels(labels) => self.set_labels(labels),
             What::Program { .. } | What::User { .. } | What::Cgroup { .. } => {}
         }
     }

@@ -168,6 +168,8 @@ pub struct Command {
     /// `exec`, `shell` or `subsystem`.
     pub kind: Option<&'static str>,
     pub line: Option<String>,
+    /// Whose patterns the line matches.
+    pub labels: Option<Vec<Arc<str>>>,
     pub pty: Option<bool>,
     pub exit_status: Option<u32>,
     /// Without `SIG`.

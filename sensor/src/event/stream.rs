@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     host_key::KnownHosts,
+    labels::Label,
     ssh::{Bound, Packet},
 };
 
@@ -76,6 +77,8 @@ pub enum What {
     SshBound(Bound),
     /// What the files say of a host key that a client was shown.
     KnownHosts(Box<KnownHosts>),
+    /// Labels that commands bear from now on.
+    Labels(Vec<Label>),
 }
 
 /// Bounds of the tables in memory.

@@ -4,6 +4,7 @@ use std::{io, path::PathBuf};
 
 use crate::{
     decode::{Decoder, Error as DecodeError},
+    event::labels::Label,
     event::stream::{Counted, Degraded, Event, FileId, Limits, Lost, Probe, What},
     host::{
         facts::Facts,
@@ -51,6 +52,7 @@ pub struct Source {
     skipped: Vec<Option<u64>>,
     reported_at: u64,
     offset: i64,
+    labels: Vec<Label>,
     undecodable: u64,
     last_error: Option<DecodeError>,
     stats: Stats,
@@ -59,7 +61,7 @@ pub struct Source {
 
 impl Source {
     /// Loads and attaches. From here on events are in the ring.
-    pub fn attach(ring_bytes: u32, proc: &std::path::Path) -> Result<Self, Failure> {
+    pub fn attach(ring_bytes: u32, proc: &std::path::Path, labels: Vec<Label>) -> Result<Self, Failure> {
         let options = Options { ring_bytes, cgroup2: mounts::cgroup2() };
         let reported_at = identity::boot_time();
         let mut kernel = Kernel::load(&options)?;
@@ -86,6 +88,7 @@ impl Source {
             reported,
             reported_at,
             offset: 0,
+            labels,
             undecodable: 0,
             last_error: None,
             stats: Stats::default(),
@@ -100,6 +103,7 @@ impl Source {
         let mut push = |what| out.push(Event { time, what });
         push(What::Host(identity::host(&self.proc, time)));
         push(What::Clock { offset: self.offset });
+        push(What::Labels(std::mem::take(&mut self.labels)));
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
         let mut probes = kernel.probes().to_vec();
         let mut uncovered = Vec::new();
@@ -223,9 +227,11 @@ impl Source {
         Ok(())
     }
 
-    pub(super) fn reloaded(&mut self, all: bool, limits: Limits, out: &mut Vec<Event>) {
+    pub(super) fn reloaded(&mut self, all: bool, limits: Limits, labels: Vec<Label>, out: &mut Vec<Event>) {
         self.facts.forget();
-        out.push(Event { time: identity::boot_time(), what: What::Reloaded { all, limits } });
+        let time = identity::boot_time();
+        out.push(Event { time, what: What::Labels(labels) });
+        out.push(Event { time, what: What::Reloaded { all, limits } });
     }
 
     pub(super) fn refused(why: String, out: &mut Vec<Event>) {

@@ -25,6 +25,7 @@ pub(crate) fn check(stage: &Stage, run: &Run, records: &Records) {
         handshake(&format!("{shown}: {who}"), stage, run, side.one("ssh-connection", |_| true));
     }
     attributed(&shown, stage, run, own);
+    end(&shown, run, &near);
     host_key(&shown, stage, run, near.one("ssh-host-key", |_| true));
     assert_eq!(far.count("ssh-host-key"), 0, "{shown}: a server shows its own");
     let truth = attempts(stage, run);
@@ -46,6 +47,14 @@ pub(crate) fn check(stage: &Stage, run: &Run, records: &Records) {
             !["ssh-connection", "ssh-host-key", "connection-closed", "ssh-protocol-error"].contains(&r.action())
         });
         assert_eq!(beyond, None, "{shown}: told of a client that cannot be read");
+    }
+    if run.case == Case::RefusedPort {
+        let refused = records.one("connection-failed", |record| record.pid() == run.done.pid);
+        assert_eq!(refused.number("destination.port"), Some(stage.nobody.into()), "{shown}");
+        assert_eq!((refused.text("error.code"), refused.text("network.protocol")), ("ECONNREFUSED", "ssh"), "{shown}");
+        assert_eq!(refused.text("ssh.application.name"), own.text("ssh.application.name"), "{shown}");
+        assert_eq!(refused.text("user.name"), stage.app.account.name, "{shown}");
+        assert_ne!(refused.session(), own.session(), "{shown}");
     }
     if run.case == Case::Jump {
         inner(&shown, run, &server, records);
@@ -97,6 +106,35 @@ fn attributed(shown: &str, stage: &Stage, run: &Run, own: &Record) {
     assert_eq!(own.text("user.name"), stage.app.account.name, "{shown}");
     assert_eq!(own.text("user.id"), stage.app.account.uid.to_string(), "{shown}");
     assert_eq!(own.number("process.parent.pid"), Some(std::process::id().into()), "{shown}");
+    let script = if run.library.is_python() { "paramiko_client.py" } else { "net_ssh_client.rb" };
+    assert_eq!(own.text("ssh.application.name"), script, "{shown}");
+    assert_eq!(own.text("ssh.application.script"), stage.folder.join(script).display().to_string(), "{shown}");
+    let venv = own.text("ssh.application.venv");
+    match run.library {
+        Library::ParamikoNewest | Library::ParamikoOld => {
+            assert!(venv.starts_with(&stage.folder.display().to_string()), "{shown}: {venv}");
+        }
+        _ => assert_eq!(venv, "", "{shown}"),
+    }
+}
+
+/// How the client's connection ended, where it was no session.
+fn end(shown: &str, run: &Run, near: &Records) {
+    let told: Vec<(&str, &str)> =
+        near.of("connection-closed").map(|r| (r.text("event.outcome"), r.text("error.code"))).collect();
+    let early = !run.library.is_python();
+    let expected: &[(&str, &str)] = match run.case {
+        Case::WrongPassword | Case::WrongKey if FULL => &[("failure", "authentication_failed")],
+        // Net::SSH looks before it sends its NEWKEYS, Paramiko after: without reading, that could be anything.
+        Case::UnknownHost | Case::ChangedHost if early || FULL => &[("failure", "host_key_not_accepted")],
+        _ if FULL => &[],
+        _ => &[("unknown", "")],
+    };
+    assert_eq!(told, expected, "{shown}");
+    let connection = near.one("ssh-connection", |_| true);
+    let without_keys = early && matches!(run.case, Case::UnknownHost | Case::ChangedHost);
+    let code = if without_keys { ("failure", "host_key_not_accepted") } else { ("success", "") };
+    assert_eq!((connection.text("event.outcome"), connection.text("error.code")), code, "{shown}");
 }
 
 /// What the application's files say of the server's key, and whether it went on.

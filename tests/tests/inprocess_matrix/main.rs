@@ -99,7 +99,7 @@ struct Run {
 struct Stage {
     lab: Lab,
     app: App,
-    _folder: Folder,
+    folder: Folder,
     /// Where a forwarded connection comes to.
     echo: u16,
     /// Where nobody listens.
@@ -200,7 +200,7 @@ fn every_client_and_case_is_told_as_it_was_by_both_ends() {
         ),
     );
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let stage = Stage { lab, app, _folder: folder, echo: echo(), nobody };
+    let stage = Stage { lab, app, folder, echo: echo(), nobody };
     let mut runs = Vec::new();
     for library in Library::ALL {
         for case in CASES {

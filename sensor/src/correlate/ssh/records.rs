@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     Correlate,
     changes::Pairing,
+    commands::LINE_MAX,
     talk::{Channel, Command, Role, Talk},
 };
 use crate::{
@@ -20,9 +21,6 @@ use crate::{
         text::escape,
     },
 };
-
-/// A command line is cut here, as `process.command_line` is.
-const LINE_MAX: usize = 4096;
 
 /// The protocol's part of a record.
 pub(in crate::correlate) fn protocol(record: &mut Record) -> &mut Protocol {
@@ -279,6 +277,7 @@ impl Correlate {
                 id: command.id.clone(),
                 kind: Some(command.kind),
                 line,
+                labels: command.line.as_ref().and_then(|line| self.labels_of(line)),
                 pty: Some(pty),
                 ..CommandFields::default()
             });
