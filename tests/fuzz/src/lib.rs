@@ -5,8 +5,10 @@
 //! generators make input that gets past the first check (a size, a magic, an id that is known), since the state behind it is what breaks.
 
 pub mod decoder;
+pub mod files;
 pub mod middle;
 pub mod program;
 pub mod recording;
 pub mod redact;
+mod ssh;
 mod stream;
