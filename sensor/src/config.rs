@@ -1,6 +1,9 @@
 //! Layer 1: the configuration file of `sensor run`: TOML, every key optional, an unknown key is an error that names its line.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 
@@ -24,6 +27,8 @@ pub struct Config {
     pub limits: Limits,
     pub host: Host,
     pub deploy: Deploy,
+    /// Labels of commands, each with its patterns: a line that matches one of them bears it.
+    pub commands: BTreeMap<String, Vec<String>>,
 }
 
 /// Where records go.

@@ -7,6 +7,9 @@
 //! | `account`, `sshd` | a user to log in as, Debian's real sshd on a free port, and its clients |
 //! | `nat` | two networks and a router between them that translates addresses |
 //! | `lab` | an sshd that takes every kind of login, and clients that try them |
+//! | `attempts` | attempts to log in, as each side's records and logs tell them |
+//! | `clients` | applications that speak SSH from inside: Paramiko and Net::SSH |
+//! | `secrets` | secrets that a test plants, and the search for them |
 //! | `terminal` | a session with a terminal, typed into line by line |
 //! | `sensor` | the program under test: `sensor run` or `sensor trace`, and what it wrote |
 //! | `records` | what it wrote, and the contract that every record keeps |
@@ -26,7 +29,9 @@
 )]
 
 pub mod account;
+pub mod attempts;
 pub mod audit;
+pub mod clients;
 pub mod deploy_log;
 pub mod folder;
 pub mod lab;
@@ -34,6 +39,7 @@ pub mod machine;
 pub mod nat;
 pub mod records;
 pub mod running;
+pub mod secrets;
 pub mod sensor;
 pub mod sshd;
 pub mod stage;

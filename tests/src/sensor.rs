@@ -22,13 +22,16 @@ pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("SENSOR_BIN") {
         return path.into();
     }
-    let own = std::env::current_exe().unwrap(); // target/PROFILE/deps/NAME
-    let profile = own.parent().and_then(Path::parent).unwrap();
-    let target = profile.parent().unwrap();
     // What people run: a debug build is many times slower, and a flood would lose what a release does not.
-    let path = target.join("release/sensor");
+    let path = target().join("release/sensor");
     assert!(path.exists(), "there is no {}: cargo build --release -p sensor, or set SENSOR_BIN", path.display());
     path
+}
+
+/// Where cargo puts what it builds.
+pub fn target() -> PathBuf {
+    let own = std::env::current_exe().unwrap(); // target/PROFILE/deps/NAME
+    own.ancestors().nth(3).unwrap().to_path_buf()
 }
 
 /// `sensor` with these arguments, quiet about itself but for warnings.

@@ -26,10 +26,14 @@ struct Test {
 
 impl Test {
     fn new(name: &str) -> Self {
+        Self::with(name, "")
+    }
+
+    fn with(name: &str, config: &str) -> Self {
         let machine = Machine::take();
         let folder = Folder::new(name);
         let lab = Lab::start(&folder);
-        let sensor = Sensor::run(&folder, "");
+        let sensor = Sensor::run(&folder, config);
         Self { lab, sensor, folder, _machine: machine }
     }
 
@@ -89,6 +93,27 @@ fn commands_have_their_line_status_and_processes() {
     assert_eq!(process.session(), first.session());
     let shell = server.one("process-started", |r| r.list("process.args").contains(&"/bin/true first; exit 3"));
     assert_eq!(shell.text("process.entity_id"), first.text("process.entity_id"), "the command's first process");
+}
+
+#[test]
+fn commands_bear_the_labels_of_the_patterns_that_they_match() {
+    let mut test = Test::with("channels-labels", "[commands]\ndeploy = ['^/bin/true deploy', 'unused']\n");
+    for (line, code) in [("sudo -n -k; exit 3", 3), ("/bin/true deploy; rm -rf /nothing/x", 0), ("/bin/true x", 0)] {
+        assert_eq!(running::finish(test.ssh(&[]).arg(line)).code(), code, "{line}");
+    }
+    let (server, client) = test.records(3);
+    for records in [&server, &client] {
+        for (line, labels) in [
+            ("sudo -n -k; exit 3", &["sensitive"][..]),
+            ("/bin/true deploy; rm -rf /nothing/x", &["deploy", "sensitive"]),
+            ("/bin/true x", &[]),
+        ] {
+            for action in ["ssh-command-started", "ssh-command-ended"] {
+                let told = records.one(action, |record| record.text("ssh.command.line") == line);
+                assert_eq!(told.list("ssh.command.labels"), labels, "{line}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::{process::Command, sync::Mutex, thread};
 
 use sensor_tests::{
     Ended, Folder, Machine, Record, Records, Sensor,
+    attempts::{Told, by_records, by_sshd},
     lab::{self, Lab},
     running,
 };
@@ -85,59 +86,13 @@ fn listed(what: &str) -> Vec<String> {
     running::succeed(Command::new("ssh").args(["-Q", what])).text().lines().map(str::to_owned).collect()
 }
 
-/// An attempt or offer, as a record or sshd's log tells it.
-#[derive(Debug, PartialEq, Eq)]
-struct Told {
-    user: String,
-    method: String,
-    /// `success`, `failure`, `partial`.
-    outcome: String,
-    fingerprint: String,
-}
-
-/// sshd's lines about the connections from a port: `Failed METHOD for USER from IP port PORT ssh2: TYPE FINGERPRINT`.
-fn by_sshd(log: &str, port: u64) -> Vec<Vec<Told>> {
-    let (begin, from) =
-        (format!("Connection from 127.0.0.1 port {port} on "), format!(" from 127.0.0.1 port {port} ssh2"));
-    let mut connections = Vec::new();
-    for line in log.lines() {
-        if line.starts_with(&begin) {
-            connections.push(Vec::new());
-        } else if let (Some(told), Some(last)) = (attempt(line, &from), connections.last_mut()) {
-            last.push(told);
-        }
-    }
-    connections
-}
-
-fn attempt(line: &str, from: &str) -> Option<Told> {
-    let (before, after) = line.split_once(from)?;
-    let mut words = before.split(' ');
-    let outcome = match words.next()? {
-        "Accepted" => "success",
-        "Failed" => "failure",
-        "Partial" => "partial",
-        // The key would do; the question of an interactive method is part of its attempt.
-        "Postponed" if before.starts_with("Postponed publickey") => "success",
-        _ => return None,
-    };
-    let method = words.next()?.split('/').next()?;
-    let user = before.rsplit(' ').next()?;
-    let fingerprint = after.split(' ').find(|word| word.starts_with("SHA256:")).unwrap_or_default();
-    let [user, method, outcome, fingerprint] = [user, method, outcome, fingerprint].map(str::to_owned);
-    Some(Told { user, method, outcome, fingerprint })
-}
-
 /// What `ssh -v` says of a login, message by message.
 fn by_ssh(log: &str, user: &str) -> Vec<Told> {
     let mut told = Vec::new();
     let (mut method, mut fingerprint, mut partial) = ("none".to_owned(), String::new(), false);
     let key = |line: &str| line.split(' ').find(|word| word.starts_with("SHA256:")).unwrap_or_default().to_owned();
     for line in log.lines() {
-        let mut tell = |outcome: &str, fingerprint: &str| {
-            let [user, outcome, fingerprint] = [user, outcome, fingerprint].map(str::to_owned);
-            told.push(Told { user, method: method.clone(), outcome, fingerprint });
-        };
+        let mut tell = |outcome: &str, fingerprint: &str| told.push(Told::new(user, &method, outcome, fingerprint));
         if let Some(next) = line.strip_prefix("debug1: Next authentication method: ") {
             (method, fingerprint) = (next.into(), String::new());
         } else if line.starts_with("debug1: Offering public key: ") {
@@ -158,21 +113,6 @@ fn by_ssh(log: &str, user: &str) -> Vec<Told> {
         }
     }
     told
-}
-
-fn by_records<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<Told> {
-    records
-        .filter(|record| record.is("ssh-authentication") || record.is("ssh-key-offered"))
-        .map(|record| {
-            let partial = record.get("ssh.auth.partial").is_some();
-            Told {
-                user: record.text("destination.user.name").into(),
-                method: record.text("ssh.auth.method").into(),
-                outcome: if partial { "partial" } else { record.text("event.outcome") }.into(),
-                fingerprint: record.text("ssh.auth.key.fingerprint").into(),
-            }
-        })
-        .collect()
 }
 
 struct Login {
@@ -272,17 +212,14 @@ fn check(login: &Login, server: &Records, client: &Records, log: &str, host_key:
         let (_none, rest) = truth.split_first().unwrap();
         // A port can serve twice in a test.
         let logged = by_sshd(log, port);
-        let same = |own: &Told, other: &Told| {
-            // Of a key that would do, sshd writes its name only.
-            let unnamed = own.fingerprint.is_empty() && own.method == "publickey";
-            let fingerprint = if unnamed { other.fingerprint.clone() } else { own.fingerprint.clone() };
-            let (user, method, outcome) = (own.user.clone(), own.method.clone(), own.outcome.clone());
-            Told { user, method, outcome, fingerprint } == *other
+        let fits = |one: &Vec<Told>| {
+            one.len() == rest.len() && one.iter().zip(rest).all(|(logged, told)| told.is_logged_as(logged))
         };
-        let fits =
-            |one: &Vec<Told>| one.len() == rest.len() && one.iter().zip(rest).all(|(own, other)| same(own, other));
         assert!(logged.iter().any(fits), "{shown}: sshd says {logged:#?}, ssh {rest:#?}");
     }
+    let shown_key = client.one("ssh-host-key", |record| is_own(&record));
+    assert_eq!(shown_key.text("ssh.host_key.status"), "known", "{shown}");
+    assert_eq!((shown_key.text("event.outcome"), shown_key.text("ssh.host_key.fingerprint")), ("success", host_key));
     for record in [own, far] {
         assert_eq!(record.text("ssh.capture"), "full", "{shown}");
         assert_eq!(record.text("ssh.host_key.fingerprint"), host_key, "{shown}");

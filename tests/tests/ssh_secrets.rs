@@ -14,16 +14,17 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    os::unix::fs::{FileExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
 use sensor_tests::{
     Account, Folder, Machine, Running, Sshd, Trace,
-    lab::{random, set_password},
+    lab::set_password,
     running,
+    secrets::{Mark, memory},
 };
 
 /// Logins with passwords and answers; `SENSOR_SECRET_LOGINS` for more.
@@ -32,73 +33,6 @@ const LOGINS: usize = 40;
 const RING_BYTES_OF_LOGIN: usize = 192 << 10;
 /// For what comes besides the logins.
 const RING_BYTES_MORE: usize = 32 << 20;
-
-/// A beginning, and what it looks like in other clothes.
-struct Mark {
-    text: String,
-}
-
-impl Mark {
-    fn new(kind: &str) -> Self {
-        Self { text: format!("{kind}{}", &random()[..8]) }
-    }
-
-    fn secret(&self) -> String {
-        self.text.clone() + &random()
-    }
-
-    fn shapes(&self) -> Vec<Vec<u8>> {
-        let bytes = self.text.as_bytes();
-        let mut shapes = vec![bytes.to_vec(), in_hex(bytes)];
-        for skip in 0..3 {
-            // Whole groups of three bytes only: the same wherever the text lies.
-            let whole = &bytes[skip..skip + (bytes.len() - skip) / 3 * 3];
-            shapes.push(base64(whole));
-        }
-        shapes
-    }
-
-    fn is_in(&self, bytes: &[u8]) -> bool {
-        self.shapes().iter().any(|shape| memchr::memmem::find(bytes, shape).is_some())
-    }
-}
-
-fn in_hex(bytes: &[u8]) -> Vec<u8> {
-    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap() as u8;
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-fn base64(bytes: &[u8]) -> Vec<u8> {
-    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let group = |group: &[u8]| {
-        let word = u32::from(group[0]) << 16 | u32::from(group[1]) << 8 | u32::from(group[2]);
-        [18, 12, 6, 0].map(|shift| ALPHABET[(word >> shift & 63) as usize])
-    };
-    bytes.chunks_exact(3).flat_map(group).collect()
-}
-
-/// What of a process's memory has a name that fits.
-fn memory(pid: u32, fits: impl Fn(&str) -> bool) -> Vec<u8> {
-    let maps = BufReader::new(File::open(format!("/proc/{pid}/maps")).unwrap());
-    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
-    let mut all = Vec::new();
-    for line in maps.lines() {
-        let line = line.unwrap();
-        let mut words = line.split(' ');
-        let (range, mode) = (words.next().unwrap(), words.next().unwrap());
-        if !mode.starts_with('r') || !fits(words.next_back().unwrap_or_default()) {
-            continue;
-        }
-        let (from, to) = range.split_once('-').unwrap();
-        let [from, to] = [from, to].map(|address| u64::from_str_radix(address, 16).unwrap());
-        let mut bytes = vec![0; (to - from) as usize];
-        // What cannot be read ([vvar]) holds nothing of ours.
-        if memory.read_exact_at(&mut bytes, from).is_ok() {
-            all.extend(bytes);
-        }
-    }
-    all
-}
 
 struct Answers {
     script: PathBuf,
@@ -254,13 +188,4 @@ fn typed(sshd: &Sshd, account: &Account, secret: &Mark) {
     input.write_all(b"\x04").unwrap();
     drop(input);
     assert!(client.wait().success());
-}
-
-#[test]
-fn the_search_knows_its_shapes() {
-    let mark = Mark { text: "Zkabcdef01".into() };
-    let in_base64 = running::succeed(Command::new("sh").args(["-c", "printf 'xZkabcdef01more' | base64"])).text();
-    assert!(mark.is_in(in_base64.as_bytes()), "{in_base64}");
-    assert!(mark.is_in(b"..5a6b6162636465663031.."));
-    assert!(!mark.is_in(b"Zkabcdef02"));
 }

@@ -12,13 +12,14 @@ use anyhow::{Context as _, Result, bail};
 use crate::{setup, shell};
 
 /// The programs of `tests/fuzz`, with the longest input that makes sense for each.
-const TARGETS: [(&str, u32); 8] = [
+const TARGETS: [(&str, u32); 9] = [
     ("decoder", 4096),
     ("ssh", 4096),
     ("redact", 1024),
     ("recording", 4096),
     ("program", 4096),
     ("sites", 2048),
+    ("files", 1024),
     ("middle", 4096),
     ("deploys", 8192),
 ];
@@ -29,7 +30,7 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 
 #[derive(clap::Args)]
 pub(crate) struct FuzzArgs {
-    /// decoder, ssh, redact, recording, program, sites, middle or deploys [default: all]
+    /// decoder, ssh, redact, recording, program, sites, files, middle or deploys [default: all]
     target: Option<String>,
     /// Stop each target after this many inputs
     #[arg(long)]

@@ -18,7 +18,22 @@ use crate::{
 };
 
 /// What the tests on a real kernel start.
-const PACKAGES: &[&str] = &["openssh-server", "openssh-client", "sudo", "auditd", "iproute2", "nftables", "util-linux"];
+const PACKAGES: &[&str] = &[
+    "openssh-server",
+    "openssh-client",
+    "sudo",
+    "auditd",
+    "iproute2",
+    "nftables",
+    "util-linux",
+    // Programs that speak SSH from inside; Net::SSH reads ed25519 keys with the last two.
+    "python3-paramiko",
+    "python3-venv",
+    "ruby-net-ssh",
+    "ruby-net-sftp",
+    "ruby-ed25519",
+    "ruby-bcrypt-pbkdf",
+];
 
 #[derive(clap::Args)]
 pub(crate) struct TestArgs {

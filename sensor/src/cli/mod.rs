@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod deploys;
+mod labels;
 mod replay;
 mod run;
 mod signals;
@@ -29,6 +30,8 @@ enum Error {
     Kernel(#[from] crate::kernel::Error),
     #[error(transparent)]
     Config(#[from] crate::config::Error),
+    #[error(transparent)]
+    Labels(#[from] labels::Error),
     #[error(transparent)]
     Output(#[from] crate::sink::OpenError),
     #[error("{path}: {source}")]

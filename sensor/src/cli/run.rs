@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::mpsc;
 
-use super::{Error, args::RunArgs, limits, runtime, signals};
+use super::{Error, args::RunArgs, labels::labels, limits, runtime, signals};
 use crate::{
     config::Config,
     correlate::Scope,
@@ -21,7 +21,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
     let config = Config::read(&args.config)?;
     runtime()?.block_on(async {
         let sink = Sink::open(&config.output.path)?;
-        let source = Source::attach(config.kernel.ring_bytes, &config.host.proc, settings(&config))?;
+        let source = Source::attach(config.kernel.ring_bytes, &config.host.proc, settings(&config), labels(&config)?)?;
         let middle = Middle::new(limits(&config), Scope { all: config.scope.all, pids: Vec::new() });
         let writer = Writer::new(Format::Json(Json::default()), Filter::default(), sink);
         let io_error = |source| Error::Io { what: "cannot wait for signals".into(), source };
@@ -50,13 +50,14 @@ async fn reload(
     requests: mpsc::Sender<Request>,
 ) {
     while hangups.recv().await.is_some() {
-        let request = match Config::read(&path) {
-            Ok(config) => {
+        let read = Config::read(&path).map_err(Error::from);
+        let request = match read.and_then(|config| Ok((labels(&config)?, config))) {
+            Ok((labels, config)) => {
                 if (config.kernel, &config.host, &config.deploy) != (first.kernel, &first.host, &first.deploy) {
                     tracing::warn!("changes of [kernel], [host] and [deploy] take effect at the next start");
                 }
                 let limits = limits(&config);
-                Request::Reload { output: config.output.path, all: config.scope.all, limits }
+                Request::Reload { output: config.output.path, all: config.scope.all, limits, labels }
             }
             Err(error) => Request::Refused { why: error.to_string() },
         };

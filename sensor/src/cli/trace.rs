@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _};
 use super::{
     Error,
     args::{Output, ShowArgs, TraceArgs},
+    labels::labels,
     limits, runtime, signals,
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
 
 pub(super) fn run(args: &TraceArgs) -> Result<(), Error> {
     runtime()?.block_on(async {
-        let source = Source::attach(args.ring_bytes, &args.proc, Settings::default())?;
+        let source = Source::attach(args.ring_bytes, &args.proc, Settings::default(), labels(&Config::default())?)?;
         let mut writer = writer(&args.show)?;
         if let Some(path) = &args.record {
             let what = || format!("cannot record to {}", path.display());

@@ -24,6 +24,7 @@ impl Correlate {
         let process = self.processes.add(&found.task, parent.map(|(id, _)| id));
         process.name = program.name;
         process.executable = program.executable;
+        process.application = program.application;
         process.command_line = None;
         process.server = server;
         process.watched |= self.scope.pids.contains(&id.tgid);

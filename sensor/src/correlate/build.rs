@@ -4,13 +4,13 @@ use std::{net::IpAddr, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Correlate, processes::Process, sessions::Session};
+use super::{Correlate, application::application, processes::Process, sessions::Session};
 use crate::decode::ssh::fingerprint::community_id;
 use crate::event::{
     record::{
-        Account, Action, Auditd, Command, Container, Destination, Endpoint, EntryLeader, EntryMeta, Error, Id, IpOnly,
-        Leader, Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh, SshSession, Thread, Time,
-        User,
+        Account, Action, Application, Auditd, Command, Container, Destination, Endpoint, EntryLeader, EntryMeta, Error,
+        Id, IpOnly, Leader, Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh, SshSession,
+        Thread, Time, User,
     },
     stream::{Args, Exec, Exit, Found, NS_PER_TICK, Path, ProcessId, Status, Task},
     text::escape,
@@ -27,6 +27,8 @@ pub(super) struct Program {
     pub args: Vec<String>,
     pub command_line: Option<String>,
     pub working_directory: Option<String>,
+    /// Known of every process: what speaks SSH shows later.
+    pub application: Option<Arc<Application>>,
     escaped: Vec<&'static str>,
     truncated: Vec<&'static str>,
 }
@@ -80,6 +82,8 @@ impl Correlate {
             program.name = Some(basename(&text).into());
             program.executable = Some(text.into());
         }
+        let folder = exec.working_directory.as_ref().filter(|path| !path.cut).map(|path| escape(&path.bytes).0);
+        program.application = application(program.executable.as_deref(), &exec.args.list, folder.as_deref());
         if !told {
             return program; // seen as somebody's parent at most
         }
@@ -319,6 +323,7 @@ impl Program {
         program.executable = found.executable.as_ref().map(|path| program.path(path, "process.executable").into());
         let comm = String::from_utf8_lossy(&found.task.comm);
         program.name = Some(program.executable.as_deref().map_or(comm.as_ref(), basename).into());
+        program.application = application(program.executable.as_deref(), &found.args.list, None);
         if with_args {
             program.args(&found.args);
         }

@@ -25,6 +25,10 @@ pub(super) struct Connection {
     pub local: Option<SocketAddr>,
     pub attempted: u64,
     pub progress: Progress,
+    /// SSH, by what is known of the process or the port.
+    pub ssh: bool,
+    /// Only its failure is told: the process is in nobody's scope.
+    pub quiet: bool,
 }
 
 pub(super) struct Connections {

@@ -57,6 +57,7 @@ impl Correlate {
         process.name.clone_from(&program.name);
         process.executable.clone_from(&program.executable);
         process.command_line = program.command_line.clone().map(Into::into);
+        process.application = program.application.clone();
         process.server = server;
         process.user = exec.task.credentials.map(|credentials| (credentials.uid, exec.task.names.user.clone()));
         process.watched |= self.scope.pids.contains(&id.tgid);
@@ -255,7 +256,8 @@ impl Correlate {
     /// The connection is over: `ssh-session-ended`, or what remains to be said of one where nobody logged in.
     pub(super) fn end_session(&mut self, key: u64, time: u64, out: &mut Vec<Record>) {
         if let Some(socket) = self.sessions.get(key).and_then(|session| session.socket) {
-            self.ssh_ended(time, socket, None, out);
+            let left = self.ssh_ended(time, socket, None, out);
+            out.extend(left);
         }
         self.start_session(key, out);
         let Some(session) = self.sessions.get_mut(key) else { return };

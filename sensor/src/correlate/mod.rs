@@ -4,6 +4,7 @@
 //! event. All state is in four bounded tables (`processes`, `sessions`, `connections`, `ssh`); what a limit refuses is counted and becomes a record.
 
 mod adopt;
+mod application;
 mod build;
 mod config_files;
 mod connections;
@@ -16,10 +17,13 @@ mod ssh;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use connections::{AT_ONCE_NS, Connections};
 use processes::Processes;
+use regex::bytes::RegexSet;
 use sessions::Sessions;
-use ssh::Talks;
+use ssh::{Changes, Servers, Talks, Undecided};
 
 use crate::event::{
     record::{self, Action, Outcome, Record},
@@ -65,6 +69,14 @@ pub struct Correlate {
     /// Time of the event at hand.
     now: u64,
     channels_refused: u64,
+    /// Labels of commands.
+    labels: Vec<(Arc<str>, RegexSet)>,
+    /// Where SSH was spoken.
+    servers: Servers,
+    /// What applications and their servers agreed on the last time.
+    changes: Changes,
+    /// Host keys of which it is not told yet what the files say.
+    undecided: Vec<Undecided>,
     /// Found at start without a living parent, until all are told.
     orphans: Vec<Found>,
 }
@@ -82,6 +94,10 @@ impl Correlate {
             talks: Talks::new(limits.sessions),
             now: 0,
             channels_refused: 0,
+            labels: Vec::new(),
+            servers: Servers::default(),
+            changes: Changes::default(),
+            undecided: Vec::new(),
             orphans: Vec::new(),
         }
     }
@@ -131,6 +147,8 @@ impl Correlate {
             What::SshBound(bound) => self.ssh_bound(time, bound),
             What::SshCarried(carried) => self.ssh_carried(time, carried),
             What::ConfigFile(file) => self.config_file(time, file, out),
+            What::KnownHosts(known) => self.known_hosts(known, out),
+            What::Labels(labels) => self.set_labels(labels),
             What::Program { .. } | What::User { .. } | What::Cgroup { .. } => {}
         }
     }

@@ -6,7 +6,7 @@ use super::{
     connections::{Connection, Progress, errno_name},
 };
 use crate::event::{
-    record::{Action, Destination, Endpoint, Error, Outcome, Record},
+    record::{Action, Destination, Endpoint, Error, Network, Outcome, Record},
     stream::{Connect, TcpChange, TcpState},
 };
 
@@ -15,22 +15,34 @@ impl Correlate {
         self.talks.connects(connect.socket, &connect.task);
         let process = self.processes.get(connect.task.id);
         let session = process.and_then(|p| p.session);
-        if !self.scope.tells(session, process.is_some_and(|p| p.watched)) {
+        let tells = self.scope.tells(session, process.is_some_and(|p| p.watched));
+        // What fails before it has spoken SSH is told, wherever it is.
+        let ssh = self.is_ssh(process, connect);
+        if !tells && !ssh {
             return;
         }
         let mut about = Record::new(self.wall(time), Action::ConnectionFailed, Outcome::Failure);
         Self::describe_task(&mut about, &connect.task);
         self.describe_owner(&mut about, &connect.task, process);
         self.describe_membership(&mut about, session);
+        if ssh && !tells {
+            self.describe_attempt(&mut about, connect, process);
+        }
         about.destination = Some(Destination {
             ip: Some(connect.remote.ip().to_string()),
             port: Some(connect.remote.port()),
             ..Destination::default()
         });
         about.network = Some(network(connect.remote.ip(), "egress", None));
-        let progress = Progress::Attempted;
-        self.connections
-            .add(connect.socket, Connection { about: Box::new(about), local: None, attempted: time, progress });
+        let connection = Connection {
+            about: Box::new(about),
+            local: None,
+            attempted: time,
+            progress: Progress::Attempted,
+            ssh,
+            quiet: !tells,
+        };
+        self.connections.add(connect.socket, connection);
     }
 
     pub(super) fn tcp(&mut self, time: u64, change: &TcpChange, out: &mut Vec<Record>) {
@@ -43,12 +55,30 @@ impl Correlate {
             }
             return;
         }
+        let mut left = None;
         if change.new == TcpState::Close {
-            self.ssh_ended(time, change.socket, Some((change.bytes_in, change.bytes_out)), out);
+            left = self.ssh_ended(time, change.socket, Some((change.bytes_in, change.bytes_out)), out);
+        } else if change.new == TcpState::Established
+            && let Some(process) = self.talks.owner(change.socket).and_then(|id| self.processes.get_mut(id))
+        {
+            process.connected = process.connected.saturating_add(1);
         }
-        let Some(connection) = self.connections.get_mut(change.socket) else { return };
+        self.tcp_of_process(time, change, left, out);
+    }
+
+    /// A connection that a process made. `left`: what SSH has to say at its end.
+    fn tcp_of_process(&mut self, time: u64, change: &TcpChange, left: Option<Record>, out: &mut Vec<Record>) {
+        let known = self.connections.get_mut(change.socket);
+        // A record of the session that the process runs in stays what it is; else one record tells the end.
+        if known.as_ref().is_none_or(|connection| connection.about.ssh.is_some()) {
+            out.extend(left.clone());
+        }
+        let Some(connection) = known else { return };
         match (connection.progress, change.new) {
             (Progress::Attempted, TcpState::SynSent) => connection.progress = Progress::SynSent,
+            (Progress::SynSent | Progress::Attempted, TcpState::Established) if connection.quiet => {
+                self.connections.remove(change.socket);
+            }
             (Progress::SynSent | Progress::Attempted, TcpState::Established) => {
                 connection.progress = Progress::Established { at: time };
                 connection.local = Some(change.local);
@@ -63,7 +93,13 @@ impl Correlate {
                 out.push(match connection.progress {
                     Progress::Attempted => self.connection_failed_at_once(&connection),
                     Progress::SynSent => self.connection_failed(time, &connection, change),
-                    Progress::Established { at } => self.connection_closed(time, at, &connection, change),
+                    Progress::Established { at } => {
+                        let closed = self.connection_closed(time, at, &connection, change);
+                        match left {
+                            Some(left) if connection.about.ssh.is_none() => with_ssh(closed, left),
+                            _ => closed,
+                        }
+                    }
                 });
             }
             _ => {}
@@ -104,7 +140,24 @@ impl Correlate {
     }
 
     fn connection(&self, time: u64, action: Action, outcome: Outcome, connection: &Connection) -> Record {
-        Record { time: self.wall(time), action, outcome, ..Record::clone(&connection.about) }
+        let mut record = Record { time: self.wall(time), action, outcome, ..Record::clone(&connection.about) };
+        if action == Action::ConnectionFailed && connection.ssh {
+            record.network = record.network.map(|network| Network { protocol: Some("ssh"), ..network });
+        }
+        record
+    }
+}
+
+/// The end of a connection, with what SSH says of it.
+fn with_ssh(closed: Record, left: Record) -> Record {
+    let failed = closed.error.is_some();
+    Record {
+        outcome: if failed { closed.outcome } else { left.outcome },
+        error: closed.error.or(left.error),
+        network: left.network,
+        related: left.related,
+        ssh: left.ssh,
+        ..closed
     }
 }
 

@@ -11,7 +11,10 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use crate::event::stream::{NS_PER_TICK, ProcessId, Task};
+use crate::event::{
+    record::Application,
+    stream::{NS_PER_TICK, ProcessId, Task},
+};
 
 /// Ended processes kept: a busy second's, and what changes a file is told of within a fraction of one.
 const REMEMBERED: usize = 512;
@@ -39,6 +42,11 @@ pub(super) struct Process {
     pub told: bool,
     /// The SSH command that it belongs to.
     pub command: Option<Arc<str>>,
+    /// Its outgoing connections that were established, and those that began with an identification of SSH.
+    pub connected: u32,
+    pub spoken: u32,
+    /// What it runs, if its program is an interpreter.
+    pub application: Option<Arc<Application>>,
     /// Its real user when it executed its program: id and name.
     pub user: Option<(u32, Option<Arc<str>>)>,
     /// Its entity id, once a record has named it: most of what a record costs is what it says again.
@@ -157,6 +165,9 @@ impl Processes {
             watched: maker.is_some_and(|p| p.watched),
             told: false,
             command: maker.and_then(|p| p.command.clone()),
+            connected: 0,
+            spoken: 0,
+            application: maker.and_then(|p| p.application.clone()),
             user: None,
             entity: OnceCell::new(),
         };

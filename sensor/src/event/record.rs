@@ -15,6 +15,7 @@ pub use super::{record_config::*, record_ssh::*, time::Time};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     SshConnection,
+    SshHostKey,
     SshKeyOffered,
     SshAuthentication,
     SshChannelOpened,
@@ -47,8 +48,9 @@ pub struct Meaning {
 }
 
 impl Action {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::SshConnection,
+        Self::SshHostKey,
         Self::SshKeyOffered,
         Self::SshAuthentication,
         Self::SshChannelOpened,
@@ -76,6 +78,7 @@ impl Action {
         const SSH: &str = "sensor.ssh";
         let (name, dataset, category, kind): (_, _, &[_], &[_]) = match self {
             Self::SshConnection => ("ssh-connection", SSH, &["network", "session"], &["connection", "start"]),
+            Self::SshHostKey => ("ssh-host-key", SSH, &["authentication"], &["info"]),
             Self::SshKeyOffered => ("ssh-key-offered", SSH, &["authentication"], &["info"]),
             Self::SshAuthentication => ("ssh-authentication", SSH, &["authentication"], &["start"]),
             Self::SshChannelOpened => ("ssh-channel-opened", SSH, &["network"], &["connection", "start"]),

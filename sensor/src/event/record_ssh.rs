@@ -9,11 +9,13 @@ use serde_with::skip_serializing_none;
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Ssh {
     pub role: Option<&'static str>,
-    /// `full`, `partial`, `handshake` or `lineage`.
+    /// `full`, `partial`, `handshake` or `lineage`; nothing where there was no connection.
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub capture: &'static str,
     pub connection: Option<Id>,
     pub session: SshSession,
     pub command: Option<Command>,
+    pub application: Option<Arc<Application>>,
     /// The rest is told by records of the protocol only: a process's record does not carry its weight.
     #[serde(flatten)]
     pub protocol: Option<Box<Protocol>>,
@@ -30,11 +32,25 @@ pub struct Protocol {
     pub cipher: Option<Both>,
     pub mac: Option<Both>,
     pub compression: Option<Both>,
-    pub host_key: Option<KeyFields>,
+    pub host_key: Option<HostKey>,
+    /// Fields that differ from the last time that this application spoke to this server.
+    pub changed: Option<Vec<&'static str>>,
     pub auth: Option<Auth>,
     pub channel: Option<Channel>,
     pub forward: Option<Forward>,
     pub disconnect: Option<Disconnect>,
+}
+
+/// What the client's process runs, where its program is an interpreter.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Application {
+    /// As people know it: the script's or module's name.
+    pub name: String,
+    pub script: Option<String>,
+    pub module: Option<String>,
+    /// The root of its virtual environment.
+    pub venv: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -77,6 +93,21 @@ pub struct KeyFields {
     pub kind: String,
     /// `SHA256:...`
     pub fingerprint: Option<String>,
+}
+
+/// The key that the server showed.
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize)]
+pub struct HostKey {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub fingerprint: Option<String>,
+    /// `known`, `unknown`, `changed` or `revoked`, by the files that the client goes by.
+    pub status: Option<&'static str>,
+    /// What the client does with a key that it does not know: `strict`, `ask`, `accept-new` or `off`.
+    pub checking: Option<&'static str>,
+    /// Of a known key: is an entry of it for this server, by a name that could be found out?
+    pub named: Option<bool>,
 }
 
 #[skip_serializing_none]
@@ -139,6 +170,8 @@ pub struct Command {
     /// `exec`, `shell` or `subsystem`.
     pub kind: Option<&'static str>,
     pub line: Option<String>,
+    /// Whose patterns the line matches.
+    pub labels: Option<Vec<Arc<str>>>,
     pub pty: Option<bool>,
     pub exit_status: Option<u32>,
     /// Without `SIG`.

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     config_file::ConfigFile,
+    host_key::KnownHosts,
+    labels::Label,
     ssh::{Bound, Carried, Packet},
 };
 
@@ -78,6 +80,10 @@ pub enum What {
     SshCarried(Carried),
     /// What a configuration file of a deploy holds.
     ConfigFile(Box<ConfigFile>),
+    /// What the files say of a host key that a client was shown.
+    KnownHosts(Box<KnownHosts>),
+    /// Labels that commands bear from now on.
+    Labels(Vec<Label>),
 }
 
 /// Bounds of the tables in memory.

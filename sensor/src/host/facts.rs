@@ -7,17 +7,12 @@
 use std::{
     collections::{HashMap, HashSet},
     fs::{self, File},
-    io::{self, BufRead as _, BufReader, Read as _},
+    io::{BufRead as _, BufReader, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-
-use super::{
-    program,
-    snapshot::{file_id_of, namespace_number},
-};
+use super::{inside, program, snapshot::file_id_of};
 use crate::event::stream::{Degraded, Event, Exec, FileId, Found, Role, Task, What};
 
 /// Larger passwd files are read this far.
@@ -93,7 +88,7 @@ impl Facts {
             return;
         }
         // One reading tells every name of that file; what is not in it is not asked for again.
-        let Some(names) = self.root_of(mnt_ns, task).and_then(|root| passwd(&root)) else { return };
+        let Some(names) = inside::root_of(&self.proc, mnt_ns, task).and_then(|root| passwd(&root)) else { return };
         for uid in wanted {
             if bounded_insert(&mut self.users, (mnt_ns, uid))
                 && let Some(name) = names.get(&uid)
@@ -101,14 +96,6 @@ impl Facts {
                 out.push(Event { time, what: What::User { mnt_ns, uid, name: name.as_str().into() } });
             }
         }
-    }
-
-    /// A root in a mount namespace: init's in the host's (never a chroot in it), else the task's or, if that is gone, its parent's.
-    fn root_of(&self, mnt_ns: u32, task: &Task) -> Option<PathBuf> {
-        let tgids = [1, task.id.tgid].into_iter().chain(task.parent.map(|parent| parent.tgid));
-        tgids.map(|tgid| self.proc.join(tgid.to_string())).find_map(|process| {
-            (namespace_number(&process.join("ns/mnt")) == Some(mnt_ns)).then(|| process.join("root"))
-        })
     }
 
     /// A server that is running: what it executes for a connection is, as a rule, itself, and that can be gone before we look.
@@ -146,8 +133,8 @@ impl Facts {
     /// The file that a process executed, which is gone itself.
     fn at_its_path(&self, exec: &Exec, file: FileId) -> Option<File> {
         let path = exec.executable.as_ref().filter(|path| !path.cut)?;
-        let root = File::open(self.root_of(exec.task.mnt_ns?, &exec.task)?).ok()?;
-        let found = open_inside(&root, path.bytes.strip_prefix(b"/")?).ok()?;
+        let root = inside::root_of(&self.proc, exec.task.mnt_ns?, &exec.task)?;
+        let found = inside::open(&root, std::str::from_utf8(&path.bytes).ok()?).ok()?;
         (file_id_of(&found.metadata().ok()?) == file).then_some(found)
     }
 
@@ -165,12 +152,6 @@ fn stamp(path: &Path) -> Option<Stamp> {
     Some(Stamp { dev: m.dev(), inode: m.ino(), size: m.size(), ctime: (m.ctime(), m.ctime_nsec()) })
 }
 
-/// Opens a file under a root that belongs to somebody else: the path is resolved inside it, so that a link cannot lead to a file of the host.
-fn open_inside(root: &File, path: impl rustix::path::Arg) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    Ok(openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)?.into())
-}
-
 fn bounded_insert<T: Eq + std::hash::Hash>(set: &mut HashSet<T>, value: T) -> bool {
     if set.len() >= KEPT_MAX {
         set.clear();
@@ -186,10 +167,7 @@ fn cgroup_path(proc: &Path, tgid: u32) -> Option<String> {
 
 /// Names by uid of the passwd file under a process's root; the first entry of a uid counts, as for getpwuid(3).
 fn passwd(root: &Path) -> Option<HashMap<u32, String>> {
-    let file = open_inside(&File::open(root).ok()?, "etc/passwd").ok()?;
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
+    let file = inside::open(root, "/etc/passwd").ok()?;
     let mut names = HashMap::new();
     for line in BufReader::new(file.take(PASSWD_MAX)).split(b'\n') {
         let line = line.ok()?;

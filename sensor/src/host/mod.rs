@@ -7,6 +7,9 @@
 pub mod config_files;
 pub mod facts;
 pub mod identity;
+mod inside;
+pub mod known_hosts;
+mod known_hosts_read;
 mod libraries;
 pub mod mounts;
 pub mod privileges;

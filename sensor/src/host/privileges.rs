@@ -2,7 +2,7 @@
 //!
 //! What stays: CAP_BPF and CAP_PERFMON (maps are read through bpf(2)), CAP_SYS_PTRACE (/proc/PID/exe, root and fd of other users' processes), CAP_DAC_READ_SEARCH (their
 //! files). Writing to files of others, mounting, signalling, changing users, loading modules: gone, and no exec can bring them back
-//! (no_new_privs). It is about the calling thread: sensor has one.
+//! (no_new_privs). It is about the calling thread, and those that it starts later (`known_hosts`).
 //!
 //! CAP_SYS_ADMIN stays permitted but not effective: uprobes on a program that appears later need it (*measured* on 6.18: perf_event_open of a uprobe answers
 //! EACCES with CAP_PERFMON alone), so it is raised for that one call and lowered again.

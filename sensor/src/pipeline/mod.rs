@@ -27,6 +27,7 @@ use crate::{
     decode::recording,
     enrich::Enrich,
     event::{
+        labels::Label,
         record::Record,
         stream::{Event, Limits, Lost, What},
     },
@@ -63,7 +64,7 @@ impl Middle {
 /// What can be asked of a running pipeline.
 pub enum Request {
     /// Open this output anew, forget names, take these settings (SIGHUP).
-    Reload { output: PathBuf, all: bool, limits: Limits },
+    Reload { output: PathBuf, all: bool, limits: Limits, labels: Vec<Label> },
     /// The new configuration cannot be used: say so and go on.
     Refused { why: String },
 }
@@ -91,8 +92,8 @@ pub async fn live(
             biased;
             () = &mut shutdown => break,
             Some(request) = requests.recv() => match request {
-                Request::Reload { output, all, limits } => match writer.reopen(&output) {
-                    Ok(()) => source.reloaded(all, limits, &mut events),
+                Request::Reload { output, all, limits, labels } => match writer.reopen(&output) {
+                    Ok(()) => source.reloaded(all, limits, labels, &mut events),
                     Err(error) => Source::refused(error.to_string(), &mut events),
                 },
                 Request::Refused { why } => Source::refused(why, &mut events),

@@ -6,13 +6,16 @@ use super::channels::Channels;
 use crate::{
     decode::{Decoder, Error as DecodeError},
     event::{
+        labels::Label,
         ssh::{ConnectionId, Message},
         stream::{Connect, Counted, Degraded, Event, FileId, Limits, Lost, Probe, What},
     },
     host::{
         config_files::{ConfigFiles, Settings},
         facts::Facts,
-        identity, mounts, privileges, snapshot,
+        identity,
+        known_hosts::KnownHosts,
+        mounts, privileges, snapshot,
         speakers::{Program as Speaker, Speakers},
     },
     kernel::{self, Account, Drained, Kernel, Options, Program, Ring},
@@ -49,6 +52,7 @@ pub struct Source {
     callers: Callers,
     channels: Channels,
     config_files: ConfigFiles,
+    known_hosts: KnownHosts,
     /// Ticks until programs that are gone are looked for.
     next_sweep: u32,
     proc: PathBuf,
@@ -58,6 +62,7 @@ pub struct Source {
     skipped: Vec<Option<u64>>,
     reported_at: u64,
     offset: i64,
+    labels: Vec<Label>,
     undecodable: u64,
     last_error: Option<DecodeError>,
     stats: Stats,
@@ -66,7 +71,12 @@ pub struct Source {
 
 impl Source {
     /// Loads and attaches. From here on events are in the ring.
-    pub fn attach(ring_bytes: u32, proc: &std::path::Path, settings: Settings) -> Result<Self, Failure> {
+    pub fn attach(
+        ring_bytes: u32,
+        proc: &std::path::Path,
+        settings: Settings,
+        labels: Vec<Label>,
+    ) -> Result<Self, Failure> {
         let options = Options { ring_bytes, cgroup2: mounts::cgroup2() };
         let reported_at = identity::boot_time();
         let mut kernel = Kernel::load(&options)?;
@@ -91,11 +101,13 @@ impl Source {
             callers: Callers::default(),
             channels,
             config_files: ConfigFiles::new(proc, settings),
+            known_hosts: KnownHosts::new(proc),
             next_sweep: PROGRAM_SWEEP,
             proc: proc.into(),
             reported,
             reported_at,
             offset: 0,
+            labels,
             undecodable: 0,
             last_error: None,
             stats: Stats::default(),
@@ -110,6 +122,7 @@ impl Source {
         let mut push = |what| out.push(Event { time, what });
         push(What::Host(identity::host(&self.proc, time)));
         push(What::Clock { offset: self.offset });
+        push(What::Labels(std::mem::take(&mut self.labels)));
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
         let mut probes = kernel.probes().to_vec();
         let mut uncovered = Vec::new();
@@ -162,6 +175,7 @@ impl Source {
         });
         for event in self.decoded.drain(..) {
             self.facts.tell(&event, out);
+            self.known_hosts.observe(&event);
             let programs = match &event.what {
                 What::Exec(exec) => self.speakers.executed(exec),
                 What::Connect(connect) => {
@@ -180,6 +194,7 @@ impl Source {
             self.channels.before(&event, out);
             out.push(event);
         }
+        self.known_hosts.take(out);
         self.follow_upgrades(out);
         // Who changed a file has executed before: its exec must be told first.
         if drained != Drained::More {
@@ -248,9 +263,11 @@ impl Source {
         Ok(())
     }
 
-    pub(super) fn reloaded(&mut self, all: bool, limits: Limits, out: &mut Vec<Event>) {
+    pub(super) fn reloaded(&mut self, all: bool, limits: Limits, labels: Vec<Label>, out: &mut Vec<Event>) {
         self.facts.forget();
-        out.push(Event { time: identity::boot_time(), what: What::Reloaded { all, limits } });
+        let time = identity::boot_time();
+        out.push(Event { time, what: What::Labels(labels) });
+        out.push(Event { time, what: What::Reloaded { all, limits } });
     }
 
     pub(super) fn refused(why: String, out: &mut Vec<Event>) {

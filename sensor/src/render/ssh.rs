@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::event::record::{Action, Address, KeyFields, Outcome, Record};
+use crate::event::record::{Action, Address, HostKey, KeyFields, Outcome, Record};
 
 /// The column WHAT.
 pub(super) fn what(record: &Record) -> String {
@@ -19,10 +19,15 @@ pub(super) fn what(record: &Record) -> String {
                 let _ = write!(text, ", {cipher}");
             }
             if let Some(host_key) = &protocol.host_key {
-                let _ = write!(text, ", host key {}", key(host_key));
+                let _ = write!(text, ", host key {}", host_key_of(host_key));
             }
             if ssh.capture != "full" {
                 let _ = write!(text, " ({} only)", ssh.capture);
+            }
+        }
+        Action::SshHostKey => {
+            if let Some(host_key) = &protocol.host_key {
+                let _ = write!(text, "{}: {}", host_key.status.unwrap_or("?"), host_key_of(host_key));
             }
         }
         Action::SshKeyOffered | Action::SshAuthentication => {
@@ -106,8 +111,11 @@ pub(super) fn result(record: &Record) -> Option<String> {
             }
         }
         Action::SshKeyOffered if record.outcome == Outcome::Failure => "not accepted".into(),
+        Action::SshHostKey if record.outcome == Outcome::Failure => "not accepted".into(),
+        Action::SshHostKey if record.outcome == Outcome::Unknown => String::new(),
         Action::SshChannelOpened if record.outcome == Outcome::Failure => "refused".into(),
         Action::SshConnection
+        | Action::SshHostKey
         | Action::SshKeyOffered
         | Action::SshAuthentication
         | Action::SshChannelOpened
@@ -119,8 +127,15 @@ pub(super) fn result(record: &Record) -> Option<String> {
 }
 
 fn key(key: &KeyFields) -> String {
-    let kind = key.kind.strip_prefix("ssh-").unwrap_or(&key.kind);
-    format!("{kind} {}", key.fingerprint.as_deref().unwrap_or("(cut)"))
+    brief(&key.kind, key.fingerprint.as_deref())
+}
+
+fn host_key_of(key: &HostKey) -> String {
+    brief(&key.kind, key.fingerprint.as_deref())
+}
+
+fn brief(kind: &str, fingerprint: Option<&str>) -> String {
+    format!("{} {}", kind.strip_prefix("ssh-").unwrap_or(kind), fingerprint.unwrap_or("(cut)"))
 }
 
 fn endpoint(end: &Address) -> String {

@@ -79,6 +79,7 @@ impl Table {
 fn event(action: Action) -> (&'static str, &'static str) {
     match action {
         Action::SshConnection => ("ssh", "36"),
+        Action::SshHostKey => ("hostkey", "2"),
         Action::SshKeyOffered => ("key", "2"),
         Action::SshAuthentication => ("auth", ""),
         Action::SshChannelOpened => ("channel", "2"),
@@ -191,6 +192,7 @@ fn what(record: &Record) -> String {
             }
         }
         Action::SshConnection
+        | Action::SshHostKey
         | Action::SshKeyOffered
         | Action::SshAuthentication
         | Action::SshChannelOpened

@@ -7,7 +7,6 @@
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use sensor::host::sites::{self, Site};
 
-const SYMBOL: &str = "EVP_Cipher";
 const HEADER: usize = 64;
 const X86: u16 = 62;
 const ARM: u16 = 183;
@@ -34,11 +33,11 @@ pub fn run(data: &[u8]) {
 }
 
 fn search(file: &[u8]) {
-    let found = sites::find(file, SYMBOL);
+    let found = sites::find(file);
     for site in found.iter().flatten() {
         check(file, site);
     }
-    assert_eq!(found, sites::find(file, SYMBOL));
+    assert_eq!(found, sites::find(file));
 }
 
 fn check(file: &[u8], site: &Site) {
@@ -212,7 +211,7 @@ mod tests {
         for (machine, text) in [(X86, x86), (ARM, arm)] {
             for (lazy, landing) in [(true, false), (false, true)] {
                 let file = build(machine, text.clone(), lazy, landing);
-                let found = sites::find(&*file, SYMBOL);
+                let found = sites::find(&*file);
                 assert!(matches!(found.as_deref(), Ok([_])), "{machine}: {found:?}");
                 search(&file);
             }

@@ -10,9 +10,12 @@ use std::{
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use sensor::decode::Decoder;
 use sensor::event::config_file::{Author, Cause, ConfigFile, Contents, Unread};
-use sensor::event::stream::{
-    Args, Connect, Credentials, Degraded, Event, Exec, Exit, FileId, Fork, Found, Host, Limits, Lost, Names, Path,
-    Probe, ProcessId, Role, Served, Status, Task, TcpChange, TcpState, What,
+use sensor::event::{
+    labels::Label,
+    stream::{
+        Args, Connect, Credentials, Degraded, Event, Exec, Exit, FileId, Fork, Found, Host, Limits, Lost, Names, Path,
+        Probe, ProcessId, Role, Served, Status, Task, TcpChange, TcpState, What,
+    },
 };
 use serde_bytes::ByteBuf;
 
@@ -77,7 +80,7 @@ fn ssh(input: &mut Unstructured<'_>) -> Result<What> {
 }
 
 fn rare(input: &mut Unstructured<'_>) -> Result<What> {
-    Ok(match input.int_in_range(0..=4u8)? {
+    Ok(match input.int_in_range(0..=5u8)? {
         0 => What::Lost(Lost {
             stage: text(input)?,
             kind: text(input)?,
@@ -92,6 +95,7 @@ fn rare(input: &mut Unstructured<'_>) -> Result<What> {
             why: maybe(input, text)?,
         }]),
         3 => What::ConfigFile(Box::new(config_file(input)?)),
+        4 => What::Labels(vec![Label { name: text(input)?, patterns: vec![text(input)?] }]),
         _ => {
             let [processes, sessions, connections] =
                 [small(input)? as usize, small(input)? as usize, small(input)? as usize];
@@ -146,7 +150,7 @@ fn task(input: &mut Unstructured<'_>) -> Result<Task> {
     })
 }
 
-fn process(input: &mut Unstructured<'_>) -> Result<ProcessId> {
+pub(crate) fn process(input: &mut Unstructured<'_>) -> Result<ProcessId> {
     Ok(ProcessId { tgid: small(input)?, start: number(input, 2)? })
 }
 
@@ -154,7 +158,7 @@ fn served(input: &mut Unstructured<'_>) -> Result<Served> {
     Ok(Served { socket: maybe(input, |input| number(input, 5))?, local: address(input)?, remote: address(input)? })
 }
 
-fn address(input: &mut Unstructured<'_>) -> Result<SocketAddr> {
+pub(crate) fn address(input: &mut Unstructured<'_>) -> Result<SocketAddr> {
     let ip = if input.arbitrary()? {
         IpAddr::V4(Ipv4Addr::from(small(input)?))
     } else {
@@ -180,29 +184,29 @@ fn args(input: &mut Unstructured<'_>) -> Result<Args> {
     Ok(Args { list, total: input.arbitrary()?, cut: input.arbitrary()?, redacted: input.arbitrary()? })
 }
 
-fn bytes(input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
+pub(crate) fn bytes(input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     if input.ratio(3, 4)? {
         return Ok(input.choose(&["/bin/docker", "sh", "/usr/sbin/sshd", "a\nb\u{202e}"])?.as_bytes().to_vec());
     }
     Ok(<&[u8]>::into(input.arbitrary()?))
 }
 
-fn text(input: &mut Unstructured<'_>) -> Result<String> {
+pub(crate) fn text(input: &mut Unstructured<'_>) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes(input)?).into_owned())
 }
 
-fn maybe<'a, T>(
+pub(crate) fn maybe<'a, T>(
     input: &mut Unstructured<'a>,
     make: impl FnOnce(&mut Unstructured<'a>) -> Result<T>,
 ) -> Result<Option<T>> {
     if input.ratio(3, 4)? { make(input).map(Some) } else { Ok(None) }
 }
 
-fn small(input: &mut Unstructured<'_>) -> Result<u32> {
+pub(crate) fn small(input: &mut Unstructured<'_>) -> Result<u32> {
     if input.ratio(1, 64)? { input.arbitrary() } else { input.int_in_range(0..=6) }
 }
 
-fn number(input: &mut Unstructured<'_>, usual: u64) -> Result<u64> {
+pub(crate) fn number(input: &mut Unstructured<'_>, usual: u64) -> Result<u64> {
     match input.int_in_range(0..=63u8)? {
         0 => Ok(u64::MAX),
         1 => input.arbitrary(),

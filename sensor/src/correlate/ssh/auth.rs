@@ -10,6 +10,9 @@ use crate::event::{
     text::escape,
 };
 
+/// RFC 4252 and its companions know six methods.
+const FAILED_MAX: usize = 8;
+
 impl Correlate {
     pub(super) fn auth(&mut self, time: u64, talk: &mut Talk, packet: &Packet, out: &mut Vec<Record>) {
         match &packet.message {
@@ -81,10 +84,22 @@ impl Correlate {
         out: &mut Vec<Record>,
     ) {
         self.tell_connection(talk, out);
+        note_failure(talk, attempt, outcome);
         let action = if attempt.is_offer() { Action::SshKeyOffered } else { Action::SshAuthentication };
         let mut record = self.ssh_record(time, action, outcome, talk);
         record.duration = Some(time.saturating_sub(attempt.time));
         super::records::describe_auth(&mut record, &attempt.request, partial);
         self.tell(talk, record, out);
+    }
+}
+
+fn note_failure(talk: &mut Talk, attempt: &Attempt, outcome: Outcome) {
+    let method = escape(&attempt.request.method).0;
+    if outcome == Outcome::Failure
+        && method != "none"
+        && talk.failed.len() < FAILED_MAX
+        && !talk.failed.iter().any(|known| *known == method)
+    {
+        talk.failed.push(method.into_owned());
     }
 }

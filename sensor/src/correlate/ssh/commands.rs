@@ -9,11 +9,17 @@ use super::{
     talk::{Asked, CHANNELS_MAX, Command, REQUESTS_MAX, Role, Talk, Waiting},
 };
 use crate::event::{
+    labels::Label,
     record::{Action, Forward, Outcome, Record},
     ssh::{Direction, Packet, Request},
     stream::Exec,
     text::escape,
 };
+
+/// Labels that a configuration can have.
+const LABELS_MAX: usize = 64;
+/// More of a line is not told, and not looked at.
+pub(super) const LINE_MAX: usize = 4096;
 
 impl Correlate {
     #[allow(clippy::too_many_arguments, reason = "one message's fields")]
@@ -193,6 +199,20 @@ impl Correlate {
         {
             session.awaited.push_back(id);
         }
+    }
+
+    pub(in crate::correlate) fn set_labels(&mut self, labels: &[Label]) {
+        // What does not compile was refused where the configuration was read; a recording can hold anything.
+        let compiled =
+            labels.iter().take(LABELS_MAX).map(|label| Some((label.name.as_str().into(), label.compile().ok()?)));
+        self.labels = compiled.flatten().collect();
+    }
+
+    /// The labels of a command line.
+    pub(super) fn labels_of(&self, line: &[u8]) -> Option<Vec<Arc<str>>> {
+        let line = line.get(..LINE_MAX).unwrap_or(line);
+        let found = self.labels.iter().filter(|(_, set)| set.is_match(line)).map(|(name, _)| name.clone());
+        Some(found.collect::<Vec<_>>()).filter(|labels| !labels.is_empty())
     }
 
     fn no_process(&mut self, talk: &Talk, id: &Arc<str>) {

@@ -6,15 +6,22 @@
 //! Some ciphers hand out what they decrypted before its integrity is checked (RFC 5647; encrypt-and-MAC): records of such packets are held until a later event of the connection shows that the
 //! program went on; if it ended instead, they say `sensor.unconfirmed`.
 
+mod attempt;
 mod auth;
 mod carried;
+mod changes;
 mod channels;
 mod commands;
+mod ending;
+mod host_key;
 mod records;
 mod talk;
 #[cfg(test)]
 mod tests;
 
+pub(super) use attempt::Servers;
+pub(super) use changes::Changes;
+pub(super) use host_key::Undecided;
 pub(super) use records::{describe_auth, named, protocol};
 pub(super) use talk::Talks;
 use talk::{Role, Talk};
@@ -61,6 +68,7 @@ impl Correlate {
             talk.endpoints = bound.endpoints;
         }
         talk.speaks(bound.process);
+        talk.bound = true;
         self.talks.put(talk);
     }
 
@@ -81,12 +89,19 @@ impl Correlate {
     fn message(&mut self, time: u64, talk: &mut Talk, packet: &Packet, out: &mut Vec<Record>) {
         let direction = packet.direction;
         match &packet.message {
-            Message::Identification(software) => *talk.software.at(direction) = Some(software.to_vec()),
+            Message::Identification(software) => {
+                let first = talk.software.incoming.is_none() && talk.software.outgoing.is_none();
+                *talk.software.at(direction) = Some(software.to_vec());
+                if first && talk.role == Some(Role::Client) {
+                    self.spoke(talk.process, talk.endpoints.map(|(_, remote)| remote));
+                }
+            }
             Message::KexInit(kexinit) => {
                 *talk.kexinit.at(direction) = Some(kexinit.clone());
             }
             Message::HostKey(key) => talk.host_key = Some(key.clone()),
             Message::NewKeys => {
+                *talk.new_keys.at(direction) = true;
                 talk.keyed.get_or_insert(time);
             }
             Message::ClearLost(loss) => {
@@ -115,6 +130,7 @@ impl Correlate {
         if talk.decrypted {
             self.tell_connection(talk, out);
         }
+        self.notice_host_key(time, talk, packet, out);
     }
 
     fn disconnected(
@@ -185,18 +201,21 @@ impl Correlate {
         for id in self.talks.which(waits) {
             if let Some(mut talk) = self.talks.take(id) {
                 self.tell_connection(&mut talk, out);
+                self.host_key_outlived(&mut talk, out);
                 self.share(&talk);
                 self.talks.put(talk);
             }
         }
+        self.host_keys_without_files(time, out);
         let gone = |talk: &Talk| talk.closing.is_some_and(|since| since.saturating_add(CLOSE_WAIT_NS) <= time);
         for id in self.talks.which(gone) {
             let since = self.talks.get(id).and_then(|talk| talk.closing);
-            self.ssh_ended(since.unwrap_or(time), id, None, out);
+            let left = self.ssh_ended(since.unwrap_or(time), id, None, out);
+            out.extend(left);
         }
     }
 
-    /// The process that a client's connection belongs to is gone.
+    /// The process that a client's connection belongs to is gone: what is left to say of it needs to know what it was.
     pub(super) fn ssh_exited(&mut self, time: u64, process: ProcessId) {
         if self.talks.len() == 0 {
             return;
@@ -204,13 +223,22 @@ impl Correlate {
         for id in self.talks.which(|talk| talk.process == Some(process) && talk.role != Some(Role::Server)) {
             if let Some(talk) = self.talks.get_mut(id) {
                 talk.closing.get_or_insert(time);
+                talk.gone = self.processes.get(process).cloned().map(Box::new);
+                let session = talk.gone.as_ref().and_then(|process| process.session);
+                talk.parent = session.and_then(|key| self.sessions.get(key)).map(|session| session.id.clone());
             }
         }
     }
 
-    /// The connection is over. In the server role its session's end follows.
-    pub(super) fn ssh_ended(&mut self, time: u64, id: ConnectionId, bytes: Option<(u64, u64)>, out: &mut Vec<Record>) {
-        let Some(mut talk) = self.talks.take(id) else { return };
+    /// The connection is over. In the server role its session's end follows; a client without a session has a last record of its own, which is for the caller to write.
+    pub(super) fn ssh_ended(
+        &mut self,
+        time: u64,
+        id: ConnectionId,
+        bytes: Option<(u64, u64)>,
+        out: &mut Vec<Record>,
+    ) -> Option<Record> {
+        let mut talk = self.talks.end(id)?;
         // Nothing came after these.
         for mut record in talk.held.drain(..) {
             record.sensor.unconfirmed = Some(true);
@@ -218,10 +246,14 @@ impl Correlate {
         }
         talk.unverified = false;
         self.tell_connection(&mut talk, out);
+        self.host_key_not_decided(&mut talk, out);
         self.unanswered(time, &mut talk, out);
         self.channels_ended(time, &mut talk, out);
         self.share(&talk);
-        if talk.role == Some(Role::Client) && (talk.started || talk.authenticated) {
+        if talk.role != Some(Role::Client) {
+            return None;
+        }
+        if talk.started || talk.authenticated {
             self.start_client(time, &mut talk, out);
             let mut record = self.ssh_record(time, Action::SshSessionEnded, Outcome::Success, &talk);
             record.duration = Some(time.saturating_sub(talk.began));
@@ -233,7 +265,9 @@ impl Correlate {
             Self::add_login(&mut record, &talk);
             records::protocol(&mut record).disconnect.clone_from(&talk.disconnect);
             out.push(record);
+            return None;
         }
+        Some(self.client_left(time, &talk, bytes))
     }
 
     /// `ssh-connection`, once.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::{
     Correlate,
+    changes::Pairing,
+    commands::LINE_MAX,
     talk::{Channel, Command, Role, Talk},
 };
 use crate::{
@@ -12,16 +14,13 @@ use crate::{
     event::{
         record::{
             Account, Action, Address, Auth, Both, Certificate, Channel as ChannelFields, Command as CommandFields,
-            Destination, Endpoint, Error, Id, KeyFields, Outcome, Protocol, Record, Related, Software, Ssh, SshSession,
-            User,
+            Destination, Endpoint, HostKey, Id, KeyFields, Outcome, Protocol, Record, Related, Software, Ssh,
+            SshSession, User,
         },
-        ssh::{AuthRequest, ClearLoss, Key},
+        ssh::{AuthRequest, Key},
         text::escape,
     },
 };
-
-/// A command line is cut here, as `process.command_line` is.
-const LINE_MAX: usize = 4096;
 
 /// The protocol's part of a record.
 pub(in crate::correlate) fn protocol(record: &mut Record) -> &mut Protocol {
@@ -48,6 +47,14 @@ pub(in crate::correlate) fn describe_auth(record: &mut Record, request: &AuthReq
 
 fn key(key: &Key) -> KeyFields {
     KeyFields { kind: escape(&key.kind).0.into_owned(), fingerprint: key.fingerprint.clone() }
+}
+
+pub(super) fn describe_host_key(record: &mut Record, shown: &Key) {
+    let KeyFields { kind, fingerprint } = key(shown);
+    if let (Some(related), Some(fingerprint)) = (&mut record.related, &fingerprint) {
+        related.hash.push(fingerprint.clone());
+    }
+    protocol(record).host_key = Some(HostKey::new(kind, fingerprint));
 }
 
 fn escaped(record: &mut Record, field: &'static str) {
@@ -89,12 +96,13 @@ impl Correlate {
         }
         let related = record.related.get_or_insert_default();
         related.user.extend(user.filter(|name| !related.user.contains(name)));
-        let session = record.ssh.take().map(|ssh| ssh.session).unwrap_or_default();
+        let (session, application) = record.ssh.take().map(|ssh| (ssh.session, ssh.application)).unwrap_or_default();
         record.ssh = Some(Ssh {
             role: talk.role.map(Role::name),
             capture: talk.capture(),
             connection: talk.connection_id.clone().map(|id| Id { id }),
             session,
+            application,
             ..Ssh::default()
         });
         record
@@ -102,11 +110,11 @@ impl Correlate {
 
     /// A connection without a session by lineage: a client's, or a server's that we do not follow.
     fn describe_end(&self, record: &mut Record, talk: &Talk) {
+        let process = talk.process.and_then(|id| self.processes.get(id)).or(talk.gone.as_deref());
         if let Some(task) = &talk.owner {
             Self::describe_task(record, task);
-            self.describe_owner(record, task, self.processes.get(task.id));
+            self.describe_owner(record, task, process);
         } else if let Some(id) = talk.process {
-            let process = self.processes.get(id);
             self.describe_process(record, id, process);
             if let Some(process) = process {
                 record.user = process.user.as_ref().map(|(id, name)| User {
@@ -116,15 +124,17 @@ impl Correlate {
                 });
             }
         }
-        let process = talk.process.and_then(|id| self.processes.get(id));
         let parent = process.and_then(|process| process.session).and_then(|key| self.sessions.get(key));
         let id = talk.session_id.clone().unwrap_or_else(|| {
             let entity = talk.process.map(|process| self.processes.entity(process));
             super::session_id(&format!("{} {}", entity.as_deref().unwrap_or_default(), talk.id))
         });
         let carrier = talk.carried.as_ref().and_then(|carrier| carrier.session.clone());
-        let parent = parent.map(|session| session.id.clone()).or(carrier).map(|id| Id { id });
-        record.ssh = Some(Ssh { session: SshSession { id, parent, ..SshSession::default() }, ..Ssh::default() });
+        let parent = parent.map(|session| session.id.clone()).or_else(|| talk.parent.clone()).or(carrier);
+        let parent = parent.map(|id| Id { id });
+        let application = process.and_then(|process| process.application.clone());
+        let session = SshSession { id, parent, ..SshSession::default() };
+        record.ssh = Some(Ssh { session, application, ..Ssh::default() });
         let Some((local, remote)) = talk.endpoints else {
             record.destination = Some(carried_to(talk));
             return;
@@ -144,10 +154,11 @@ impl Correlate {
 
     /// `ssh-connection`.
     pub(super) fn connection_record(&mut self, talk: &Talk) -> Record {
-        let complete = talk.keyed.is_some();
+        let complete = talk.has_keys();
         let outcome = if complete { Outcome::Success } else { Outcome::Failure };
         let mut record = self.ssh_record(talk.keyed.unwrap_or(talk.began), Action::SshConnection, outcome, talk);
         record.duration = talk.keyed.map(|keyed| keyed.saturating_sub(talk.began));
+        record.error = (!complete).then(|| talk.no_keys());
         let role = talk.role.unwrap_or(Role::Client);
         let (client, server) = talk.software.by_role(role);
         let (client, server) = (client.clone(), server.clone());
@@ -163,7 +174,7 @@ impl Correlate {
         if talk.role.is_some() {
             (fields.client, fields.server) = (client_software, server_software);
         }
-        fields.host_key = talk.host_key.as_ref().map(key);
+        fields.host_key = talk.host_key.as_ref().map(key).map(|key| HostKey::new(key.kind, key.fingerprint));
         if let Some(role) = talk.role {
             let (client, server) = talk.kexinit.by_role(role);
             fields.hassh = client.as_deref().map(fingerprint::hassh_client);
@@ -183,16 +194,26 @@ impl Correlate {
         let hashes = [&fields.hassh, &fields.hassh_server].into_iter().flatten().cloned().collect::<Vec<_>>();
         let fingerprint = talk.host_key.as_ref().and_then(|key| key.fingerprint.clone());
         record.related.get_or_insert_default().hash = hashes.into_iter().chain(fingerprint).collect();
-        if !complete {
-            let why = match talk.clear_lost {
-                Some(ClearLoss::Gap) => "packets of the key exchange were not seen",
-                Some(ClearLoss::Malformed) => "the key exchange is not SSH as RFC 4253 has it",
-                Some(ClearLoss::Limit) => "the key exchange is longer than what is read of it",
-                None => "the connection ended before the key exchange did",
-            };
-            record.error = Some(Error { code: None, message: Some(why.into()) });
+        if complete && talk.role == Some(Role::Client) {
+            self.compare_with_last(&mut record, talk);
         }
         record
+    }
+
+    /// What differs from the last time that this application spoke to this server.
+    fn compare_with_last(&mut self, record: &mut Record, talk: &Talk) {
+        let application = record.ssh.as_ref().and_then(|ssh| ssh.application.as_ref());
+        let application = match application {
+            Some(app) => app.script.as_ref().or(app.module.as_ref()).unwrap_or(&app.name).as_str().into(),
+            None => match record.process.as_ref().and_then(|process| process.executable.clone()) {
+                Some(executable) => executable,
+                None => return,
+            },
+        };
+        let Some((_, server)) = talk.endpoints else { return };
+        let user = record.user.as_ref().and_then(|user| user.id.clone());
+        let changed = self.changes.compare(Pairing { user, application, server }, protocol(record));
+        protocol(record).changed = (!changed.is_empty()).then_some(changed);
     }
 
     /// The method and key with which a session began.
@@ -259,6 +280,7 @@ impl Correlate {
                 id: command.id.clone(),
                 kind: Some(command.kind),
                 line,
+                labels: command.line.as_ref().and_then(|line| self.labels_of(line)),
                 pty: Some(pty),
                 ..CommandFields::default()
             });

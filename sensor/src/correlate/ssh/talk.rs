@@ -9,6 +9,7 @@ use std::{
 use serde_bytes::ByteBuf;
 
 use crate::event::{
+    host_key::KnownHosts,
     record::{Disconnect, Process, Record},
     ssh::{AuthRequest, Carried, ChannelOpen, ClearLoss, ConnectionId, Direction, KexInit, Key},
     stream::{ProcessId, Task},
@@ -79,6 +80,10 @@ pub(super) struct Talk {
     pub(super) process: Option<ProcessId>,
     /// The same as it connected.
     pub(super) owner: Option<Box<Task>>,
+    /// That process as it was, if it is gone.
+    pub(super) gone: Option<Box<crate::correlate::processes::Process>>,
+    /// The session that the client ran in, if it is gone.
+    pub(super) parent: Option<Arc<str>>,
     /// `ssh.session.id`, once it is known.
     pub(super) session_id: Option<Arc<str>>,
     /// The client's own session: has it started?
@@ -87,18 +92,26 @@ pub(super) struct Talk {
     pub(super) software: Pair<Option<Vec<u8>>>,
     pub(super) kexinit: Pair<Option<Box<KexInit>>>,
     pub(super) host_key: Option<Key>,
+    /// When the server showed it, until it is known whether the client went on.
+    pub(super) host_key_shown: Option<u64>,
+    pub(super) known_hosts: Option<Box<KnownHosts>>,
+    pub(super) new_keys: Pair<bool>,
     /// The clear phase is over since then.
     pub(super) keyed: Option<u64>,
     pub(super) clear_lost: Option<ClearLoss>,
     pub(super) connection_id: Option<Arc<str>>,
     pub(super) connection_told: bool,
     pub(super) decrypted: bool,
+    /// Its program's cipher calls are seen.
+    pub(super) bound: bool,
     /// The first decrypted packet was not the first that there was.
     pub(super) late: bool,
     /// Incoming packets are seen before their integrity is checked.
     pub(super) unverified: bool,
 
     pub(super) attempt: Option<Attempt>,
+    /// Methods that failed, each once.
+    pub(super) failed: Vec<String>,
     /// The user name of the last request.
     pub(super) user: Option<Arc<str>>,
     /// The method and key that succeeded.
@@ -203,16 +216,27 @@ pub(in crate::correlate) struct Talks {
     /// Who made an outgoing connection, until it is seen to be SSH or forgotten.
     owners: HashMap<ConnectionId, Box<Task>>,
     order: VecDeque<ConnectionId>,
+    /// Sockets that closed a moment ago, the oldest first.
+    ended: VecDeque<ConnectionId>,
     limit: usize,
     refused: u64,
 }
 
+/// A program may still encrypt for a socket that its peer has closed: that is no new connection. Such packets come within milliseconds.
+const ENDED_MAX: usize = 256;
 /// Owners remembered: an SSH client sends its identification as soon as it is connected.
 const OWNERS_MAX: usize = 1024;
 
 impl Talks {
     pub(in crate::correlate) fn new(limit: usize) -> Self {
-        Self { table: HashMap::new(), owners: HashMap::new(), order: VecDeque::new(), limit: limit.max(1), refused: 0 }
+        Self {
+            table: HashMap::new(),
+            owners: HashMap::new(),
+            order: VecDeque::new(),
+            ended: VecDeque::new(),
+            limit: limit.max(1),
+            refused: 0,
+        }
     }
 
     pub(in crate::correlate) fn set_limit(&mut self, limit: usize) {
@@ -230,10 +254,18 @@ impl Talks {
         }
     }
 
+    /// Who made an outgoing connection that has not spoken SSH.
+    pub(in crate::correlate) fn owner(&self, socket: ConnectionId) -> Option<ProcessId> {
+        self.owners.get(&socket).map(|task| task.id)
+    }
+
     /// The connection, to be put back. A new one if it is not known and there is room.
     pub(super) fn take_or_new(&mut self, id: ConnectionId, time: u64) -> Option<Box<Talk>> {
         if let Some(talk) = self.table.remove(&id) {
             return Some(talk);
+        }
+        if self.ended.contains(&id) {
+            return None;
         }
         if self.table.len() >= self.limit {
             self.refused += 1;
@@ -245,6 +277,19 @@ impl Talks {
 
     pub(super) fn take(&mut self, id: ConnectionId) -> Option<Box<Talk>> {
         self.table.remove(&id)
+    }
+
+    /// Takes a connection that is over.
+    pub(super) fn end(&mut self, id: ConnectionId) -> Option<Box<Talk>> {
+        let talk = self.table.remove(&id)?;
+        // Over pipes the id is the process's, who may begin another one.
+        if talk.endpoints.is_some() {
+            if self.ended.len() >= ENDED_MAX {
+                self.ended.pop_front();
+            }
+            self.ended.push_back(id);
+        }
+        Some(talk)
     }
 
     pub(super) fn put(&mut self, talk: Box<Talk>) {
@@ -280,23 +325,31 @@ impl Talk {
         Self {
             id,
             began: time,
-            role: None,
+            // Who connects is the client.
+            role: owner.as_ref().map(|_| Role::Client),
             endpoints: None,
             process: owner.as_ref().map(|task| task.id),
             owner,
+            gone: None,
+            parent: None,
             session_id: None,
             started: false,
             software: Pair::default(),
             kexinit: Pair::default(),
             host_key: None,
+            host_key_shown: None,
+            known_hosts: None,
+            new_keys: Pair::default(),
             keyed: None,
             clear_lost: None,
             connection_id: None,
             connection_told: false,
             decrypted: false,
+            bound: false,
             late: false,
             unverified: true,
             attempt: None,
+            failed: Vec::new(),
             user: None,
             login: None,
             authenticated: false,

@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     correlate::Scope,
     event::{
+        host_key::KnownHosts,
         ssh::{AuthRequest, ChannelOpen, KexInit, Key, MalformedWhat, Request},
         stream::{Event, Limits, What},
     },
@@ -56,7 +57,9 @@ impl Bench {
             self.packet(connection, direction, true, Message::KexInit(Box::new(kexinit)));
         }
         self.packet(connection, Direction::In, true, Message::KexStart);
-        self.packet(connection, Direction::In, true, Message::NewKeys);
+        for direction in [Direction::In, Direction::Out] {
+            self.packet(connection, direction, true, Message::NewKeys);
+        }
     }
 
     fn request(&mut self, connection: u64, method: &str, key: Option<bool>) {
@@ -72,7 +75,8 @@ impl Bench {
 
     fn end(&mut self, connection: u64) {
         let mut records = std::mem::take(&mut self.records);
-        self.correlate.ssh_ended(self.time, connection, None, &mut records);
+        let left = self.correlate.ssh_ended(self.time, connection, None, &mut records);
+        records.extend(left);
         self.records = records;
     }
 
@@ -169,6 +173,62 @@ fn what_is_held_is_told_soon_if_the_connection_stays_open() {
     bench.observe(What::Tick);
     assert_eq!(bench.told()[before..], [("ssh-protocol-error", Outcome::Failure)]);
     assert_eq!(bench.records[before].sensor.unconfirmed, None);
+}
+
+#[test]
+fn what_a_server_still_sends_to_a_peer_that_is_gone_is_no_new_connection() {
+    let mut bench = Bench::new();
+    bench.keyed(1, CHACHA);
+    bench.request(1, "none", None);
+    bench.answer(1, Message::AuthSuccess);
+    bench.end(1);
+    let before = bench.records.len();
+    bench.answer(1, Message::Disconnect { reason: 11, description: text("too late") });
+    bench.end(1);
+    assert_eq!(bench.records.len(), before);
+}
+
+/// A client's connection as far as the server's key.
+fn shown_a_key(bench: &mut Bench, connection: u64) {
+    bench.packet(connection, Direction::Out, true, Message::Identification(text("Test")));
+    let key = Key { kind: text("ssh-ed25519"), fingerprint: Some("SHA256:h".into()), certificate: None };
+    bench.packet(connection, Direction::In, true, Message::HostKey(key));
+}
+
+fn host_keys(bench: &Bench) -> Vec<(Option<&'static str>, Outcome)> {
+    let of = bench.records.iter().filter(|record| record.action == Action::SshHostKey);
+    let status = |record: &Record| record.ssh.as_ref()?.protocol.as_ref()?.host_key.as_ref()?.status;
+    of.map(|record| (status(record), record.outcome)).collect()
+}
+
+#[test]
+fn a_host_key_is_told_when_the_files_are_read_and_the_client_has_decided() {
+    let fact = |connection| {
+        What::KnownHosts(Box::new(KnownHosts { connection, entries: Vec::new(), complete: true, checking: None }))
+    };
+    let mut bench = Bench::new();
+    // The files are read when the client is gone already.
+    shown_a_key(&mut bench, 1);
+    bench.end(1);
+    assert_eq!(host_keys(&bench), []);
+    bench.observe(fact(1));
+    assert_eq!(host_keys(&bench), [(Some("unknown"), Outcome::Failure)]);
+    // And before it goes on.
+    shown_a_key(&mut bench, 2);
+    bench.observe(fact(2));
+    bench.packet(2, Direction::Out, true, Message::NewKeys);
+    let request = AuthRequest { user: text("alice"), method: text("none"), key: None, signed: false };
+    bench.packet(2, Direction::Out, false, Message::AuthRequest(Box::new(request)));
+    assert_eq!(host_keys(&bench)[1..], [(Some("unknown"), Outcome::Success)]);
+    // They are never read.
+    shown_a_key(&mut bench, 3);
+    bench.packet(3, Direction::Out, true, Message::NewKeys);
+    bench.end(3);
+    bench.time += 2 * KEYED_WAIT_NS;
+    bench.observe(What::Tick);
+    assert_eq!(host_keys(&bench)[2..], [(None, Outcome::Unknown)]);
+    bench.observe(fact(3));
+    assert_eq!(host_keys(&bench).len(), 3);
 }
 
 #[test]

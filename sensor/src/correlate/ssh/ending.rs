@@ -1,0 +1,122 @@
+//! How a client's connection ended that was no session, or a key exchange that did not: where in the protocol, and why.
+//!
+//! What is known of it comes from the packets (RFC 4253, 7 to 9): which of the identifications, KEXINITs, host key and NEWKEYS were seen, and in which direction. Nothing is said where packets of the key
+//! exchange were missed.
+
+use super::{
+    Correlate,
+    talk::{Role, Talk},
+};
+use crate::{
+    decode::ssh::fingerprint::negotiate,
+    event::record::{Action, Destination, Error, Outcome, Record},
+};
+
+impl Talk {
+    /// Keys of both sides, as far as it can be known.
+    pub(super) fn has_keys(&self) -> bool {
+        let both = self.new_keys.incoming && self.new_keys.outgoing;
+        self.decrypted || self.keyed.is_some() && (both || self.clear_lost.is_some())
+    }
+
+    /// Why there are no keys.
+    pub(super) fn no_keys(&self) -> Error {
+        use crate::event::ssh::ClearLoss::{Gap, Limit, Malformed};
+        let error = |code: &str, message: &str| Error { code: Some(code.into()), message: Some(message.into()) };
+        match self.clear_lost {
+            Some(Gap) => {
+                return Error { code: None, message: Some("packets of the key exchange were not seen".into()) };
+            }
+            Some(Limit) => {
+                return Error {
+                    code: None,
+                    message: Some("the key exchange is longer than what is read of it".into()),
+                };
+            }
+            Some(Malformed) => return error("malformed", "the key exchange is not SSH as RFC 4253 has it"),
+            None => {}
+        }
+        let mine = self.new_keys.outgoing;
+        match (&self.kexinit.incoming, &self.kexinit.outgoing) {
+            (Some(_), Some(_)) => {
+                if let Some(what) = self.nothing_in_common() {
+                    let message = format!("client and server have no {what} in common");
+                    error("no_common_algorithm", &message)
+                } else if self.host_key.is_some() && self.role == Some(Role::Client) && !mine {
+                    error("host_key_not_accepted", "the client left when it had seen the server's host key")
+                } else {
+                    error("eof_during_key_exchange", "the connection ended before the key exchange did")
+                }
+            }
+            _ if self.software.incoming.is_none() || self.software.outgoing.is_none() => {
+                error("eof_during_identification", "the connection ended before both sides had identified themselves")
+            }
+            _ => error("eof_during_negotiation", "the connection ended before the algorithms were agreed on"),
+        }
+    }
+
+    fn nothing_in_common(&self) -> Option<&'static str> {
+        let (Some(client), Some(server)) = self.kexinit.by_role(self.role.unwrap_or(Role::Client)) else { return None };
+        let agreed = negotiate(client, server);
+        let has_mac = |cipher: &Option<String>, mac: &Option<String>| {
+            mac.is_some() || cipher.as_deref().is_none_or(crate::decode::ssh::fingerprint::authenticates)
+        };
+        if agreed.kex.is_none() {
+            Some("key exchange method")
+        } else if agreed.host_key.is_none() {
+            Some("host key type")
+        } else if agreed.cipher_client.is_none() || agreed.cipher_server.is_none() {
+            Some("cipher")
+        } else if !has_mac(&agreed.cipher_client, &agreed.mac_client)
+            || !has_mac(&agreed.cipher_server, &agreed.mac_server)
+        {
+            Some("MAC")
+        } else if agreed.compression_client.is_none() || agreed.compression_server.is_none() {
+            Some("compression")
+        } else {
+            None
+        }
+    }
+
+    /// Can the packets of the program be read after the keys?
+    pub(super) fn is_read(&self) -> bool {
+        self.decrypted || self.bound
+    }
+}
+
+impl Correlate {
+    /// `connection-closed` of a client's connection on which no session began, or of which that is not known.
+    pub(super) fn client_left(&mut self, time: u64, talk: &Talk, bytes: Option<(u64, u64)>) -> Record {
+        let (outcome, error) = if !talk.has_keys() {
+            (Outcome::Failure, Some(talk.no_keys()))
+        } else if !talk.is_read() {
+            (Outcome::Unknown, None)
+        } else {
+            (Outcome::Failure, Some(before_login(talk)))
+        };
+        let mut record = self.ssh_record(time, Action::ConnectionClosed, outcome, talk);
+        record.duration = Some(time.saturating_sub(talk.began));
+        record.error = error;
+        super::protocol(&mut record).disconnect.clone_from(&talk.disconnect);
+        if let Some((bytes_in, bytes_out)) = bytes {
+            if let Some(source) = &mut record.source {
+                source.bytes = Some(bytes_out);
+            }
+            record.destination.get_or_insert_with(Destination::default).bytes = Some(bytes_in);
+        }
+        record
+    }
+}
+
+/// With keys, and without a login.
+fn before_login(talk: &Talk) -> Error {
+    let (code, message) = match talk.failed.as_slice() {
+        [] if talk.user.is_none() => (
+            "host_key_not_accepted",
+            "the client left after the key exchange, before it had asked for authentication".to_owned(),
+        ),
+        [] => ("eof_during_authentication", "the connection ended during authentication".to_owned()),
+        methods => ("authentication_failed", format!("nobody was logged in; failed: {}", methods.join(", "))),
+    };
+    Error { code: Some(code.into()), message: Some(message) }
+}

@@ -1,0 +1,147 @@
+//! `ssh-host-key`: the key that a server showed to a client of this host, what the client's files say of it, and whether the client went on.
+//!
+//! Two things come in any order: the decision (the client sends something under the new keys, or the connection ends) and what the files say (`What::KnownHosts`, read beside the
+//! stream). The record waits for both, for the second not longer than `WAIT_NS`. OpenSSH and Net::SSH look before they send NEWKEYS, Paramiko after; who goes is gone before anything else is sent.
+
+use super::{
+    Correlate,
+    talk::{Role, Talk},
+};
+use crate::event::{
+    host_key::{KnownHosts, Marker},
+    record::{Action, HostKey, Outcome, Record},
+    ssh::{ConnectionId, Direction, Message, Packet},
+};
+
+/// The files are read within milliseconds, or on a file system that does not answer.
+const WAIT_NS: u64 = 2_000_000_000;
+/// Records that wait for what the files say.
+const WAITING_MAX: usize = 256;
+
+/// A decision whose files are still to be told.
+pub(in crate::correlate) struct Undecided {
+    connection: ConnectionId,
+    since: u64,
+    record: Box<Record>,
+}
+
+impl Correlate {
+    /// Does this message say that the client went on?
+    pub(super) fn notice_host_key(&mut self, time: u64, talk: &mut Talk, packet: &Packet, out: &mut Vec<Record>) {
+        if talk.role != Some(Role::Client) {
+            return;
+        }
+        match &packet.message {
+            Message::HostKey(_) => talk.host_key_shown = Some(time),
+            Message::Disconnect { .. } => {}
+            _ if packet.process.is_some() && packet.direction == Direction::Out => {
+                self.host_key_decided(talk, Outcome::Success, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// A program that cannot be read is still there, a second after it had its keys.
+    pub(super) fn host_key_outlived(&mut self, talk: &mut Talk, out: &mut Vec<Record>) {
+        if talk.new_keys.outgoing && !talk.is_read() {
+            self.host_key_decided(talk, Outcome::Success, out);
+        }
+    }
+
+    /// The connection ended. Of a program that cannot be read it is not known whether it went on for less than a second.
+    pub(super) fn host_key_not_decided(&mut self, talk: &mut Talk, out: &mut Vec<Record>) {
+        let readable = talk.is_read() || !talk.new_keys.outgoing && talk.clear_lost.is_none();
+        self.host_key_decided(talk, if readable { Outcome::Failure } else { Outcome::Unknown }, out);
+    }
+
+    fn host_key_decided(&mut self, talk: &mut Talk, outcome: Outcome, out: &mut Vec<Record>) {
+        let (Some(time), Some(key)) = (talk.host_key_shown.take(), talk.host_key.clone()) else { return };
+        self.tell_connection(talk, out);
+        let mut record = self.ssh_record(time, Action::SshHostKey, outcome, talk);
+        super::records::describe_host_key(&mut record, &key);
+        match talk.known_hosts.take() {
+            Some(known) => out.push(told(record, &known)),
+            None if self.undecided.len() < WAITING_MAX => {
+                self.undecided.push(Undecided { connection: talk.id, since: self.now, record: Box::new(record) });
+            }
+            None => out.push(record),
+        }
+    }
+
+    /// What the files say.
+    pub(in crate::correlate) fn known_hosts(&mut self, known: &KnownHosts, out: &mut Vec<Record>) {
+        if let Some(at) = self.undecided.iter().position(|waiting| waiting.connection == known.connection) {
+            out.push(told(*self.undecided.remove(at).record, known));
+        } else if let Some(talk) = self.talks.get_mut(known.connection) {
+            talk.known_hosts = Some(Box::new(known.clone()));
+        }
+    }
+
+    /// Nothing came: told without a status.
+    pub(super) fn host_keys_without_files(&mut self, time: u64, out: &mut Vec<Record>) {
+        let late = |waiting: &mut Undecided| waiting.since.saturating_add(WAIT_NS) <= time;
+        out.extend(self.undecided.extract_if(.., late).map(|waiting| *waiting.record));
+    }
+}
+
+fn told(mut record: Record, known: &KnownHosts) -> Record {
+    if let Some(host_key) = &mut super::protocol(&mut record).host_key {
+        host_key.status = status(known);
+        host_key.checking = known.checking.map(crate::event::host_key::Checking::name);
+        if host_key.status == Some("known") {
+            host_key.named = Some(known.entries.iter().any(|entry| entry.same_key && entry.named));
+        }
+    }
+    record
+}
+
+/// What the entries mean. An entry that came after the key was seen is the client's own answer and no knowledge.
+fn status(known: &KnownHosts) -> Option<&'static str> {
+    let any = |fits: &dyn Fn(Marker, bool, bool) -> bool| {
+        known.entries.iter().any(|entry| !entry.late && fits(entry.marker, entry.same_key, entry.named))
+    };
+    if any(&|marker, same, _| marker == Marker::Revoked && same) {
+        Some("revoked")
+    } else if any(&|_, same, _| same) {
+        Some("known")
+    } else if any(&|marker, same, named| marker == Marker::None && !same && named) {
+        Some("changed")
+    } else {
+        known.complete.then_some("unknown")
+    }
+}
+
+impl HostKey {
+    /// As far as the key itself goes.
+    pub(super) fn new(kind: String, fingerprint: Option<String>) -> Self {
+        Self { kind, fingerprint, status: None, checking: None, named: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::host_key::Entry;
+
+    #[test]
+    fn entries_mean_what_ssh_makes_of_them() {
+        let entry = |marker, same_key, named| Entry { marker, same_key, named, late: false };
+        let late = |entry: Entry| Entry { late: true, ..entry };
+        let (none, revoked) = (Marker::None, Marker::Revoked);
+        for (entries, complete, expected) in [
+            (vec![], true, Some("unknown")),
+            (vec![], false, None),
+            (vec![entry(none, true, false)], false, Some("known")),
+            (vec![entry(none, false, true)], false, Some("changed")),
+            (vec![entry(none, false, true), entry(none, true, true)], true, Some("known")),
+            (vec![entry(none, true, true), entry(revoked, true, true)], true, Some("revoked")),
+            (vec![entry(Marker::Authority, true, true)], true, Some("known")),
+            // accept-new, AutoAddPolicy: it was added when it had been accepted.
+            (vec![late(entry(none, true, true))], true, Some("unknown")),
+            (vec![late(entry(none, true, true)), entry(none, false, true)], true, Some("changed")),
+        ] {
+            let known = KnownHosts { entries: entries.clone(), complete, ..KnownHosts::default() };
+            assert_eq!(status(&known), expected, "{entries:?}");
+        }
+    }
+}
