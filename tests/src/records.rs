@@ -233,8 +233,8 @@ fn is_time(text: &str) -> bool {
 pub fn meaning(action: &str) -> Option<(&'static [&'static str], &'static [&'static str], &'static str)> {
     Some(match action {
         "ssh-connection" => (&["network", "session"], &["connection", "start"], "sensor.ssh"),
-        "ssh-host-key" => (&["authentication"], &["info"], "sensor.ssh"),
-        "ssh-key-offered" => (&["authentication"], &["info"], "sensor.ssh"),
+
+        "ssh-host-key" | "ssh-key-offered" => (&["authentication"], &["info"], "sensor.ssh"),
         "ssh-authentication" => (&["authentication"], &["start"], "sensor.ssh"),
         "ssh-channel-opened" => (&["network"], &["connection", "start"], "sensor.ssh"),
         "ssh-channel-closed" => (&["network"], &["end"], "sensor.ssh"),

@@ -57,7 +57,7 @@ impl Correlate {
         process.name.clone_from(&program.name);
         process.executable.clone_from(&program.executable);
         process.command_line = program.command_line.clone().map(Into::into);
-        process.application = program.application.clone();
+        process.application.clone_from(&program.application);
         process.server = server;
         process.user = exec.task.credentials.map(|credentials| (credentials.uid, exec.task.names.user.clone()));
         process.watched |= self.scope.pids.contains(&id.tgid);

@@ -110,8 +110,7 @@ pub(super) fn result(record: &Record) -> Option<String> {
                 (None, None) => "no status".into(),
             }
         }
-        Action::SshKeyOffered if record.outcome == Outcome::Failure => "not accepted".into(),
-        Action::SshHostKey if record.outcome == Outcome::Failure => "not accepted".into(),
+        Action::SshKeyOffered | Action::SshHostKey if record.outcome == Outcome::Failure => "not accepted".into(),
         Action::SshHostKey if record.outcome == Outcome::Unknown => String::new(),
         Action::SshChannelOpened if record.outcome == Outcome::Failure => "refused".into(),
         Action::SshConnection
