@@ -52,8 +52,8 @@ fn base64(bytes: &[u8]) -> Vec<u8> {
     bytes.chunks_exact(3).flat_map(group).collect()
 }
 
-/// All that a process has in memory.
-pub fn memory(pid: u32) -> Vec<u8> {
+/// What of a process's memory has a name that fits.
+pub fn memory(pid: u32, fits: impl Fn(&str) -> bool) -> Vec<u8> {
     let maps = BufReader::new(File::open(format!("/proc/{pid}/maps")).unwrap());
     let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
     let mut all = Vec::new();
@@ -61,7 +61,7 @@ pub fn memory(pid: u32) -> Vec<u8> {
         let line = line.unwrap();
         let mut words = line.split(' ');
         let (range, mode) = (words.next().unwrap(), words.next().unwrap());
-        if !mode.starts_with('r') {
+        if !mode.starts_with('r') || !fits(words.next_back().unwrap_or_default()) {
             continue;
         }
         let (from, to) = range.split_once('-').unwrap();

@@ -54,7 +54,7 @@ fn no_secret_of_an_application_is_anywhere() {
     assert_eq!(done.one("exec")["status"], 0);
     trace.until("the last command", |r| r.is("ssh-command-ended") && r.text("ssh.command.line") == told);
 
-    let daemon = memory(trace.pid());
+    let daemon = memory(trace.pid(), |_| true);
     assert!(plain.is_in(&daemon), "the search does not find what is there");
     let found = secret.is_in(&daemon);
     let (records, log) = trace.stop();
