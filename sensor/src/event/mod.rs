@@ -2,6 +2,7 @@
 //!
 //! `stream` is what enters the pure middle (and what a recording holds), `ssh` the protocol's part of it, `record` is what leaves.
 
+pub mod deploy;
 pub mod record;
 mod record_ssh;
 pub mod ssh;

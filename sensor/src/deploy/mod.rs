@@ -1,0 +1,131 @@
+//! Layer 2: what deploy tools are, as data, and what a command line asks of one.
+//!
+//! What enters: the argv of an exec, a command line of an SSH request, definitions as TOML. What leaves: which tool it is, the verb and what that does, service, destination, version, hosts
+//! and roles; of a remote command which step it is. Pure: it rests on the definitions (`tools/*.toml`, shipped inside the binary, and the user's own) and on nothing of this host, so
+//! the live source and a replay recognise the same. Recognition is by what runs (program, script, image, verb), never by the process's own name for itself.
+//!
+//! It fails towards "no deploy": what no definition names is not told. A definition that cannot be used is an error that says which file and key.
+
+mod arguments;
+mod definition;
+mod invocation;
+mod pattern;
+mod program;
+mod project;
+mod remote;
+mod shell;
+mod tool;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use invocation::Invocation;
+pub use project::{FILE_MAX, Found, Wanted, read as read_project, wanted};
+pub use remote::{Remote, classify, classify_local};
+pub use tool::{Error, Rule, Tool};
+
+use crate::event::deploy::{Kind, ToolFile};
+
+/// Definitions that come with the sensor.
+const SHIPPED: &[(&str, &str)] = &[
+    ("kamal.toml", include_str!("tools/kamal.toml")),
+    ("capistrano.toml", include_str!("tools/capistrano.toml")),
+    ("ansible.toml", include_str!("tools/ansible.toml")),
+    ("ansible-adhoc.toml", include_str!("tools/ansible-adhoc.toml")),
+    ("fabric.toml", include_str!("tools/fabric.toml")),
+    ("docker.toml", include_str!("tools/docker.toml")),
+    ("docker-compose.toml", include_str!("tools/docker-compose.toml")),
+    ("kubectl.toml", include_str!("tools/kubectl.toml")),
+    ("helm.toml", include_str!("tools/helm.toml")),
+    ("terraform.toml", include_str!("tools/terraform.toml")),
+    ("rsync.toml", include_str!("tools/rsync.toml")),
+    ("scp.toml", include_str!("tools/scp.toml")),
+    ("git.toml", include_str!("tools/git.toml")),
+];
+
+/// More definitions than this are a folder of something else.
+const TOOLS_MAX: usize = 256;
+
+/// The tools that are known.
+#[derive(Clone, Debug)]
+pub struct Tools(Arc<Vec<Arc<Tool>>>);
+
+impl Tools {
+    /// The shipped definitions, and the user's: one with the same name replaces a shipped one.
+    pub fn new(own: &[ToolFile]) -> Result<Self, Error> {
+        let mut tools: Vec<Arc<Tool>> = Vec::new();
+        let shipped = SHIPPED.iter().map(|(path, text)| (*path, *text));
+        for (path, text) in shipped.chain(own.iter().map(|file| (file.path.as_str(), file.text.as_str()))) {
+            let tool = Arc::new(Tool::parse(text, path)?);
+            tools.retain(|known| known.name != tool.name);
+            if tools.len() >= TOOLS_MAX {
+                return Err(Error::Read { path: path.into(), why: format!("there are more than {TOOLS_MAX}") });
+            }
+            tools.push(tool);
+        }
+        Ok(Self(Arc::new(tools)))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Tool>> {
+        self.0.iter()
+    }
+
+    /// The deploy that this argv is. `executable` counts where argv names another program; `aliases` are the project's.
+    pub fn recognise(
+        &self,
+        argv: &[&str],
+        executable: Option<&str>,
+        aliases: &[(String, String)],
+    ) -> Option<Invocation> {
+        self.named(argv, executable, aliases).filter(|invocation| invocation.kind != Kind::None)
+    }
+
+    /// The same, with help and completion too.
+    fn named(&self, argv: &[&str], executable: Option<&str>, aliases: &[(String, String)]) -> Option<Invocation> {
+        let places = program::places(argv);
+        let mut quiet = None;
+        for place in &places {
+            let name = program::basename(argv.get(place.at)?);
+            let alone = places.len() == 1 && place.at == 0;
+            let executed = executable.map(program::basename).filter(|_| alone);
+            for tool in self.iter() {
+                let recognise = &tool.definition.recognise;
+                let is = |name: &str| recognise.programs.iter().any(|own| own == name);
+                let fits = match place.image {
+                    true => recognise.images.iter().any(|own| own == program::image_name(name)),
+                    false => is(name) || executed.is_some_and(is),
+                };
+                if !fits {
+                    continue;
+                }
+                let container = place.image || places.iter().any(|place| place.image);
+                let Some(invocation) = Invocation::read(tool, argv, place.at + 1, container, aliases) else { continue };
+                if invocation.kind != Kind::None {
+                    return Some(invocation);
+                }
+                quiet.get_or_insert(invocation);
+            }
+        }
+        quiet
+    }
+
+    /// Removes what the definitions call secret from an argv. Says whether anything was.
+    pub fn redact(&self, args: &mut [Vec<u8>], mark: &[u8]) -> bool {
+        let texts: Vec<String> = args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
+        let argv: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let Some(invocation) = self.named(&argv, None, &[]) else { return false };
+        let mut changed = false;
+        for (at, from) in invocation.secret_places() {
+            if let Some(arg) = args.get_mut(at)
+                && arg.get(from..).is_some_and(|value| value != mark && !value.is_empty())
+            {
+                arg.truncate(from);
+                arg.extend_from_slice(mark);
+                changed = true;
+            }
+        }
+        changed
+    }
+}
