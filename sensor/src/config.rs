@@ -23,6 +23,7 @@ pub struct Config {
     pub kernel: Kernel,
     pub limits: Limits,
     pub host: Host,
+    pub deploy: Deploy,
 }
 
 /// Where records go.
@@ -65,6 +66,14 @@ pub struct Limits {
 pub struct Host {
     /// The host's /proc, where it is mounted elsewhere (in a container: /host/proc).
     pub proc: PathBuf,
+}
+
+/// Deploys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Deploy {
+    /// A folder with definitions of tools (`*.toml`), besides those that the sensor has.
+    pub tools: Option<PathBuf>,
 }
 
 impl Default for Output {

@@ -104,6 +104,9 @@ pub(super) struct TraceArgs {
     /// Where the host's /proc is
     #[arg(long, value_name = "DIR", default_value = "/proc")]
     pub proc: PathBuf,
+    /// A folder with definitions of deploy tools (*.toml), besides those that the sensor has
+    #[arg(long, value_name = "DIR")]
+    pub tools: Option<PathBuf>,
     /// Size of the ring buffer in bytes (a power of two)
     #[arg(long, value_name = "BYTES", default_value_t = sensor_common::RING_BYTES)]
     pub ring_bytes: u32,

@@ -11,6 +11,8 @@ use super::{Error, args::RunArgs, limits, runtime, signals};
 use crate::{
     config::Config,
     correlate::Scope,
+    event::deploy::ToolFile,
+    host::tools,
     pipeline::{self, Format, Middle, Request, Source, Writer},
     render::{filter::Filter, json::Json},
     sink::Sink,
@@ -20,7 +22,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
     let config = Config::read(&args.config)?;
     runtime()?.block_on(async {
         let sink = Sink::open(&config.output.path)?;
-        let source = Source::attach(config.kernel.ring_bytes, &config.host.proc)?;
+        let tools = tools(&config)?;
+        let source = Source::attach(config.kernel.ring_bytes, &config.host.proc, tools)?;
         let middle = Middle::new(limits(&config), Scope { all: config.scope.all, pids: Vec::new() });
         let writer = Writer::new(Format::Json(Json::default()), Filter::default(), sink);
         let io_error = |source| Error::Io { what: "cannot wait for signals".into(), source };
@@ -33,6 +36,11 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
         tracing::info!(records = stats.written, events = stats.taken, "stopped");
         Ok(())
     })
+}
+
+/// The user's definitions of deploy tools. That they are sound is checked where they are used.
+fn tools(config: &Config) -> Result<Vec<ToolFile>, tools::Error> {
+    config.deploy.tools.as_deref().map_or_else(|| Ok(Vec::new()), tools::read)
 }
 
 /// Turns each SIGHUP into a request.
@@ -49,7 +57,10 @@ async fn reload(
                     tracing::warn!("changes of [kernel] and [host] take effect at the next start");
                 }
                 let limits = limits(&config);
-                Request::Reload { output: config.output.path, all: config.scope.all, limits }
+                match tools(&config) {
+                    Ok(tools) => Request::Reload { output: config.output.path, all: config.scope.all, limits, tools },
+                    Err(error) => Request::Refused { why: error.to_string() },
+                }
             }
             Err(error) => Request::Refused { why: error.to_string() },
         };

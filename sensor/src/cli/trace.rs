@@ -19,7 +19,8 @@ use crate::{
 
 pub(super) fn run(args: &TraceArgs) -> Result<(), Error> {
     runtime()?.block_on(async {
-        let source = Source::attach(args.ring_bytes, &args.proc)?;
+        let tools = args.tools.as_deref().map_or_else(|| Ok(Vec::new()), crate::host::tools::read)?;
+        let source = Source::attach(args.ring_bytes, &args.proc, tools)?;
         let mut writer = writer(&args.show)?;
         if let Some(path) = &args.record {
             let what = || format!("cannot record to {}", path.display());

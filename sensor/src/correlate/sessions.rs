@@ -80,6 +80,8 @@ pub(super) struct Session {
     pub ssh: Option<Facts>,
     /// Commands that were asked for and whose process is not seen yet.
     pub awaited: VecDeque<Arc<str>>,
+    /// The deploy whose session it is.
+    pub deploy: Option<Arc<str>>,
 }
 
 /// Sessions with a connection or with living processes.
@@ -155,6 +157,7 @@ impl Sessions {
                 bytes: None,
                 ssh: None,
                 awaited: VecDeque::new(),
+                deploy: None,
             },
         );
         Some(self.next)

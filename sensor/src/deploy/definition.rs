@@ -110,7 +110,7 @@ pub struct When {
 
 /// Where a field's value comes from: the first source that has one.
 ///
-/// `option:--name`, `word:N` (the N-th word from 1, verb and all), `VERB:N` (the N-th word after that verb), `last`, `config:service`, `environment:NAME`.
+/// `option:--name`, `word:N` (the N-th word from 1, verb and all), `VERB:N` (the N-th word after that verb; `N+`: and all after it), `last`, `config:service`, `environment:NAME`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct From {
@@ -207,6 +207,8 @@ pub struct Outcome {
     pub proof: Vec<String>,
     /// Local steps that only run after success, by the name of their hook.
     pub success_hooks: Vec<String>,
+    /// Actions whose exit code says nothing: without remote steps or a hook of success, nobody knows.
+    pub unsure: Vec<Kind>,
     /// What it means if the tool said success and none of `proof` was tried: for `deploy` and `rollback`.
     pub nothing_done: BTreeMap<String, String>,
     /// Kinds of steps that are taken after a failure, and its reason.

@@ -90,6 +90,15 @@ impl Invocation {
         }
     }
 
+    /// The same arguments, wherever they stand.
+    pub fn asks_the_same_as(&self, other: &Self) -> bool {
+        let words = |of: &Self| of.parsed.words.iter().map(|word| word.text.clone()).collect::<Vec<_>>();
+        let options = |of: &Self| {
+            of.parsed.options.iter().map(|choice| (choice.name.clone(), choice.value.clone())).collect::<Vec<_>>()
+        };
+        self.tool.name == other.tool.name && words(self) == words(other) && options(self) == options(other)
+    }
+
     /// The value of the first of these options that is there.
     pub fn option(&self, names: &[String]) -> Option<&str> {
         let chosen = |name: &String| self.parsed.options.iter().rev().find(|choice| choice.name == *name);
@@ -111,7 +120,13 @@ impl Invocation {
                     let found = facts.and_then(|facts| facts.variables.iter().find(|(own, _)| own == name));
                     one(found.map(|(_, value)| value.as_str()))
                 }
-                Some((verb, number)) => one(number.parse().ok().and_then(|number| self.word(verb, number))),
+                Some((verb, number)) => match number.strip_suffix('+').map(str::parse) {
+                    Some(Ok(first)) => (first..first + self.parsed.words.len())
+                        .map_while(|n| self.word(verb, n))
+                        .map(str::to_owned)
+                        .collect(),
+                    _ => one(number.parse().ok().and_then(|number| self.word(verb, number))),
+                },
                 None => one(self.parsed.words.last().map(|word| word.text.as_str())),
             }
         };

@@ -19,14 +19,19 @@ mod tool;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
+
+use memchr::memmem;
 
 pub use invocation::Invocation;
 pub use project::{FILE_MAX, Found, Wanted, read as read_project, wanted};
 pub use remote::{Remote, classify, classify_local};
 pub use tool::{Error, Rule, Tool};
 
-use crate::event::deploy::{Kind, ToolFile};
+use crate::event::{
+    deploy::{Kind, ToolFile},
+    stream::Args,
+};
 
 /// Definitions that come with the sensor.
 const SHIPPED: &[(&str, &str)] = &[
@@ -48,9 +53,26 @@ const SHIPPED: &[(&str, &str)] = &[
 /// More definitions than this are a folder of something else.
 const TOOLS_MAX: usize = 256;
 
+/// Arguments in which a program is looked for: wrappers and their options come before it.
+const NAMES_WITHIN: usize = 64;
+/// And a hook: an interpreter or `env` stands before it.
+const HOOK_WITHIN: usize = 4;
+
 /// The tools that are known.
-#[derive(Clone, Debug)]
-pub struct Tools(Arc<Vec<Arc<Tool>>>);
+#[derive(Clone, Debug, Default)]
+pub struct Tools(Arc<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    tools: Vec<Arc<Tool>>,
+    /// Names of programs and images: what has none of them is no business of ours.
+    names: HashSet<Vec<u8>>,
+}
+
+/// Arguments as text, for recognition: what is no UTF-8 names no tool.
+pub fn texts(args: &Args) -> Vec<Cow<'_, str>> {
+    args.list.iter().map(|arg| String::from_utf8_lossy(arg)).collect()
+}
 
 impl Tools {
     /// The shipped definitions, and the user's: one with the same name replaces a shipped one.
@@ -65,11 +87,42 @@ impl Tools {
             }
             tools.push(tool);
         }
-        Ok(Self(Arc::new(tools)))
+        let recognise = tools.iter().map(|tool| &tool.definition.recognise);
+        let names = recognise.flat_map(|recognise| recognise.programs.iter().chain(&recognise.images));
+        let names = names.map(|name| name.clone().into_bytes()).collect();
+        Ok(Self(Arc::new(Known { tools, names })))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Tool>> {
-        self.0.iter()
+        self.0.tools.iter()
+    }
+
+    /// Could these arguments be a deploy, or a hook of one? Every exec of the host is asked this.
+    pub fn concern(&self, args: &Args, executable: Option<&[u8]>) -> bool {
+        let named = |arg: &[u8]| {
+            let name = arg.rsplit(|byte| *byte == b'/').next().unwrap_or(arg);
+            self.0.names.contains(name)
+                || name
+                    .split(|byte| matches!(byte, b':' | b'@'))
+                    .next()
+                    .is_some_and(|image| self.0.names.contains(image))
+        };
+        args.list.iter().take(NAMES_WITHIN).any(|arg| named(arg))
+            || executable.is_some_and(named)
+            || self.hook_among(args)
+    }
+
+    fn hook_among(&self, args: &Args) -> bool {
+        let like = |arg: &[u8], tool: &Tool| tool.hook_literals.iter().any(|part| memmem::find(arg, part).is_some());
+        args.list.iter().take(HOOK_WITHIN).any(|arg| self.iter().any(|tool| like(arg, tool)))
+    }
+
+    /// The tool whose hook this is, if it has variables that may be read.
+    pub fn hook(&self, argv: &[&str]) -> Option<&Arc<Tool>> {
+        let hook = |tool: &&Arc<Tool>| {
+            !tool.definition.environment.safe.is_empty() && classify_local(tool, argv).hook.is_some()
+        };
+        self.iter().find(hook)
     }
 
     /// The deploy that this argv is. `executable` counts where argv names another program; `aliases` are the project's.

@@ -66,6 +66,17 @@ impl Pattern {
         match_words(&self.0, words, &mut kept, &mut steps).then_some(kept)
     }
 
+    /// The longest text beside `{name}` in its word.
+    pub(super) fn literal_of(&self, name: &str) -> Option<&str> {
+        let words = self.0.iter().filter_map(|token| if let Token::Word(pieces) = token { Some(pieces) } else { None });
+        let word = words
+            .into_iter()
+            .find(|pieces| pieces.iter().any(|piece| matches!(piece, Piece::Kept(own) if *own == name)))?;
+        let texts =
+            word.iter().filter_map(|piece| if let Piece::Text(text) = piece { Some(text.as_str()) } else { None });
+        texts.max_by_key(|text| text.len())
+    }
+
     /// Matches as many words as it has, anywhere in the line: what all places kept.
     pub(super) fn find_all<'a>(&self, words: &[&'a Word]) -> Kept<'a> {
         let mut all = Vec::new();

@@ -92,6 +92,14 @@ fn read(tool: &Tool, rules: &[Rule], words: &[Word], kind: &str) -> Remote {
         }
     }
     remote.marks(tool, &words);
+    // `docker run ... IMAGE:VERSION COMMAND`: the image is the word with the version that a mark told.
+    if remote.image.is_none()
+        && remote.container.is_some()
+        && let Some(end) = remote.version.as_ref().map(|version| format!(":{version}"))
+        && let Some(word) = words.iter().find(|word| word.text.ends_with(&end) && !word.text.contains('='))
+    {
+        remote.image(&word.text);
+    }
     remote
 }
 

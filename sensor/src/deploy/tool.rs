@@ -34,6 +34,8 @@ pub struct Tool {
     pub local: Vec<Rule>,
     pub remote: Vec<Rule>,
     pub(super) marks: Vec<Pattern>,
+    /// Of the words that name a hook, what is always in them.
+    pub(super) hook_literals: Vec<Vec<u8>>,
 }
 
 impl Rule {
@@ -57,7 +59,10 @@ impl Tool {
         let remote = check.rules("remote", &definition.remote)?;
         let marks = definition.marks.iter().map(|text| check.pattern("marks", text)).collect::<Result<_, _>>()?;
         check.outcome(&definition)?;
-        Ok(Self { name: definition.name.as_str().into(), definition, local, remote, marks })
+        let hooks =
+            local.iter().flat_map(|rule: &Rule| &rule.patterns).filter_map(|pattern| pattern.literal_of("hook"));
+        let hook_literals = hooks.map(|text| text.as_bytes().to_vec()).collect();
+        Ok(Self { name: definition.name.as_str().into(), definition, local, remote, marks, hook_literals })
     }
 }
 
@@ -66,7 +71,7 @@ struct Check<'a> {
 }
 
 /// Sources of values that are written `KIND:REST`.
-const SOURCES: &str = "option:--name, word:N, VERB:N, *:N, last, config:KEY or environment:NAME";
+const SOURCES: &str = "option:--name, word:N, VERB:N, VERB:N+, *:N, last, config:KEY or environment:NAME";
 /// What `config:` can name.
 const CONFIG_KEYS: &[&str] = &["service", "image", "hosts", "roles", "secrets"];
 /// A variable with one of these in its name is never read.
@@ -140,7 +145,7 @@ impl Check<'_> {
                     Some(("option", name)) => name.starts_with('-'),
                     Some(("config", key)) => CONFIG_KEYS.contains(&key),
                     Some(("environment", name)) => definition.environment.safe.iter().any(|safe| safe == name),
-                    Some((_, number)) => number.parse::<usize>().is_ok_and(|number| number > 0),
+                    Some((_, number)) => number.trim_end_matches('+').parse::<usize>().is_ok_and(|number| number > 0),
                 };
                 if !known {
                     let problem = format!("`{source}` is no source of a value");

@@ -89,6 +89,8 @@ pub enum FileState {
     Invalid,
     /// It was written to while it was read.
     Changed,
+    /// Not looked at: too many deploys at once, or a file system that does not answer.
+    Skipped,
 }
 
 impl FileState {
@@ -101,6 +103,7 @@ impl FileState {
             Self::Unreadable => "unreadable",
             Self::Invalid => "invalid",
             Self::Changed => "changed",
+            Self::Skipped => "skipped",
         }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod deploy;
 pub mod record;
+mod record_deploy;
 mod record_ssh;
 pub mod ssh;
 pub mod stream;

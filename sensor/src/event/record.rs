@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_with::skip_serializing_none;
 
 use super::stream::{Counted, Probe};
-pub use super::{record_ssh::*, time::Time};
+pub use super::{record_deploy::*, record_ssh::*, time::Time};
 
 /// `event.action`, with what follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,9 @@ pub enum Action {
     ConnectionOpened,
     ConnectionClosed,
     ConnectionFailed,
+    DeployStarted,
+    DeployStep,
+    DeployFinished,
     SensorStarted,
     SensorStopped,
     SensorConfigReloaded,
@@ -46,7 +49,7 @@ pub struct Meaning {
 }
 
 impl Action {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::SshConnection,
         Self::SshKeyOffered,
         Self::SshAuthentication,
@@ -63,6 +66,9 @@ impl Action {
         Self::ConnectionOpened,
         Self::ConnectionClosed,
         Self::ConnectionFailed,
+        Self::DeployStarted,
+        Self::DeployStep,
+        Self::DeployFinished,
         Self::SensorStarted,
         Self::SensorStopped,
         Self::SensorConfigReloaded,
@@ -89,6 +95,9 @@ impl Action {
             Self::ConnectionOpened => ("connection-opened", "sensor.network", &["network"], &["connection", "start"]),
             Self::ConnectionClosed => ("connection-closed", "sensor.network", &["network"], &["connection", "end"]),
             Self::ConnectionFailed => ("connection-failed", "sensor.network", &["network"], &["connection", "denied"]),
+            Self::DeployStarted => ("deploy-started", "sensor.deploy", &["configuration", "process"], &["start"]),
+            Self::DeployStep => ("deploy-step", "sensor.deploy", &["process"], &["info"]),
+            Self::DeployFinished => ("deploy-finished", "sensor.deploy", &["configuration", "process"], &["end"]),
             Self::SensorStarted => ("sensor-started", "sensor.health", &["configuration", "process"], &["start"]),
             Self::SensorStopped => ("sensor-stopped", "sensor.health", &["configuration", "process"], &["end"]),
             Self::SensorConfigReloaded => {
@@ -134,6 +143,7 @@ pub struct Record {
     pub destination: Option<Destination>,
     pub network: Option<Network>,
     pub ssh: Option<Ssh>,
+    pub deploy: Option<Deploy>,
     pub error: Option<Error>,
     pub related: Option<Related>,
     /// `render` merges it with its own.
@@ -157,6 +167,7 @@ impl Record {
             destination: None,
             network: None,
             ssh: None,
+            deploy: None,
             error: None,
             related: None,
             sensor: Sensor::default(),
@@ -246,11 +257,6 @@ pub struct Account {
 #[derive(Clone, Debug, Serialize)]
 pub struct Auditd {
     pub session: String,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct Container {
-    pub id: String,
 }
 
 #[skip_serializing_none]

@@ -7,7 +7,10 @@ use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::ssh::{Bound, Packet};
+use super::{
+    deploy::{Facts, ToolFile},
+    ssh::{Bound, Packet},
+};
 
 /// Seconds are for people: start times are compared in USER_HZ ticks, which is all that /proc knows.
 pub const NS_PER_TICK: u64 = 10_000_000;
@@ -71,6 +74,10 @@ pub enum What {
     Ssh(Box<Packet>),
     /// Who speaks SSH over which connection.
     SshBound(Bound),
+    /// The definitions of deploy tools that the user added, from now on.
+    DeployTools(Vec<ToolFile>),
+    /// What is known of a deploy, or of a child of one, before its exec.
+    Deploy(Box<Facts>),
 }
 
 /// Bounds of the tables in memory.

@@ -7,6 +7,7 @@
 //! `Source` is everything before the recording, `Middle` the pure part, `Writer` the rest. `live` runs all of it, `replay` starts at the recording.
 //! Shutdown: the future given to `live` ends, the probes are detached, what they sent is drained, `Stop` goes through, and the function returns.
 
+mod deploys;
 mod source;
 mod writer;
 
@@ -23,8 +24,10 @@ pub use writer::{Format, Writer};
 use crate::{
     correlate::{Correlate, Scope},
     decode::recording,
+    deploy::Tools,
     enrich::Enrich,
     event::{
+        deploy::ToolFile,
         record::Record,
         stream::{Event, Limits, Lost, What},
     },
@@ -61,7 +64,7 @@ impl Middle {
 /// What can be asked of a running pipeline.
 pub enum Request {
     /// Open this output anew, forget names, take these settings (SIGHUP).
-    Reload { output: PathBuf, all: bool, limits: Limits },
+    Reload { output: PathBuf, all: bool, limits: Limits, tools: Vec<ToolFile> },
     /// The new configuration cannot be used: say so and go on.
     Refused { why: String },
 }
@@ -89,10 +92,13 @@ pub async fn live(
             biased;
             () = &mut shutdown => break,
             Some(request) = requests.recv() => match request {
-                Request::Reload { output, all, limits } => match writer.reopen(&output) {
-                    Ok(()) => source.reloaded(all, limits, &mut events),
-                    Err(error) => Source::refused(error.to_string(), &mut events),
-                },
+                Request::Reload { output, all, limits, tools } => {
+                    let known = Tools::new(&tools).map_err(|error| error.to_string());
+                    match known.and_then(|known| writer.reopen(&output).map_err(|error| error.to_string()).map(|()| known)) {
+                        Ok(known) => source.reloaded(all, limits, (known, tools), &mut events),
+                        Err(why) => Source::refused(why, &mut events),
+                    }
+                }
                 Request::Refused { why } => Source::refused(why, &mut events),
             },
             _ = tick.tick() => source.tick(&mut events)?,

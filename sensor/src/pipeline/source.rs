@@ -2,9 +2,14 @@
 
 use std::{io, path::PathBuf};
 
+use super::deploys::Deploys;
 use crate::{
     decode::{Decoder, Error as DecodeError},
-    event::stream::{Counted, Degraded, Event, FileId, Limits, Lost, Probe, What},
+    deploy::{Error as ToolError, Tools},
+    event::{
+        deploy::ToolFile,
+        stream::{Counted, Degraded, Event, FileId, Limits, Lost, Probe, What},
+    },
     host::{
         facts::Facts,
         identity, mounts, privileges, snapshot,
@@ -27,6 +32,8 @@ pub enum Failure {
     Kernel(#[from] kernel::Error),
     #[error("cannot read the processes under {path}: {why}")]
     Proc { path: PathBuf, why: String },
+    #[error(transparent)]
+    Tools(#[from] ToolError),
     #[error("cannot write the recording: {0}")]
     Recording(#[from] io::Error),
 }
@@ -39,6 +46,7 @@ pub struct Source {
     decoder: Decoder,
     facts: Facts,
     speakers: Speakers,
+    deploys: Deploys,
     /// Ticks until programs that are gone are looked for.
     next_sweep: u32,
     proc: PathBuf,
@@ -56,7 +64,8 @@ pub struct Source {
 
 impl Source {
     /// Loads and attaches. From here on events are in the ring.
-    pub fn attach(ring_bytes: u32, proc: &std::path::Path) -> Result<Self, Failure> {
+    pub fn attach(ring_bytes: u32, proc: &std::path::Path, tools: Vec<ToolFile>) -> Result<Self, Failure> {
+        let deploys = Deploys::new(proc, Tools::new(&tools)?, tools);
         let options = Options { ring_bytes, cgroup2: mounts::cgroup2() };
         let reported_at = identity::boot_time();
         let mut kernel = Kernel::load(&options)?;
@@ -77,6 +86,7 @@ impl Source {
             decoder: Decoder::default(),
             facts: Facts::new(proc),
             speakers: Speakers::new(proc),
+            deploys,
             next_sweep: PROGRAM_SWEEP,
             proc: proc.into(),
             reported,
@@ -96,6 +106,8 @@ impl Source {
         let mut push = |what| out.push(Event { time, what });
         push(What::Host(identity::host(&self.proc, time)));
         push(What::Clock { offset: self.offset });
+        out.extend(self.deploys.own_tools().map(|what| Event { time, what }));
+        let mut push = |what| out.push(Event { time, what });
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
         let mut probes = kernel.probes().to_vec();
         let mut uncovered = Vec::new();
@@ -120,7 +132,8 @@ impl Source {
             .map_err(|error| Failure::Proc { path: self.proc.clone(), why: error.to_string() })?;
         kernel.add_listeners(snapshot.listeners.into_iter())?;
         for found in snapshot.processes {
-            let event = Event { time, what: What::Found(Box::new(found)) };
+            let mut event = Event { time, what: What::Found(Box::new(found)) };
+            self.deploys.tell(&mut event, out);
             self.facts.tell(&event, out);
             out.push(event);
         }
@@ -145,7 +158,8 @@ impl Source {
                 }
             }
         });
-        for event in self.decoded.drain(..) {
+        for mut event in self.decoded.drain(..) {
+            self.deploys.tell(&mut event, out);
             self.facts.tell(&event, out);
             if let What::Exec(exec) = &event.what {
                 for program in self.speakers.executed(exec) {
@@ -217,9 +231,12 @@ impl Source {
         Ok(())
     }
 
-    pub(super) fn reloaded(&mut self, all: bool, limits: Limits, out: &mut Vec<Event>) {
+    pub(super) fn reloaded(&mut self, all: bool, limits: Limits, tools: (Tools, Vec<ToolFile>), out: &mut Vec<Event>) {
         self.facts.forget();
-        out.push(Event { time: identity::boot_time(), what: What::Reloaded { all, limits } });
+        let time = identity::boot_time();
+        let what = self.deploys.set_tools(tools.0, tools.1);
+        out.push(Event { time, what });
+        out.push(Event { time, what: What::Reloaded { all, limits } });
     }
 
     pub(super) fn refused(why: String, out: &mut Vec<Event>) {

@@ -2,6 +2,7 @@
 //!
 //! `json` is the contract (one object a line), `table` is for a person at a terminal.
 
+mod deploy;
 pub mod filter;
 pub mod json;
 mod ssh;
