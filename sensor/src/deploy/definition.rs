@@ -151,6 +151,8 @@ pub struct Reads {
     pub aliases: Option<String>,
     /// Lists of names of secrets. Anything but a list is a value, and is not read.
     pub secrets: Vec<String>,
+    /// The same, of the registry alone.
+    pub registry_secrets: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -183,7 +185,7 @@ pub struct Step {
     pub reason: Option<String>,
     /// Its failure does not make the deploy fail.
     pub may_fail: bool,
-    /// Names of the secrets that it handles.
+    /// Names of the secrets that it handles: as they are, `config:secrets` or `config:registry_secrets`.
     pub secrets: Vec<String>,
     /// On the target: only with this tool's client, as anybody could run it.
     pub common: bool,

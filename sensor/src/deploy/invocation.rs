@@ -180,6 +180,17 @@ impl Invocation {
         self.list(&self.tool.definition.from.secrets, facts)
     }
 
+    /// Names that a step stands for: `config:...` is the project's.
+    pub fn secrets_of(&self, step: &[String], facts: Option<&Facts>) -> Vec<String> {
+        let project = facts.and_then(|facts| facts.project.as_deref());
+        let name = |name: &String| match (name.strip_prefix("config:"), project) {
+            (None, _) => vec![name.clone()],
+            (Some(key), Some(project)) => of_project(project, key),
+            (Some(_), None) => Vec::new(),
+        };
+        step.iter().flat_map(name).collect()
+    }
+
     pub fn roles(&self, facts: Option<&Facts>) -> Vec<String> {
         let roles = self.list(&self.tool.definition.from.roles, facts);
         let project = facts.and_then(|facts| facts.project.as_deref());
@@ -251,6 +262,7 @@ fn of_project(project: &Project, key: &str) -> Vec<String> {
         "hosts" => project.roles.iter().flat_map(|(_, hosts)| hosts.clone()).collect(),
         "roles" => project.roles.iter().map(|(role, _)| role.clone()).collect(),
         "secrets" => project.secrets.clone(),
+        "registry_secrets" => project.registry_secrets.clone(),
         _ => Vec::new(),
     }
 }

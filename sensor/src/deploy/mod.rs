@@ -29,8 +29,8 @@ pub use remote::{Remote, classify, classify_local};
 pub use tool::{Error, Rule, Tool};
 
 use crate::event::{
-    deploy::{Kind, ToolFile},
-    stream::Args,
+    deploy::{Facts, Kind, ToolFile},
+    stream::{Args, Exec},
 };
 
 /// Definitions that come with the sensor.
@@ -123,6 +123,19 @@ impl Tools {
             !tool.definition.environment.safe.is_empty() && classify_local(tool, argv).hook.is_some()
         };
         self.iter().find(hook)
+    }
+
+    /// The deploy that an exec is, with the aliases of its project.
+    pub fn read(&self, exec: &Exec, facts: Option<&Facts>) -> Option<Invocation> {
+        let executable = exec.executable.as_ref().map(|path| path.bytes.as_slice());
+        if !self.concern(&exec.args, executable) {
+            return None;
+        }
+        let argv = texts(&exec.args);
+        let argv: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
+        let aliases = facts.and_then(|facts| facts.project.as_ref()).map(|project| project.aliases.as_slice());
+        let executable = executable.and_then(|path| std::str::from_utf8(path).ok());
+        self.recognise(&argv, executable, aliases.unwrap_or_default())
     }
 
     /// The deploy that this argv is. `executable` counts where argv names another program; `aliases` are the project's.

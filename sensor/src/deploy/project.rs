@@ -102,15 +102,22 @@ pub fn read(invocation: &Invocation, files: Vec<(Wanted, Found)>) -> Project {
         let pairs = aliases.iter().filter_map(|(name, value)| Some((name.clone(), name_of(value)?)));
         project.aliases = pairs.take(ENTRIES_MAX).collect();
     }
-    let lists = reads.secrets.iter().flat_map(|key| all_at(&merged, key));
+    project.secrets = names(&merged, &reads.secrets);
+    project.registry_secrets = names(&merged, &reads.registry_secrets);
+    project
+}
+
+/// The names of secrets in the lists at these keys.
+fn names(merged: &Value, keys: &[String]) -> Vec<String> {
+    let lists = keys.iter().flat_map(|key| all_at(merged, key));
     let names = lists.filter_map(Value::as_array).flatten().filter_map(name_of);
     // `NAME` or `NAME:OTHER`, where OTHER is what it is called in the secret file.
     let mut names: Vec<String> =
         names.take(ENTRIES_MAX).map(|name| name.split(':').next_back().unwrap_or_default().to_owned()).collect();
     names.sort_unstable();
     names.dedup();
-    project.secrets = names.into_iter().filter(|name| is_name(name)).collect();
-    project
+    names.retain(|name| is_name(name));
+    names
 }
 
 /// The name of a variable: anything else in such a list could be a value.

@@ -73,7 +73,7 @@ struct Check<'a> {
 /// Sources of values that are written `KIND:REST`.
 const SOURCES: &str = "option:--name, word:N, VERB:N, VERB:N+, *:N, last, config:KEY or environment:NAME";
 /// What `config:` can name.
-const CONFIG_KEYS: &[&str] = &["service", "image", "hosts", "roles", "secrets"];
+const CONFIG_KEYS: &[&str] = &["service", "image", "hosts", "roles", "secrets", "registry_secrets"];
 /// A variable with one of these in its name is never read.
 const SECRET_WORDS: &[&str] = &[
     "PASSWORD",

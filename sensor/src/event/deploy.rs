@@ -66,6 +66,8 @@ pub struct Project {
     pub aliases: Vec<(String, String)>,
     /// Names of the secrets that it uses.
     pub secrets: Vec<String>,
+    /// Of these, what the registry is logged in to with.
+    pub registry_secrets: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

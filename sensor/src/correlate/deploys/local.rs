@@ -56,20 +56,20 @@ impl Correlate {
         let facts = self.deploys.facts.remove(&id);
         let process = self.processes.get(id)?;
         if let Some(run) = process.deploy.clone().and_then(|deploy| self.deploys.runs.get_mut(&deploy)) {
+            let again = if id == run.root { None } else { self.deploys.tools.read(exec, facts.as_ref()) };
+            // `sudo kamal`, `timeout 1h kamal`: the tool itself is the child.
+            if run.inner.is_none() && again.is_some_and(|again| run.invocation.asks_the_same_as(&again)) {
+                run.inner = Some(id);
+            }
             if let Some(facts) = facts {
                 run.note(facts);
             }
             return None;
         }
-        let executable = exec.executable.as_ref().map(|path| path.bytes.as_slice());
-        if !self.deploys.tools.concern(&exec.args, executable) || self.is_remote_step(process) {
+        if self.is_remote_step(process) {
             return None;
         }
-        let argv = deploy::texts(&exec.args);
-        let argv: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
-        let aliases = facts.as_ref().and_then(|facts| facts.project.as_ref()).map(|project| project.aliases.clone());
-        let executable = executable.and_then(|path| std::str::from_utf8(path).ok());
-        let invocation = self.deploys.tools.recognise(&argv, executable, &aliases.unwrap_or_default())?;
+        let invocation = self.deploys.tools.read(exec, facts.as_ref())?;
         let deploy = match self.outer(exec, &invocation) {
             Some(outer) => {
                 if let Some(run) = self.deploys.get_mut(&outer) {
@@ -142,7 +142,7 @@ impl Correlate {
             evidence: Evidence::default(),
             inner: None,
         };
-        run.handled(&run.invocation.secrets(run.facts.as_ref()));
+        run.add_secrets(run.invocation.secrets(run.facts.as_ref()));
         out.push(run.record(self.wall(time), Action::DeployStarted, Outcome::Unknown));
         self.deploys.add(run);
     }
@@ -172,7 +172,7 @@ impl Correlate {
             }
             None if step.known && room => {
                 run.names.learn(&mut step);
-                run.handled(&step.secrets);
+                run.handled(&mut step);
                 run.children.insert(id, Child { step, about: Box::new(about), began: time });
             }
             None => {}

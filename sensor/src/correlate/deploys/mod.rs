@@ -30,7 +30,7 @@ use outcome::Evidence;
 use target::Groups;
 
 use crate::{
-    deploy::{Invocation, Tools},
+    deploy::{Invocation, Remote, Tools},
     event::{
         deploy::{Facts, ToolFile},
         record::Record,
@@ -42,6 +42,8 @@ use crate::{
 const RUNS_MAX: usize = 1024;
 /// Facts that wait for their exec: it is the next event.
 const FACTS_MAX: usize = 64;
+/// Names of secrets told of one deploy.
+const SECRETS_MAX: usize = 256;
 /// Connections whose deploy is known after it ended.
 const CONNECTIONS_MAX: usize = 8192;
 
@@ -153,10 +155,16 @@ impl Run {
         self.local_steps + self.commands.values().map(|(client, server)| client.max(server)).sum::<u64>()
     }
 
-    fn handled(&mut self, secrets: &[String]) {
+    /// The secrets of a step, by their names in the project.
+    fn handled(&mut self, step: &mut Remote) {
+        step.secrets = self.invocation.secrets_of(&step.secrets, self.facts.as_ref());
+        self.add_secrets(step.secrets.clone());
+    }
+
+    fn add_secrets(&mut self, secrets: Vec<String>) {
         for name in secrets {
-            if !self.secrets.contains(name) && self.secrets.len() < 256 {
-                self.secrets.push(name.clone());
+            if !self.secrets.contains(&name) && self.secrets.len() < SECRETS_MAX {
+                self.secrets.push(name);
             }
         }
     }

@@ -74,7 +74,7 @@ impl Correlate {
             (_, kind) => Remote { kind: kind.into(), ..Remote::default() },
         };
         run.names.learn(&mut step);
-        run.handled(&step.secrets);
+        run.handled(&mut step);
         if let Some(connection) = &talk.connection_id {
             let (client, server) = run.commands.entry(connection.clone()).or_default();
             *(if talk.role == Some(Role::Server) { server } else { client }) += 1;

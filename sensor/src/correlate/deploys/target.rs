@@ -106,6 +106,8 @@ impl Correlate {
         let target = talk.target.get_or_insert_default();
         target.client |= client;
         target.names.learn(&mut step);
+        // What the project calls its secrets is known on the other side.
+        step.secrets.retain(|name| !name.contains(':'));
         let marked = step.marked;
         command.step = Some(Box::new(StepOf { tool: tool.clone(), step }));
         match &talk.deploy {
