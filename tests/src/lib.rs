@@ -6,6 +6,7 @@
 //! | `folder`, `running`, `wait` | a temporary folder, a process, an event awaited: gone when dropped |
 //! | `account`, `sshd` | a user to log in as, Debian's real sshd on a free port, and its clients |
 //! | `lab` | an sshd that takes every kind of login, and clients that try them |
+//! | `project` | a project with its hosts, and a `kamal` that deploys it |
 //! | `terminal` | a session with a terminal, typed into line by line |
 //! | `sensor` | the program under test: `sensor run` or `sensor trace`, and what it wrote |
 //! | `records` | what it wrote, and the contract that every record keeps |
@@ -28,6 +29,7 @@ pub mod audit;
 pub mod folder;
 pub mod lab;
 pub mod machine;
+pub mod project;
 pub mod records;
 pub mod running;
 pub mod sensor;

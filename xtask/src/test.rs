@@ -18,7 +18,8 @@ use crate::{
 };
 
 /// What the tests on a real kernel start.
-const PACKAGES: &[&str] = &["openssh-server", "openssh-client", "sudo", "auditd", "iproute2", "util-linux"];
+const PACKAGES: &[&str] =
+    &["openssh-server", "openssh-client", "sudo", "auditd", "iproute2", "util-linux", "git", "ruby", "ruby-sshkit"];
 
 #[derive(clap::Args)]
 pub(crate) struct TestArgs {

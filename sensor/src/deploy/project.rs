@@ -20,6 +20,8 @@ const DEPTH_MAX: usize = 32;
 const ENTRIES_MAX: usize = 4096;
 /// Characters of one name.
 const NAME_MAX: usize = 1024;
+/// Characters of all: a thousand hosts take half of it. What is over is left out, as a record holds 256 KiB.
+const TOTAL_MAX: usize = 64 << 10;
 /// What stands where a template would print something.
 const UNKNOWN: &str = "\u{fffd}";
 
@@ -84,6 +86,8 @@ pub fn read(invocation: &Invocation, files: Vec<(Wanted, Found)>) -> Project {
             Err(why) => state = why,
             Ok(None) => {}
             Ok(Some(bytes)) => match parse(&bytes) {
+                // A file of comments says nothing.
+                Some(Value::Null) => {}
                 Some(value) => merge(&mut merged, value),
                 None => state = FileState::Invalid,
             },
@@ -104,7 +108,25 @@ pub fn read(invocation: &Invocation, files: Vec<(Wanted, Found)>) -> Project {
     }
     project.secrets = names(&merged, &reads.secrets);
     project.registry_secrets = names(&merged, &reads.registry_secrets);
+    fit(&mut project);
     project
+}
+
+/// Leaves out what is over the limit, roles and hosts last.
+fn fit(project: &mut Project) {
+    let mut left = TOTAL_MAX;
+    let mut fits = |text: &str| {
+        let fits = text.len() <= left;
+        left = left.saturating_sub(text.len());
+        fits
+    };
+    for (_, hosts) in &mut project.roles {
+        hosts.retain(|host| fits(host));
+    }
+    project.roles.retain(|(role, _)| fits(role));
+    project.secrets.retain(|name| fits(name));
+    project.registry_secrets.retain(|name| fits(name));
+    project.aliases.retain(|(name, text)| fits(name) && fits(text));
 }
 
 /// The names of secrets in the lists at these keys.
@@ -234,6 +256,17 @@ mod tests {
         assert_eq!(at(&value, "service").and_then(name_of), None);
         assert_eq!(at(&value, "image").and_then(name_of), Some("b".into()));
         assert_eq!(at(&value, "registry.server").and_then(name_of), None);
+    }
+
+    #[test]
+    fn no_more_is_kept_than_a_record_holds() {
+        let hosts: String = (0..4000).map(|n| format!("  - {}{n}\n", "h".repeat(100))).collect();
+        let servers = parse(format!("servers:\n{hosts}").as_bytes()).unwrap();
+        let mut project = Project { roles: roles(&servers["servers"], "web"), ..Project::default() };
+        assert_eq!(project.roles[0].1.len(), 4000);
+        fit(&mut project);
+        let kept: usize = project.roles.iter().flat_map(|(_, hosts)| hosts).map(String::len).sum();
+        assert!(kept <= TOTAL_MAX && kept > TOTAL_MAX / 2, "{kept}");
     }
 
     #[test]

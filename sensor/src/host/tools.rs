@@ -9,8 +9,10 @@ use std::{
 
 use crate::event::deploy::ToolFile;
 
-/// A definition is some KiB.
-const FILE_MAX: u64 = 1 << 20;
+/// Kamal's definition, the longest, has 14 KiB.
+const FILE_MAX: u64 = 64 << 10;
+/// All of them go into one event of the stream.
+const TOTAL_MAX: usize = 512 << 10;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -18,6 +20,8 @@ pub enum Error {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{path} has {size} bytes: a tool definition has no more than {FILE_MAX}")]
     TooLarge { path: PathBuf, size: u64 },
+    #[error("the tool definitions in {path} have over {TOTAL_MAX} bytes: leave there what is used on this host")]
+    TooMany { path: PathBuf },
 }
 
 /// The definitions in this folder.
@@ -43,5 +47,9 @@ pub fn read(folder: &Path) -> Result<Vec<ToolFile>, Error> {
         let text = fs::read_to_string(&path).map_err(failed(&path))?;
         Ok(ToolFile { path: path.display().to_string(), text })
     };
-    paths.into_iter().map(read).collect()
+    let files: Vec<ToolFile> = paths.into_iter().map(read).collect::<Result<_, _>>()?;
+    if files.iter().map(|file| file.text.len()).sum::<usize>() > TOTAL_MAX {
+        return Err(Error::TooMany { path: folder.to_owned() });
+    }
+    Ok(files)
 }

@@ -1,7 +1,7 @@
 //! The other side: sessions that run what a deploy tool sends, on a host that does not see the tool.
 //!
-//! A command that only the tool would send (its lock, its labels, its proxy) makes a session a deploy's; what that client asked before waits for it and is told with it. Ordinary commands count only
-//! where the client's software is the tool's. Sessions of one deploy are one: the same tool, service and destination, from the same address as the same user, with no longer pause than
+//! A command that only the tool would send (its lock, its labels, its proxy) makes a session a deploy's, as soon as one names the service; what that client asked before waits for it and is told with it.
+//! Ordinary commands count only where the client's software is the tool's. Sessions of one deploy are one: the same tool, service and destination, from the same address as the same user, with no longer pause than
 //! [`PAUSE_NS`], and no two versions. Who did it, which version and when is in each record: by these the deployer's side is found where no connection id joins them.
 
 use std::{net::IpAddr, sync::Arc};
@@ -35,6 +35,8 @@ pub(in crate::correlate) struct Talked {
     waiting: Vec<(Record, bool)>,
     /// The client's software is the tool's.
     client: bool,
+    /// A command was the tool's own.
+    marked: bool,
 }
 
 impl Talked {
@@ -42,6 +44,11 @@ impl Talked {
         if self.waiting.len() < WAITING_MAX {
             self.waiting.push((record, known));
         }
+    }
+
+    /// It is known to be a deploy, and which; or it cannot wait any longer.
+    fn is_ripe(&self) -> bool {
+        self.marked && (self.names.service.is_some() || self.waiting.len() >= WAITING_MAX)
     }
 }
 
@@ -70,8 +77,8 @@ impl Groups {
         let same = self.groups.iter_mut().rev().find(|group| {
             group.tool == wanted.tool
                 && (group.peer, &group.user) == (wanted.peer, &wanted.user)
-                && group.service == wanted.service
-                && group.destination == wanted.destination
+                && (wanted.service.is_none()
+                    || (&group.service, &group.destination) == (&wanted.service, &wanted.destination))
                 && agrees(&group.version, &wanted.version)
         });
         if let Some(group) = same {
@@ -105,14 +112,15 @@ impl Correlate {
         let Some((tool, mut step, client)) = self.tool_of(&software, line, talk.deploy.is_some()) else { return };
         let target = talk.target.get_or_insert_default();
         target.client |= client;
+        target.marked |= step.marked;
         target.names.learn(&mut step);
         // What the project calls its secrets is known on the other side.
         step.secrets.retain(|name| !name.contains(':'));
-        let marked = step.marked;
+        let ripe = target.is_ripe();
         command.step = Some(Box::new(StepOf { tool: tool.clone(), step }));
         match &talk.deploy {
             Some(deploy) => self.deploys.groups.touch(deploy, command.time, &target.names),
-            None if marked => self.is_deploy(talk, &tool, command.time, out),
+            None if ripe => self.is_deploy(talk, &tool, command.time, out),
             None => {}
         }
     }
@@ -168,9 +176,10 @@ impl Correlate {
         self.share(talk);
     }
 
-    /// The session is over without a mark: a tool's client that ran what its rules know was a deploy all the same (a login to a registry).
+    /// The session is over and nothing named a service: what only the tool sends, or what its client ran that its rules know (a login to a registry), was a deploy all the same.
     pub(in crate::correlate) fn target_ended(&mut self, time: u64, talk: &mut Talk, out: &mut Vec<Record>) {
-        let known = |target: &Talked| target.client && target.waiting.iter().any(|(_, known)| *known);
+        let known =
+            |target: &Talked| target.marked || (target.client && target.waiting.iter().any(|(_, known)| *known));
         if talk.deploy.is_some() || !talk.target.as_deref().is_some_and(known) {
             return;
         }

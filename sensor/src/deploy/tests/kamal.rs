@@ -241,6 +241,12 @@ fn a_projects_configuration_is_read_and_merged() {
 }
 
 #[test]
+fn a_destinations_file_without_anything_in_it_changes_nothing() {
+    let files = [("config/deploy.yml", "service: a\n"), ("config/deploy.x.yml", "# nothing\n")];
+    assert_eq!(project("kamal deploy -d x", &files).service.as_deref(), Some("a"));
+}
+
+#[test]
 fn a_list_of_servers_is_the_web_role() {
     let project = project("kamal deploy", &[("config/deploy.yml", "service: a\nservers: [h1, {h2: tag}]\n")]);
     assert_eq!(project.roles, [("web".to_owned(), vec!["h1".to_owned(), "h2".to_owned()])]);

@@ -111,7 +111,40 @@ fn a_person_who_looks_at_the_proxy_is_told_with_that_command_only() {
     for line in ["uptime", "docker exec kamal-proxy kamal-proxy list", "uptime"] {
         story.command(&mut end, line, 0);
     }
+    story.closes(end);
     assert_eq!(story.steps(), ["proxy 0"]);
+}
+
+#[test]
+fn a_session_that_names_its_service_late_is_of_the_deploy_that_runs() {
+    let mut story = Story::new();
+    let mut first = story.connects(1, 50, false, NET_SSH);
+    let mut second = story.connects(2, 51, false, NET_SSH);
+    let mut third = story.connects(3, 52, false, NET_SSH);
+    for end in [&mut first, &mut second, &mut third] {
+        story.command(end, "/usr/bin/env mkdir -p .kamal", 0);
+    }
+    for (line, status) in deploy_lines("5f95e7b") {
+        story.command(&mut first, &line, status);
+        story.command(&mut third, &line.replace("myapp", "other"), status);
+    }
+    story.command(&mut second, "docker container ls --all --filter 'name=^myapp-web-production-5f95e7b$' --quiet", 0);
+    for (line, status) in deploy_lines("5f95e7b").into_iter().skip(8) {
+        story.command(&mut second, &line, status);
+    }
+    let of = |socket: u8| {
+        let steps = story.of(Action::DeployStep);
+        let own = |record: &&&Record| {
+            let id = &story.of(Action::SshConnection)[usize::from(socket) - 1].ssh.as_ref().unwrap().session.id;
+            record.ssh.as_ref().unwrap().session.id == *id
+        };
+        let ids: std::collections::HashSet<String> =
+            steps.iter().filter(own).map(|record| deploy(record).unwrap().to_owned()).collect();
+        assert_eq!(ids.len(), 1);
+        ids.into_iter().next().unwrap()
+    };
+    assert_eq!(of(1), of(2));
+    assert_ne!(of(1), of(3));
 }
 
 #[test]
