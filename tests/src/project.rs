@@ -62,8 +62,8 @@ impl Hosts {
         fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).unwrap();
         let key = folder.join("key");
         let mut keygen = Command::new("ssh-keygen");
-        running::succeed(keygen.args(["-q", "-t", "rsa", "-N", "", "-C", "", "-f"]).arg(&key));
-        // Deployers of several users have it.
+        running::succeed(keygen.args(["-q", "-t", "rsa", "-m", "PEM", "-N", "", "-C", "", "-f"]).arg(&key));
+        // PEM: Net::SSH 7.0 cannot read OpenSSH's own format of an RSA key with OpenSSL 3. Deployers of several users have it.
         fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
         let listen: String = HOSTS.iter().map(|host| format!("ListenAddress {host}\n")).collect();
         let path = path(&programs);

@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::{setup, shell};
 
 /// The programs of `tests/fuzz`, with the longest input that makes sense for each.
-const TARGETS: [(&str, u32); 5] =
-    [("decoder", 4096), ("redact", 1024), ("recording", 4096), ("program", 4096), ("middle", 4096)];
+const TARGETS: [(&str, u32); 6] =
+    [("decoder", 4096), ("redact", 1024), ("recording", 4096), ("program", 4096), ("middle", 4096), ("tools", 4096)];
 
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -21,7 +21,7 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 
 #[derive(clap::Args)]
 pub(crate) struct FuzzArgs {
-    /// decoder, redact, recording, program or middle [default: all]
+    /// decoder, redact, recording, program, middle or tools [default: all]
     target: Option<String>,
     /// Stop each target after this many inputs
     #[arg(long)]

@@ -40,7 +40,8 @@ pub(super) enum Verb {
         [output]\n  path = \"/var/log/sensor/sensor.json\"\n\n  \
         [scope]\n  all = false            # also processes and connections outside of SSH sessions\n\n  \
         [kernel]\n  ring_bytes = 4194304\n\n  \
-        [limits]\n  processes = 65536\n  sessions = 16384\n  connections = 65536"
+        [limits]\n  processes = 65536\n  sessions = 16384\n  connections = 65536\n\n  \
+        [deploy]\n  tools = \"/etc/sensor/tools\"   # definitions of your own deploy tools (*.toml)"
     )]
     Run(RunArgs),
     /// Tell whether this machine can run the sensor, and what it would not see

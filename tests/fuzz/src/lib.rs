@@ -10,3 +10,4 @@ pub mod program;
 pub mod recording;
 pub mod redact;
 mod stream;
+pub mod tools;

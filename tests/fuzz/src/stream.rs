@@ -5,9 +5,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
-use sensor::event::stream::{
-    Args, Connect, Credentials, Degraded, Event, Exec, Exit, FileId, Fork, Found, Host, Limits, Lost, Names, Path,
-    Probe, ProcessId, Role, Served, Status, Task, TcpChange, TcpState, What,
+use sensor::event::{
+    deploy::{Facts, Project},
+    stream::{
+        Args, Connect, Credentials, Degraded, Event, Exec, Exit, FileId, Fork, Found, Host, Limits, Lost, Names, Path,
+        Probe, ProcessId, Role, Served, Status, Task, TcpChange, TcpState, What,
+    },
 };
 use serde_bytes::ByteBuf;
 
@@ -16,7 +19,7 @@ pub(crate) fn event(input: &mut Unstructured<'_>) -> Result<Event> {
 }
 
 fn what(input: &mut Unstructured<'_>) -> Result<What> {
-    Ok(match input.int_in_range(0..=24u8)? {
+    Ok(match input.int_in_range(0..=26u8)? {
         0 => What::Host(Host { boot: text(input)?, ..Host::default() }),
         1 => What::Clock { offset: input.arbitrary()? },
         2 | 3 => What::Found(Box::new(Found {
@@ -58,6 +61,12 @@ fn what(input: &mut Unstructured<'_>) -> Result<What> {
         }),
         22 => rare(input)?,
         23 => What::Stop(Vec::new()),
+        24 => What::Deploy(Box::new(Facts {
+            process: process(input)?,
+            tool: text(input)?.into(),
+            project: maybe(input, project)?,
+            variables: vec![("KAMAL_PERFORMER".into(), text(input)?)],
+        })),
         _ => What::Tick,
     })
 }
@@ -83,6 +92,11 @@ fn rare(input: &mut Unstructured<'_>) -> Result<What> {
             What::Reloaded { all: input.arbitrary()?, limits: Limits { processes, sessions, connections } }
         }
     })
+}
+
+fn project(input: &mut Unstructured<'_>) -> Result<Box<Project>> {
+    let hosts = vec![text(input)?];
+    Ok(Box::new(Project { service: Some(text(input)?), roles: vec![(text(input)?, hosts)], ..Project::default() }))
 }
 
 fn task(input: &mut Unstructured<'_>) -> Result<Task> {
@@ -142,7 +156,18 @@ fn args(input: &mut Unstructured<'_>) -> Result<Args> {
 
 fn bytes(input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     if input.ratio(3, 4)? {
-        return Ok(input.choose(&["/bin/docker", "sh", "/usr/sbin/sshd", "a\nb\u{202e}"])?.as_bytes().to_vec());
+        return Ok(input
+            .choose(&[
+                "/bin/docker",
+                "sh",
+                "/usr/sbin/sshd",
+                "a\nb\u{202e}",
+                "kamal",
+                "deploy",
+                ".kamal/hooks/pre-deploy",
+            ])?
+            .as_bytes()
+            .to_vec());
     }
     Ok(<&[u8]>::into(input.arbitrary()?))
 }

@@ -93,7 +93,7 @@ impl Correlate {
         let same =
             |run: &&Run| run.invocation.container && run.inner.is_none() && run.invocation.asks_the_same_as(invocation);
         let runs = self.deploys.runs.values().map(Box::as_ref).filter(same);
-        runs.max_by_key(|run| run.began).map(|run| run.id.clone())
+        runs.max_by_key(|run| (run.began, run.id.clone())).map(|run| run.id.clone())
     }
 
     /// A command of a session that a tool sent: its programs are steps, and start no deploy of their own.

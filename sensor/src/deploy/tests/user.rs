@@ -83,6 +83,14 @@ fn what_cannot_be_used_is_refused_with_file_key_and_advice() {
 }
 
 #[test]
+fn the_definition_in_the_readme_is_sound() {
+    let readme = include_str!("../../../../README.md");
+    let text =
+        readme.split("```toml\n").find(|part| part.starts_with("name = ")).and_then(|part| part.split("```").next());
+    Tool::parse(text.unwrap(), "README.md").unwrap();
+}
+
+#[test]
 fn every_shipped_definition_is_sound() {
     assert_eq!(Tools::new(&[]).unwrap().iter().count(), super::super::SHIPPED.len());
 }
