@@ -81,11 +81,13 @@ pub struct Deploy {
     pub state: PathBuf,
     /// Configuration files that are watched from the start, and not only from their first deploy.
     pub watch: Vec<PathBuf>,
+    /// A folder with definitions of tools (`*.toml`), besides those that the sensor has.
+    pub tools: Option<PathBuf>,
 }
 
 impl Default for Deploy {
     fn default() -> Self {
-        Self { state: "/var/lib/sensor".into(), watch: Vec::new() }
+        Self { state: "/var/lib/sensor".into(), watch: Vec::new(), tools: None }
     }
 }
 

@@ -14,7 +14,7 @@
 //! | 5 | `pipeline` | the order of the stages |
 //! | 4 | `render`, `sink` | records to bytes, bytes to their place |
 //! | 3 | `enrich`, `correlate`, `review` | pure: events and a time in, records out; and records back into deploys |
-//! | 2 | `decode`, `kernel`, `host` | bytes to events; the only user of aya; /proc and files |
+//! | 2 | `decode`, `kernel`, `host`, `deploy` | bytes to events; the only user of aya; /proc and files; deploy tools as data |
 //! | 1 | `event`, `config`, `stats` | plain data |
 //! | 0 | crate `sensor-common` | the kernel/user ABI |
 //!
@@ -25,6 +25,7 @@ pub mod cli;
 pub mod config;
 pub mod correlate;
 pub mod decode;
+pub mod deploy;
 pub mod enrich;
 pub mod event;
 pub mod host;

@@ -10,6 +10,7 @@
 //! | `attempts` | attempts to log in, as each side's records and logs tell them |
 //! | `clients` | applications that speak SSH from inside: Paramiko and Net::SSH |
 //! | `secrets` | secrets that a test plants, and the search for them |
+//! | `project` | a project with its hosts, and a `kamal` that deploys it |
 //! | `terminal` | a session with a terminal, typed into line by line |
 //! | `sensor` | the program under test: `sensor run` or `sensor trace`, and what it wrote |
 //! | `records` | what it wrote, and the contract that every record keeps |
@@ -37,6 +38,7 @@ pub mod folder;
 pub mod lab;
 pub mod machine;
 pub mod nat;
+pub mod project;
 pub mod records;
 pub mod running;
 pub mod secrets;

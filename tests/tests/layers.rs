@@ -17,7 +17,7 @@ use std::{
 /// Layers from the bottom; the crate documentation has the same table.
 const LAYERS: &[&[&str]] = &[
     &["event", "config", "stats"],
-    &["decode", "kernel", "host"],
+    &["decode", "kernel", "host", "deploy"],
     &["enrich", "correlate", "review"],
     &["render", "sink"],
     &["pipeline"],

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{setup, shell};
 
 /// The programs of `tests/fuzz`, with the longest input that makes sense for each.
-const TARGETS: [(&str, u32); 9] = [
+const TARGETS: [(&str, u32); 10] = [
     ("decoder", 4096),
     ("ssh", 4096),
     ("redact", 1024),
@@ -22,6 +22,7 @@ const TARGETS: [(&str, u32); 9] = [
     ("files", 1024),
     ("middle", 4096),
     ("deploys", 8192),
+    ("tools", 4096),
 ];
 
 const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -30,7 +31,7 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 
 #[derive(clap::Args)]
 pub(crate) struct FuzzArgs {
-    /// decoder, ssh, redact, recording, program, sites, files, middle or deploys [default: all]
+    /// decoder, ssh, redact, recording, program, sites, files, middle, deploys or tools [default: all]
     target: Option<String>,
     /// Stop each target after this many inputs
     #[arg(long)]

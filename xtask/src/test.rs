@@ -29,6 +29,9 @@ const PACKAGES: &[&str] = &[
     // Programs that speak SSH from inside; Net::SSH reads ed25519 keys with the last two.
     "python3-paramiko",
     "python3-venv",
+    "git",
+    "ruby",
+    "ruby-sshkit",
     "ruby-net-ssh",
     "ruby-net-sftp",
     "ruby-ed25519",

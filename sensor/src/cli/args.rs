@@ -41,7 +41,8 @@ pub(super) enum Verb {
         [output]\n  path = \"/var/log/sensor/sensor.json\"\n\n  \
         [scope]\n  all = false            # also processes and connections outside of SSH sessions\n\n  \
         [kernel]\n  ring_bytes = 4194304\n\n  \
-        [limits]\n  processes = 65536\n  sessions = 16384\n  connections = 65536"
+        [limits]\n  processes = 65536\n  sessions = 16384\n  connections = 65536\n\n  \
+        [deploy]\n  tools = \"/etc/sensor/tools\"   # definitions of your own deploy tools (*.toml)"
     )]
     Run(RunArgs),
     /// Tell whether this machine can run the sensor, and what it would not see
@@ -114,6 +115,9 @@ pub(super) struct TraceArgs {
     /// Where the host's /proc is
     #[arg(long, value_name = "DIR", default_value = "/proc")]
     pub proc: PathBuf,
+    /// A folder with definitions of deploy tools (*.toml), besides those that the sensor has
+    #[arg(long, value_name = "DIR")]
+    pub tools: Option<PathBuf>,
     /// Size of the ring buffer in bytes (a power of two)
     #[arg(long, value_name = "BYTES", default_value_t = sensor_common::RING_BYTES)]
     pub ring_bytes: u32,

@@ -29,6 +29,8 @@ enum Error {
     #[error(transparent)]
     Kernel(#[from] crate::kernel::Error),
     #[error(transparent)]
+    Tools(#[from] crate::host::tools::Error),
+    #[error(transparent)]
     Config(#[from] crate::config::Error),
     #[error(transparent)]
     Labels(#[from] labels::Error),

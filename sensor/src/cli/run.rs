@@ -12,6 +12,8 @@ use super::{Error, args::RunArgs, labels::labels, limits, runtime, signals};
 use crate::{
     config::Config,
     correlate::Scope,
+    event::deploy::ToolFile,
+    host::tools,
     pipeline::{self, Format, Middle, Request, Settings, Source, Writer},
     render::{filter::Filter, json::Json},
     sink::Sink,
@@ -21,7 +23,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
     let config = Config::read(&args.config)?;
     runtime()?.block_on(async {
         let sink = Sink::open(&config.output.path)?;
-        let source = Source::attach(config.kernel.ring_bytes, &config.host.proc, settings(&config), labels(&config)?)?;
+        let (labels, tools) = (labels(&config)?, tools(&config)?);
+        let source = Source::attach(config.kernel.ring_bytes, &config.host.proc, settings(&config), labels, tools)?;
         let middle = Middle::new(limits(&config), Scope { all: config.scope.all, pids: Vec::new() });
         let writer = Writer::new(Format::Json(Json::default()), Filter::default(), sink);
         let io_error = |source| Error::Io { what: "cannot wait for signals".into(), source };
@@ -42,6 +45,11 @@ fn settings(config: &Config) -> Settings {
     Settings { folder, files: config.deploy.watch.clone() }
 }
 
+/// The user's definitions of deploy tools. That they are sound is checked where they are used.
+fn tools(config: &Config) -> Result<Vec<ToolFile>, tools::Error> {
+    config.deploy.tools.as_deref().map_or_else(|| Ok(Vec::new()), tools::read)
+}
+
 /// Turns each SIGHUP into a request.
 async fn reload(
     path: PathBuf,
@@ -57,7 +65,12 @@ async fn reload(
                     tracing::warn!("changes of [kernel], [host] and [deploy] take effect at the next start");
                 }
                 let limits = limits(&config);
-                Request::Reload { output: config.output.path, all: config.scope.all, limits, labels }
+                match tools(&config) {
+                    Ok(tools) => {
+                        Request::Reload { output: config.output.path, all: config.scope.all, limits, labels, tools }
+                    }
+                    Err(error) => Request::Refused { why: error.to_string() },
+                }
             }
             Err(error) => Request::Refused { why: error.to_string() },
         };

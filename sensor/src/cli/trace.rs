@@ -20,7 +20,9 @@ use crate::{
 
 pub(super) fn run(args: &TraceArgs) -> Result<(), Error> {
     runtime()?.block_on(async {
-        let source = Source::attach(args.ring_bytes, &args.proc, Settings::default(), labels(&Config::default())?)?;
+        let tools = args.tools.as_deref().map_or_else(|| Ok(Vec::new()), crate::host::tools::read)?;
+        let labels = labels(&Config::default())?;
+        let source = Source::attach(args.ring_bytes, &args.proc, Settings::default(), labels, tools)?;
         let mut writer = writer(&args.show)?;
         if let Some(path) = &args.record {
             let what = || format!("cannot record to {}", path.display());

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Correlate, application::application, processes::Process, sessions::Session};
+use super::{Correlate, application::application, deploys::describe_id, processes::Process, sessions::Session};
 use crate::decode::ssh::fingerprint::community_id;
 use crate::event::{
     record::{
@@ -76,7 +76,7 @@ impl Correlate {
         let mut program = Program::default();
         let known = self.processes.get(exec.task.id);
         let watched = known.is_some_and(|p| p.watched) || self.scope.pids.contains(&exec.task.id.tgid);
-        let told = self.scope.tells(known.and_then(|p| p.session), watched);
+        let told = self.scope.tells(known.and_then(|p| p.session), known.is_some_and(|p| p.deploy.is_some()), watched);
         if let Some(path) = &exec.executable {
             let text = program.path(path, "process.executable");
             program.name = Some(basename(&text).into());
@@ -108,7 +108,7 @@ impl Correlate {
         fields.session_leader = exec.task.sid.and_then(|sid| self.processes.by_tgid(sid)).map(|id| self.leader(id));
         fields.thread = exec.thread.map(|id| Thread { id });
         record.process = Some(Box::new(fields));
-        self.describe_membership(&mut record, known.and_then(|p| p.session));
+        self.describe_membership(&mut record, known.and_then(|p| p.session), known.and_then(|p| p.deploy.as_ref()));
         Self::describe_command(&mut record, known.and_then(|p| p.command.as_ref()));
         let sensor = &mut record.sensor;
         sensor.plumbing = known.is_some_and(|p| p.server);
@@ -138,7 +138,7 @@ impl Correlate {
         record.process = Some(Box::new(fields));
         record.duration = Some(time.saturating_sub(process.began));
         record.sensor.plumbing = process.server;
-        self.describe_membership(&mut record, process.session);
+        self.describe_membership(&mut record, process.session, process.deploy.as_ref());
         Self::describe_command(&mut record, process.command.as_ref());
         record
     }
@@ -182,6 +182,7 @@ impl Correlate {
     /// What every record of a session says.
     pub(super) fn describe_session(&self, record: &mut Record, session: &Session) {
         Self::describe_ssh(record, session);
+        describe_id(record, session.deploy.as_ref());
         // The name that was logged in with, and the id that it got.
         let named = session.ssh.as_ref().and_then(|ssh| ssh.user.as_ref()).map(super::ssh::named);
         let user = match (named, &session.user) {
@@ -240,9 +241,11 @@ impl Correlate {
         }
     }
 
-    /// The session that a process's record belongs to, and where it came from.
-    pub(super) fn describe_membership(&self, record: &mut Record, key: Option<u64>) {
-        let Some(session) = key.and_then(|key| self.sessions.get_or_remembered(key)) else { return };
+    /// The session and the deploy that a process's record belongs to, and where it came from.
+    pub(super) fn describe_membership(&self, record: &mut Record, key: Option<u64>, deploy: Option<&Arc<str>>) {
+        let session = key.and_then(|key| self.sessions.get_or_remembered(key));
+        describe_id(record, deploy.or_else(|| session.and_then(|session| session.deploy.as_ref())));
+        let Some(session) = session else { return };
         Self::describe_ssh(record, session);
         let Some(process) = &mut record.process else { return };
         if let (Some(root), Some((_, remote))) = (session.root, session.endpoints) {
@@ -269,7 +272,12 @@ impl Correlate {
             audit: account(task.loginuid, &task.names.audit),
         });
         record.auditd = task.audit_session.map(|session| Auditd { session: session.to_string() });
-        record.container = task.names.cgroup.as_deref().and_then(container_id).map(|id| Container { id: id.into() });
+        record.container = task
+            .names
+            .cgroup
+            .as_deref()
+            .and_then(container_id)
+            .map(|id| Container { id: Some(id.into()), ..Container::default() });
     }
 
     /// A process by its id, with what it runs.
@@ -378,7 +386,7 @@ fn basename(path: &str) -> &str {
 }
 
 /// The container that a cgroup path names: 64 hex digits, as docker, containerd, cri-o and podman write them.
-fn container_id(cgroup: &str) -> Option<&str> {
+pub(super) fn container_id(cgroup: &str) -> Option<&str> {
     cgroup.rsplit('/').find_map(|part| {
         let part = part.strip_suffix(".scope").unwrap_or(part);
         let id = part.rsplit(['-', ':']).next()?;

@@ -72,7 +72,11 @@ impl Correlate {
             fields.command_line = process.command_line.as_deref().map(str::to_owned);
         }
         record.user = process.user.clone().map(|(id, name)| User { id: Some(id.to_string()), name, ..User::default() });
-        self.describe_membership(record, process.session);
+        self.describe_membership(record, process.session, process.deploy.as_ref());
+        // Such a record has its own `deploy` fields.
+        if let (Some(change), Some(deploy)) = (&mut record.config, record.deploy.take()) {
+            change.deploy.id = Some(deploy.id);
+        }
     }
 }
 

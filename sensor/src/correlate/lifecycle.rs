@@ -51,6 +51,7 @@ impl Correlate {
         if server && let Some(served) = exec.served {
             self.serve(time, id, served);
         }
+        let beginning = self.deploy_begins(exec);
         let program = self.program(exec);
         let Some(process) = self.processes.get_mut(id) else { return };
         let (was_server, was_told) = (process.server, process.told);
@@ -61,7 +62,7 @@ impl Correlate {
         process.server = server;
         process.user = exec.task.credentials.map(|credentials| (credentials.uid, exec.task.names.user.clone()));
         process.watched |= self.scope.pids.contains(&id.tgid);
-        process.told = self.scope.tells(process.session, process.watched);
+        process.told = self.scope.tells(process.session, process.deploy.is_some(), process.watched);
         let (session, told) = (process.session, process.told);
         if let Some(session) = session.and_then(|key| self.sessions.get_mut(key))
             && session.root == Some(id)
@@ -72,9 +73,13 @@ impl Correlate {
         if let Some(key) = session {
             self.executed(key, time, exec, was_server, server, was_told, out);
         }
+        if let Some(beginning) = beginning {
+            self.deploy_started(time, exec, &program, beginning, out);
+        }
         if told {
             out.push(self.process_started(time, exec, &program));
         }
+        self.deploy_child(time, exec, &program);
     }
 
     /// A process of a session executed a program.
@@ -168,6 +173,7 @@ impl Correlate {
         if process.told {
             out.push(self.process_ended(time, exit, &process));
         }
+        self.deploy_exited(time, exit, &process, out);
         self.left_session(time, exit, &process, out);
         self.processes.remember(process);
     }

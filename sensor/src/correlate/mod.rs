@@ -1,13 +1,14 @@
 //! Layer 3: events to records.
 //!
 //! Pure: a value and a time in, records out; the same stream gives the same records. `observe` is the table of contents: one function per kind of
-//! event. All state is in four bounded tables (`processes`, `sessions`, `connections`, `ssh`); what a limit refuses is counted and becomes a record.
+//! event. All state is in five bounded tables (`processes`, `sessions`, `connections`, `ssh`, `deploys`); what a limit refuses is counted and becomes a record.
 
 mod adopt;
 mod application;
 mod build;
 mod config_files;
 mod connections;
+mod deploys;
 mod lifecycle;
 mod network;
 mod processes;
@@ -20,6 +21,7 @@ mod tests;
 use std::sync::Arc;
 
 use connections::{AT_ONCE_NS, Connections};
+use deploys::Deploys;
 use processes::Processes;
 use regex::bytes::RegexSet;
 use sessions::Sessions;
@@ -49,8 +51,8 @@ pub struct Scope {
 }
 
 impl Scope {
-    fn tells(&self, session: Option<u64>, watched: bool) -> bool {
-        if self.pids.is_empty() { self.all || session.is_some() } else { watched }
+    fn tells(&self, session: Option<u64>, deploys: bool, watched: bool) -> bool {
+        if self.pids.is_empty() { self.all || session.is_some() || deploys } else { watched }
     }
 }
 
@@ -66,6 +68,7 @@ pub struct Correlate {
     connections: Connections,
     /// SSH connections.
     talks: Talks,
+    deploys: Deploys,
     /// Time of the event at hand.
     now: u64,
     channels_refused: u64,
@@ -92,6 +95,7 @@ impl Correlate {
             sessions: Sessions::new(limits.sessions),
             connections: Connections::new(limits.connections),
             talks: Talks::new(limits.sessions),
+            deploys: Deploys::new(),
             now: 0,
             channels_refused: 0,
             labels: Vec::new(),
@@ -149,6 +153,8 @@ impl Correlate {
             What::ConfigFile(file) => self.config_file(time, file, out),
             What::KnownHosts(known) => self.known_hosts(known, out),
             What::Labels(labels) => self.set_labels(labels),
+            What::DeployTools(own) => self.deploys.set_tools(own),
+            What::Deploy(facts) => self.deploys.note(facts),
             What::Program { .. } | What::User { .. } | What::Cgroup { .. } => {}
         }
     }
@@ -172,9 +178,11 @@ impl Correlate {
             self.end_session(key, since.unwrap_or(time), out);
         }
         for connection in self.connections.take_stuck(time.saturating_sub(AT_ONCE_NS)) {
+            self.deploy_unreachable(&connection, "no route, or refused by local policy");
             out.push(self.connection_failed_at_once(&connection));
         }
         self.ssh_tick(time, out);
+        self.deploys_tick(time, out);
         self.refusals(time, out);
     }
 
@@ -186,6 +194,7 @@ impl Correlate {
             ("connection-refused", self.connections.take_refused()),
             ("ssh-connection-refused", self.talks.take_refused()),
             ("ssh-channel-refused", std::mem::take(&mut self.channels_refused)),
+            ("deploy-refused", self.deploys.take_refused()),
         ] {
             if count > 0 {
                 let lost = Lost { stage: "correlate".into(), kind: kind.into(), count, since: self.began };

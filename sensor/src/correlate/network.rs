@@ -15,7 +15,8 @@ impl Correlate {
         self.talks.connects(connect.socket, &connect.task);
         let process = self.processes.get(connect.task.id);
         let session = process.and_then(|p| p.session);
-        let tells = self.scope.tells(session, process.is_some_and(|p| p.watched));
+        let deploy = process.and_then(|p| p.deploy.as_ref());
+        let tells = self.scope.tells(session, deploy.is_some(), process.is_some_and(|p| p.watched));
         // What fails before it has spoken SSH is told, wherever it is.
         let ssh = self.is_ssh(process, connect);
         if !tells && !ssh {
@@ -24,7 +25,7 @@ impl Correlate {
         let mut about = Record::new(self.wall(time), Action::ConnectionFailed, Outcome::Failure);
         Self::describe_task(&mut about, &connect.task);
         self.describe_owner(&mut about, &connect.task, process);
-        self.describe_membership(&mut about, session);
+        self.describe_membership(&mut about, session, deploy);
         if ssh && !tells {
             self.describe_attempt(&mut about, connect, process);
         }
@@ -92,7 +93,11 @@ impl Correlate {
                 let Some(connection) = self.connections.remove(change.socket) else { return };
                 out.push(match connection.progress {
                     Progress::Attempted => self.connection_failed_at_once(&connection),
-                    Progress::SynSent => self.connection_failed(time, &connection, change),
+                    Progress::SynSent => {
+                        let why = change.error.and_then(errno_name).unwrap_or("no answer");
+                        self.deploy_unreachable(&connection, why);
+                        self.connection_failed(time, &connection, change)
+                    }
                     Progress::Established { at } => {
                         let closed = self.connection_closed(time, at, &connection, change);
                         match left {

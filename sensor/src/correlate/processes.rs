@@ -47,6 +47,8 @@ pub(super) struct Process {
     pub spoken: u32,
     /// What it runs, if its program is an interpreter.
     pub application: Option<Arc<Application>>,
+    /// `deploy.id` of the deploy that it is, or descends from.
+    pub deploy: Option<Arc<str>>,
     /// Its real user when it executed its program: id and name.
     pub user: Option<(u32, Option<Arc<str>>)>,
     /// Its entity id, once a record has named it: most of what a record costs is what it says again.
@@ -168,6 +170,7 @@ impl Processes {
             connected: 0,
             spoken: 0,
             application: maker.and_then(|p| p.application.clone()),
+            deploy: maker.and_then(|p| p.deploy.clone()),
             user: None,
             entity: OnceCell::new(),
         };
@@ -205,8 +208,8 @@ impl Processes {
             let Some(oldest) = self.order.pop_front() else { return };
             match self.table.get(&oldest) {
                 None => {}
-                // Sessions are what we are for: their processes go last, when nothing else is left.
-                Some(process) if process.session.is_some() && kept < self.order.len() => {
+                // Sessions and deploys are what we are for: their processes go last, when nothing else is left.
+                Some(process) if (process.session.is_some() || process.deploy.is_some()) && kept < self.order.len() => {
                     kept += 1;
                     self.order.push_back(oldest);
                 }

@@ -80,6 +80,8 @@ pub(super) struct Session {
     pub ssh: Option<Facts>,
     /// Commands that were asked for and whose process is not seen yet.
     pub awaited: VecDeque<Arc<str>>,
+    /// The deploy whose session it is.
+    pub deploy: Option<Arc<str>>,
 }
 
 /// Sessions that were over last and are kept: what is learnt late is a fraction of a second late.
@@ -161,6 +163,7 @@ impl Sessions {
                 bytes: None,
                 ssh: None,
                 awaited: VecDeque::new(),
+                deploy: None,
             },
         );
         Some(self.next)

@@ -3,10 +3,12 @@
 //! `stream` is what enters the pure middle (and what a recording holds), `ssh` the protocol's part of it, `host_key` what a client's files say of a key, `labels` names for commands, `record` is what leaves.
 
 pub mod config_file;
+pub mod deploy;
 pub mod host_key;
 pub mod labels;
 pub mod record;
 mod record_config;
+mod record_deploy;
 mod record_ssh;
 pub mod ssh;
 pub mod stream;

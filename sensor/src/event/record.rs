@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_with::skip_serializing_none;
 
 use super::stream::{Counted, Probe};
-pub use super::{record_config::*, record_ssh::*, time::Time};
+pub use super::{record_config::*, record_deploy::*, record_ssh::*, time::Time};
 
 /// `event.action`, with what follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,9 @@ pub enum Action {
     ConnectionClosed,
     ConnectionFailed,
     DeployConfigChanged,
+    DeployStarted,
+    DeployStep,
+    DeployFinished,
     SensorStarted,
     SensorStopped,
     SensorConfigReloaded,
@@ -48,7 +51,7 @@ pub struct Meaning {
 }
 
 impl Action {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::SshConnection,
         Self::SshHostKey,
         Self::SshKeyOffered,
@@ -67,6 +70,9 @@ impl Action {
         Self::ConnectionClosed,
         Self::ConnectionFailed,
         Self::DeployConfigChanged,
+        Self::DeployStarted,
+        Self::DeployStep,
+        Self::DeployFinished,
         Self::SensorStarted,
         Self::SensorStopped,
         Self::SensorConfigReloaded,
@@ -97,6 +103,9 @@ impl Action {
             Self::DeployConfigChanged => {
                 ("deploy-config-changed", "sensor.deploy", &["configuration", "file"], &["change"])
             }
+            Self::DeployStarted => ("deploy-started", "sensor.deploy", &["configuration", "process"], &["start"]),
+            Self::DeployStep => ("deploy-step", "sensor.deploy", &["process"], &["info"]),
+            Self::DeployFinished => ("deploy-finished", "sensor.deploy", &["configuration", "process"], &["end"]),
             Self::SensorStarted => ("sensor-started", "sensor.health", &["configuration", "process"], &["start"]),
             Self::SensorStopped => ("sensor-stopped", "sensor.health", &["configuration", "process"], &["end"]),
             Self::SensorConfigReloaded => {
@@ -145,6 +154,7 @@ pub struct Record {
     /// `file.*` and `deploy.config.*` of a configuration file; such a record has no other `deploy` fields.
     #[serde(flatten)]
     pub config: Option<Box<ConfigChange>>,
+    pub deploy: Option<Deploy>,
     pub error: Option<Error>,
     pub related: Option<Related>,
     /// `render` merges it with its own.
@@ -169,6 +179,7 @@ impl Record {
             network: None,
             ssh: None,
             config: None,
+            deploy: None,
             error: None,
             related: None,
             sensor: Sensor::default(),
@@ -258,11 +269,6 @@ pub struct Account {
 #[derive(Clone, Debug, Serialize)]
 pub struct Auditd {
     pub session: String,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub struct Container {
-    pub id: String,
 }
 
 #[skip_serializing_none]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     config_file::ConfigFile,
+    deploy::{Facts, ToolFile},
     host_key::KnownHosts,
     labels::Label,
     ssh::{Bound, Carried, Packet},
@@ -84,6 +85,10 @@ pub enum What {
     KnownHosts(Box<KnownHosts>),
     /// Labels that commands bear from now on.
     Labels(Vec<Label>),
+    /// The definitions of deploy tools that the user added, from now on.
+    DeployTools(Vec<ToolFile>),
+    /// What is known of a deploy, or of a child of one, before its exec.
+    Deploy(Box<Facts>),
 }
 
 /// Bounds of the tables in memory.

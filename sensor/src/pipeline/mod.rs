@@ -8,6 +8,7 @@
 //! Shutdown: the future given to `live` ends, the probes are detached, what they sent is drained, `Stop` goes through, and the function returns.
 
 mod channels;
+mod deploys;
 mod source;
 mod writer;
 
@@ -25,8 +26,10 @@ pub use writer::{Format, Writer};
 use crate::{
     correlate::{Correlate, Scope},
     decode::recording,
+    deploy::Tools,
     enrich::Enrich,
     event::{
+        deploy::ToolFile,
         labels::Label,
         record::Record,
         stream::{Event, Limits, Lost, What},
@@ -64,7 +67,7 @@ impl Middle {
 /// What can be asked of a running pipeline.
 pub enum Request {
     /// Open this output anew, forget names, take these settings (SIGHUP).
-    Reload { output: PathBuf, all: bool, limits: Limits, labels: Vec<Label> },
+    Reload { output: PathBuf, all: bool, limits: Limits, labels: Vec<Label>, tools: Vec<ToolFile> },
     /// The new configuration cannot be used: say so and go on.
     Refused { why: String },
 }
@@ -92,10 +95,13 @@ pub async fn live(
             biased;
             () = &mut shutdown => break,
             Some(request) = requests.recv() => match request {
-                Request::Reload { output, all, limits, labels } => match writer.reopen(&output) {
-                    Ok(()) => source.reloaded(all, limits, labels, &mut events),
-                    Err(error) => Source::refused(error.to_string(), &mut events),
-                },
+                Request::Reload { output, all, limits, labels, tools } => {
+                    let known = Tools::new(&tools).map_err(|error| error.to_string());
+                    match known.and_then(|known| writer.reopen(&output).map_err(|error| error.to_string()).map(|()| known)) {
+                        Ok(known) => source.reloaded(all, limits, labels, (known, tools), &mut events),
+                        Err(why) => Source::refused(why, &mut events),
+                    }
+                }
                 Request::Refused { why } => Source::refused(why, &mut events),
             },
             _ = tick.tick() => source.tick(&mut events)?,

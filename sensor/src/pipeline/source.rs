@@ -2,10 +2,12 @@
 
 use std::{collections::VecDeque, io, path::PathBuf};
 
-use super::channels::Channels;
+use super::{channels::Channels, deploys::Deploys};
 use crate::{
     decode::{Decoder, Error as DecodeError},
+    deploy::{Error as ToolError, Tools},
     event::{
+        deploy::ToolFile,
         labels::Label,
         ssh::{ConnectionId, Message},
         stream::{Connect, Counted, Degraded, Event, FileId, Limits, Lost, Probe, What},
@@ -37,6 +39,8 @@ pub enum Failure {
     Kernel(#[from] kernel::Error),
     #[error("cannot read the processes under {path}: {why}")]
     Proc { path: PathBuf, why: String },
+    #[error(transparent)]
+    Tools(#[from] ToolError),
     #[error("cannot write the recording: {0}")]
     Recording(#[from] io::Error),
 }
@@ -53,6 +57,7 @@ pub struct Source {
     channels: Channels,
     config_files: ConfigFiles,
     known_hosts: KnownHosts,
+    deploys: Deploys,
     /// Ticks until programs that are gone are looked for.
     next_sweep: u32,
     proc: PathBuf,
@@ -76,7 +81,9 @@ impl Source {
         proc: &std::path::Path,
         settings: Settings,
         labels: Vec<Label>,
+        tools: Vec<ToolFile>,
     ) -> Result<Self, Failure> {
+        let deploys = Deploys::new(proc, Tools::new(&tools)?, tools);
         let options = Options { ring_bytes, cgroup2: mounts::cgroup2() };
         let reported_at = identity::boot_time();
         let mut kernel = Kernel::load(&options)?;
@@ -102,6 +109,7 @@ impl Source {
             channels,
             config_files: ConfigFiles::new(proc, settings),
             known_hosts: KnownHosts::new(proc),
+            deploys,
             next_sweep: PROGRAM_SWEEP,
             proc: proc.into(),
             reported,
@@ -123,6 +131,8 @@ impl Source {
         push(What::Host(identity::host(&self.proc, time)));
         push(What::Clock { offset: self.offset });
         push(What::Labels(std::mem::take(&mut self.labels)));
+        out.extend(self.deploys.own_tools().map(|what| Event { time, what }));
+        let mut push = |what| out.push(Event { time, what });
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
         let mut probes = kernel.probes().to_vec();
         let mut uncovered = Vec::new();
@@ -147,7 +157,8 @@ impl Source {
             .map_err(|error| Failure::Proc { path: self.proc.clone(), why: error.to_string() })?;
         kernel.add_listeners(snapshot.listeners.into_iter())?;
         for found in snapshot.processes {
-            let event = Event { time, what: What::Found(Box::new(found)) };
+            let mut event = Event { time, what: What::Found(Box::new(found)) };
+            self.deploys.tell(&mut event, out);
             self.facts.tell(&event, out);
             out.push(event);
         }
@@ -173,7 +184,8 @@ impl Source {
                 }
             }
         });
-        for event in self.decoded.drain(..) {
+        for mut event in self.decoded.drain(..) {
+            self.deploys.tell(&mut event, out);
             self.facts.tell(&event, out);
             self.known_hosts.observe(&event);
             let programs = match &event.what {
@@ -263,10 +275,19 @@ impl Source {
         Ok(())
     }
 
-    pub(super) fn reloaded(&mut self, all: bool, limits: Limits, labels: Vec<Label>, out: &mut Vec<Event>) {
+    pub(super) fn reloaded(
+        &mut self,
+        all: bool,
+        limits: Limits,
+        labels: Vec<Label>,
+        tools: (Tools, Vec<ToolFile>),
+        out: &mut Vec<Event>,
+    ) {
         self.facts.forget();
         let time = identity::boot_time();
         out.push(Event { time, what: What::Labels(labels) });
+        let what = self.deploys.set_tools(tools.0, tools.1);
+        out.push(Event { time, what });
         out.push(Event { time, what: What::Reloaded { all, limits } });
     }
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::ssh;
+use super::{deploy, ssh};
 use crate::event::{
     record::{Action, Endpoint, Outcome, Record},
     text::printable,
@@ -96,6 +96,9 @@ fn event(action: Action) -> (&'static str, &'static str) {
         Action::ConnectionClosed => ("close", "2"),
         Action::ConnectionFailed => ("refused", "31"),
         Action::DeployConfigChanged => ("config", "33"),
+        Action::DeployStarted => ("deploy", "1;35"),
+        Action::DeployStep => ("step", "35"),
+        Action::DeployFinished => ("done", "1;35"),
         Action::SensorStarted | Action::SensorStopped | Action::SensorConfigReloaded => ("sensor", "2"),
         Action::SensorDegraded => ("blind", "33"),
         Action::SensorEventsLost => ("LOST", "1;31"),
@@ -202,6 +205,7 @@ fn what(record: &Record) -> String {
         | Action::SshCommandEnded
         | Action::SshProtocolError => ssh::what(record),
         Action::DeployConfigChanged => config(record),
+        Action::DeployStarted | Action::DeployStep | Action::DeployFinished => deploy::what(record),
         Action::SensorStopped => "stopped".into(),
         Action::SensorConfigReloaded => "configuration reloaded".into(),
         Action::SensorDegraded => {
@@ -227,7 +231,7 @@ fn config(record: &Record) -> String {
 
 fn result(record: &Record) -> String {
     let mut text = match (record.action, &record.process) {
-        _ if let Some(result) = ssh::result(record) => result,
+        _ if let Some(result) = ssh::result(record).or_else(|| deploy::result(record)) => result,
         (Action::ProcessEnded, Some(process)) => match (process.exit_signal, process.exit_code) {
             (Some(signal), _) => format!("signal {signal}"),
             (None, Some(0)) => "ok".into(),

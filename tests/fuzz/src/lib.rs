@@ -14,3 +14,4 @@ pub mod redact;
 pub mod sites;
 pub mod ssh;
 mod stream;
+pub mod tools;

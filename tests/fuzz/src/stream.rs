@@ -11,6 +11,7 @@ use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use sensor::decode::Decoder;
 use sensor::event::config_file::{Author, Cause, ConfigFile, Contents, Unread};
 use sensor::event::{
+    deploy::{Facts, Project},
     labels::Label,
     stream::{
         Args, Connect, Credentials, Degraded, Event, Exec, Exit, FileId, Fork, Found, Host, Limits, Lost, Names, Path,
@@ -24,7 +25,7 @@ pub(crate) fn event(input: &mut Unstructured<'_>) -> Result<Event> {
 }
 
 fn what(input: &mut Unstructured<'_>) -> Result<What> {
-    Ok(match input.int_in_range(0..=32u8)? {
+    Ok(match input.int_in_range(0..=33u8)? {
         0 => What::Host(Host { boot: text(input)?, ..Host::default() }),
         1 => What::Clock { offset: input.arbitrary()? },
         2 | 3 => What::Found(Box::new(Found {
@@ -67,6 +68,12 @@ fn what(input: &mut Unstructured<'_>) -> Result<What> {
         22 => rare(input)?,
         23 => What::Stop(Vec::new()),
         24..=30 => ssh(input)?,
+        31 => What::Deploy(Box::new(Facts {
+            process: process(input)?,
+            tool: text(input)?.into(),
+            project: maybe(input, project)?,
+            variables: vec![("KAMAL_PERFORMER".into(), text(input)?)],
+        })),
         _ => What::Tick,
     })
 }
@@ -129,6 +136,11 @@ fn config_file(input: &mut Unstructured<'_>) -> Result<ConfigFile> {
     })
 }
 
+fn project(input: &mut Unstructured<'_>) -> Result<Box<Project>> {
+    let hosts = vec![text(input)?];
+    Ok(Box::new(Project { service: Some(text(input)?), roles: vec![(text(input)?, hosts)], ..Project::default() }))
+}
+
 fn task(input: &mut Unstructured<'_>) -> Result<Task> {
     let id = process(input)?;
     Ok(Task {
@@ -186,7 +198,18 @@ fn args(input: &mut Unstructured<'_>) -> Result<Args> {
 
 pub(crate) fn bytes(input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     if input.ratio(3, 4)? {
-        return Ok(input.choose(&["/bin/docker", "sh", "/usr/sbin/sshd", "a\nb\u{202e}"])?.as_bytes().to_vec());
+        return Ok(input
+            .choose(&[
+                "/bin/docker",
+                "sh",
+                "/usr/sbin/sshd",
+                "a\nb\u{202e}",
+                "kamal",
+                "deploy",
+                ".kamal/hooks/pre-deploy",
+            ])?
+            .as_bytes()
+            .to_vec());
     }
     Ok(<&[u8]>::into(input.arbitrary()?))
 }

@@ -47,6 +47,7 @@ impl Correlate {
             told: false,
             ended: false,
             process: None,
+            step: None,
         };
         let forward =
             |kind: &str| Waiting::Forward(Asked { time, forward: Forward { kind: kind.into(), ..Forward::default() } });
@@ -162,6 +163,9 @@ impl Correlate {
         if std::mem::replace(&mut command.told, true) {
             return;
         }
+        if outcome != Outcome::Failure {
+            self.deploy_command(talk, command, out);
+        }
         let record = self.command_record(command.time, Action::SshCommandStarted, outcome, talk, command, pty);
         self.tell(talk, record, out);
     }
@@ -190,6 +194,8 @@ impl Correlate {
             }
         }
         self.tell(talk, record, out);
+        let status = status.and_then(|status| status.map_or_else(signal_status, Some));
+        self.deploy_command_ended(time, talk, command, status, out);
     }
 
     /// The next process that sshd starts for this session is this command's.
@@ -249,4 +255,25 @@ impl Correlate {
         self.talks.put(talk);
         Some(id)
     }
+}
+
+/// As a shell shows it, for the signals that RFC 4254 names.
+fn signal_status(name: &[u8]) -> Option<u32> {
+    let number = match name {
+        b"HUP" => 1,
+        b"INT" => 2,
+        b"QUIT" => 3,
+        b"ILL" => 4,
+        b"ABRT" => 6,
+        b"FPE" => 8,
+        b"KILL" => 9,
+        b"USR1" => 10,
+        b"SEGV" => 11,
+        b"USR2" => 12,
+        b"PIPE" => 13,
+        b"ALRM" => 14,
+        b"TERM" => 15,
+        _ => return None,
+    };
+    Some(128 + number)
 }

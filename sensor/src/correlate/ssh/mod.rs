@@ -23,8 +23,7 @@ pub(super) use attempt::Servers;
 pub(super) use changes::Changes;
 pub(super) use host_key::Undecided;
 pub(super) use records::{describe_auth, named, protocol};
-pub(super) use talk::Talks;
-use talk::{Role, Talk};
+pub(super) use talk::{Command, Role, Talk, Talks};
 
 use super::{Correlate, build::session_id, sessions::Facts};
 use crate::{
@@ -51,6 +50,7 @@ impl Correlate {
             talk.endpoints = packet.endpoints;
         }
         notice_role(&mut talk, packet);
+        self.deploy_of_talk(&mut talk);
         if let Some(process) = packet.process {
             self.release(&mut talk, out);
             Self::decrypted(time, &mut talk, process, packet);
@@ -166,7 +166,7 @@ impl Correlate {
     }
 
     /// Writes a record, or holds it until what it says is confirmed.
-    fn tell(&mut self, talk: &mut Talk, record: Record, out: &mut Vec<Record>) {
+    pub(in crate::correlate) fn tell(&mut self, talk: &mut Talk, record: Record, out: &mut Vec<Record>) {
         if talk.decrypted && talk.unverified {
             if talk.held.is_empty() {
                 talk.held_since = self.now;
@@ -249,6 +249,8 @@ impl Correlate {
         self.host_key_not_decided(&mut talk, out);
         self.unanswered(time, &mut talk, out);
         self.channels_ended(time, &mut talk, out);
+        self.target_ended(time, &mut talk, out);
+        self.deploy_disconnected(&talk);
         self.share(&talk);
         if talk.role != Some(Role::Client) {
             return None;
@@ -292,7 +294,7 @@ impl Correlate {
     }
 
     /// Tells the session of lineage what the protocol knows.
-    fn share(&mut self, talk: &Talk) {
+    pub(in crate::correlate) fn share(&mut self, talk: &Talk) {
         if talk.role == Some(Role::Client) {
             return;
         }
@@ -305,6 +307,7 @@ impl Correlate {
             disconnect: talk.disconnect.clone(),
             commands: talk.decrypted.then_some(talk.commands),
         });
+        session.deploy.clone_from(&talk.deploy);
     }
 
     /// `ssh.session.id`: of the session by lineage in the server role, else of this process's connection.

@@ -9,7 +9,7 @@ use super::{
     talk::{Channel, Command, Role, Talk},
 };
 use crate::{
-    correlate::build::network,
+    correlate::{build::network, deploys::describe_id},
     decode::ssh::fingerprint,
     event::{
         record::{
@@ -71,7 +71,13 @@ fn text(record: &mut Record, bytes: &[u8], field: &'static str) -> String {
 
 impl Correlate {
     /// What every record of a connection says.
-    pub(super) fn ssh_record(&mut self, time: u64, action: Action, outcome: Outcome, talk: &Talk) -> Record {
+    pub(in crate::correlate) fn ssh_record(
+        &mut self,
+        time: u64,
+        action: Action,
+        outcome: Outcome,
+        talk: &Talk,
+    ) -> Record {
         let mut record = Record::new(self.wall(time), action, outcome);
         let session = self.sessions.by_socket(talk.id).and_then(|key| self.sessions.get(key));
         match (session, talk.role) {
@@ -105,6 +111,7 @@ impl Correlate {
             application,
             ..Ssh::default()
         });
+        describe_id(&mut record, talk.deploy.as_ref());
         record
     }
 

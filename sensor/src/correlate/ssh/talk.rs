@@ -8,6 +8,7 @@ use std::{
 
 use serde_bytes::ByteBuf;
 
+use crate::correlate::deploys::{StepOf, Talked};
 use crate::event::{
     host_key::KnownHosts,
     record::{Disconnect, Process, Record},
@@ -23,7 +24,7 @@ pub(super) const REQUESTS_MAX: usize = 64;
 pub(super) const ERRORS_MAX: u8 = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(in crate::correlate) enum Role {
     Client,
     Server,
 }
@@ -47,8 +48,8 @@ impl Role {
 
 /// Two of something, by direction.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pair<T> {
-    pub(super) incoming: T,
+pub(in crate::correlate) struct Pair<T> {
+    pub(in crate::correlate) incoming: T,
     pub(super) outgoing: T,
 }
 
@@ -70,14 +71,14 @@ impl<T> Pair<T> {
 }
 
 #[allow(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
-pub(super) struct Talk {
+pub(in crate::correlate) struct Talk {
     pub(super) id: ConnectionId,
     pub(super) began: u64,
-    pub(super) role: Option<Role>,
+    pub(in crate::correlate) role: Option<Role>,
     /// (local, remote)
-    pub(super) endpoints: Option<(SocketAddr, SocketAddr)>,
+    pub(in crate::correlate) endpoints: Option<(SocketAddr, SocketAddr)>,
     /// The client's process, or who serves where no session is known.
-    pub(super) process: Option<ProcessId>,
+    pub(in crate::correlate) process: Option<ProcessId>,
     /// The same as it connected.
     pub(super) owner: Option<Box<Task>>,
     /// That process as it was, if it is gone.
@@ -85,11 +86,11 @@ pub(super) struct Talk {
     /// The session that the client ran in, if it is gone.
     pub(super) parent: Option<Arc<str>>,
     /// `ssh.session.id`, once it is known.
-    pub(super) session_id: Option<Arc<str>>,
+    pub(in crate::correlate) session_id: Option<Arc<str>>,
     /// The client's own session: has it started?
     pub(super) started: bool,
 
-    pub(super) software: Pair<Option<Vec<u8>>>,
+    pub(in crate::correlate) software: Pair<Option<Vec<u8>>>,
     pub(super) kexinit: Pair<Option<Box<KexInit>>>,
     pub(super) host_key: Option<Key>,
     /// When the server showed it, until it is known whether the client went on.
@@ -99,9 +100,9 @@ pub(super) struct Talk {
     /// The clear phase is over since then.
     pub(super) keyed: Option<u64>,
     pub(super) clear_lost: Option<ClearLoss>,
-    pub(super) connection_id: Option<Arc<str>>,
+    pub(in crate::correlate) connection_id: Option<Arc<str>>,
     pub(super) connection_told: bool,
-    pub(super) decrypted: bool,
+    pub(in crate::correlate) decrypted: bool,
     /// Its program's cipher calls are seen.
     pub(super) bound: bool,
     /// The first decrypted packet was not the first that there was.
@@ -113,13 +114,13 @@ pub(super) struct Talk {
     /// Methods that failed, each once.
     pub(super) failed: Vec<String>,
     /// The user name of the last request.
-    pub(super) user: Option<Arc<str>>,
+    pub(in crate::correlate) user: Option<Arc<str>>,
     /// The method and key that succeeded.
     pub(super) login: Option<AuthRequest>,
-    pub(super) authenticated: bool,
+    pub(in crate::correlate) authenticated: bool,
     pub(super) disconnect: Option<Disconnect>,
 
-    pub(super) channels: Vec<Channel>,
+    pub(in crate::correlate) channels: Vec<Channel>,
     /// Global requests that wait for an answer, by who asked.
     pub(super) requests: Pair<VecDeque<Option<Asked>>>,
     pub(super) commands: u64,
@@ -132,6 +133,12 @@ pub(super) struct Talk {
     pub(super) closing: Option<u64>,
     /// The channel of another connection through which this one runs.
     pub(super) carried: Option<Carrier>,
+
+    /// The deploy whose connection it is; the deploy knows it.
+    pub(in crate::correlate) deploy: Option<Arc<str>>,
+    pub(in crate::correlate) deploy_told: bool,
+    /// What a session's commands say of a deploy.
+    pub(in crate::correlate) target: Option<Box<Talked>>,
 }
 
 /// Through what a connection without a socket runs.
@@ -168,7 +175,7 @@ pub(super) struct Asked {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Channel {
+pub(in crate::correlate) struct Channel {
     /// The channel's number on this side, and on the other.
     pub(super) local: Option<u32>,
     pub(super) remote: Option<u32>,
@@ -181,7 +188,7 @@ pub(super) struct Channel {
     pub(super) bytes: Pair<Option<u64>>,
     pub(super) closed: Pair<bool>,
     pub(super) requests: VecDeque<Waiting>,
-    pub(super) command: Option<Command>,
+    pub(in crate::correlate) command: Option<Command>,
     /// The SSH connection that runs through it, and `ssh.connection.id` of that.
     pub(super) carries: Option<ConnectionId>,
     pub(super) carried_id: Option<Arc<str>>,
@@ -197,17 +204,19 @@ pub(super) enum Waiting {
 
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
-pub(super) struct Command {
-    pub(super) id: Arc<str>,
-    pub(super) kind: &'static str,
-    pub(super) line: Option<Vec<u8>>,
-    pub(super) redacted: bool,
+pub(in crate::correlate) struct Command {
+    pub(in crate::correlate) id: Arc<str>,
+    pub(in crate::correlate) kind: &'static str,
+    pub(in crate::correlate) line: Option<Vec<u8>>,
+    pub(in crate::correlate) redacted: bool,
     pub(super) cut: bool,
-    pub(super) time: u64,
+    pub(in crate::correlate) time: u64,
     pub(super) told: bool,
     pub(super) ended: bool,
     /// The first process that it became, in the server role, as it was then: it may be gone when the command ends.
-    pub(super) process: Option<Box<Process>>,
+    pub(in crate::correlate) process: Option<Box<Process>>,
+    /// What it is to a deploy tool.
+    pub(in crate::correlate) step: Option<Box<StepOf>>,
 }
 
 /// The connections that are open.
@@ -296,7 +305,7 @@ impl Talks {
         self.table.insert(talk.id, talk);
     }
 
-    pub(super) fn get(&self, id: ConnectionId) -> Option<&Talk> {
+    pub(in crate::correlate) fn get(&self, id: ConnectionId) -> Option<&Talk> {
         self.table.get(&id).map(Box::as_ref)
     }
 
@@ -362,6 +371,9 @@ impl Talk {
             held_since: 0,
             closing: None,
             carried: None,
+            deploy: None,
+            deploy_told: false,
+            target: None,
         }
     }
 

@@ -5,7 +5,9 @@
 //! [`wrappers`] for the way from `sudo -u a env B=c sh -c ...` to the program that matters, and on the table
 //! in [`tools`]. A program it does not know is searched by names and shapes only.
 
-use super::bytes::{basename, starts_with_ignore_case, tail};
+use memchr::memmem;
+
+use super::bytes::{basename, part, starts_with_ignore_case, tail};
 use super::context::{Context, Output};
 use super::edits::{self, Edit};
 use super::flags::looks_like_option;
@@ -100,6 +102,7 @@ impl<'a> Command<'a> {
                 }
                 Runs::Itself => {
                     self.arguments(at, end);
+                    self.quoted(at);
                     self.printed(at, output);
                     return;
                 }
@@ -188,6 +191,26 @@ impl<'a> Command<'a> {
             let edits = rule.part.edits(self.word(i), 0);
             self.edit(i, edits);
             self.scan(i, rule.part.place());
+        }
+    }
+
+    /// A command that `echo` writes into an audit log, as Kamal does: `Executed cmd '...' on app version 1`.
+    fn quoted(&mut self, at: usize) {
+        const BEFORE: &[u8] = b"Executed cmd '";
+        if basename(self.word(at)) != b"echo" {
+            return;
+        }
+        for i in at + 1..self.words.len() {
+            let word = self.word(i);
+            if self.word(i.saturating_sub(1)) == b"cmd" && self.word(i.saturating_sub(2)) == b"Executed" {
+                self.follow(i);
+            } else if let Some(start) = memmem::find(word, BEFORE).map(|start| start + BEFORE.len()) {
+                let end = memchr::memrchr(b'\'', word).filter(|end| *end > start).unwrap_or(word.len());
+                let found = line::search(part(word, start, end), self.context.nested(), Output::Open);
+                let moved =
+                    found.into_iter().map(|edit| Edit { start: edit.start + start, end: edit.end + start, ..edit });
+                self.edit(i, moved);
+            }
         }
     }
 

@@ -93,9 +93,11 @@ pub(super) const TOOLS: &[Tool] = &[
     // Registries and clouds.
     sub(&["docker", "podman", "nerdctl", "buildah", "skopeo", "helm", "oras", "crane", "az", "oc", "cf", "faas-cli", "ibmcloud"],
         &["login"], &[Flag("-p", Either, Whole)]),
-    tool(CONTAINERS, &[Flag("--secret", Either, Reference)]),
+    // The name of a build argument says little of its value; Kamal hides all of them in its own output.
+    tool(CONTAINERS, &[Flag("--secret", Either, Reference), Flag("--build-arg", Either, Assigned)]),
     tool(&["aws"], &[Flag("--secret-id", Either, Reference)]),
-    tool(&["kamal"], &[Flag("-e", Either, ColonPair), Flag("--env", Either, ColonPair)]),
+    Tool { names: &["kamal"], within: &[], flags: &[Flag("-e", Either, ColonPair), Flag("--env", Either, ColonPair)], positionals: &[nth("extract", 1, Whole)] },
+    tool(&["fab"], &[Flag("-p", Maybe, Whole)]),
     sub(&["kubectl", "oc", "k3s"], &["secret"], &[Flag("--from-literal", Either, Assigned)]),
     Tool { names: &["vault", "bao"], within: &["login"], flags: &[], positionals: &[all("login", Token)] },
     Tool { names: &["vault", "bao"], within: &["put", "patch"], flags: &[], positionals: &[all("put", Assigned), all("patch", Assigned)] },

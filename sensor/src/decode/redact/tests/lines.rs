@@ -64,6 +64,8 @@ const REDACTED: &[(&str, &str)] = &[
     ("curl https://api.telegram.org/bot1:AA-bcdefgh/getMe", "curl https://api.telegram.org/bot[REDACTED]/getMe"),
     ("npm set //r/:_authToken x; bundle config set --local gems.h u:p", "npm set //r/:_authToken [REDACTED]; bundle config set --local gems.h u:[REDACTED]"),
     // What sshd gets from deploy tools.
+    (r#"mkdir -p .kamal && echo "[t] [p] [d] Executed cmd 'mysql -phunter2 -e \"select 1\"' on app version 1" >> .kamal/a-audit.log"#, r#"mkdir -p .kamal && echo "[t] [p] [d] Executed cmd 'mysql -p[REDACTED] -e \"select 1\"' on app version 1" >> .kamal/a-audit.log"#),
+    ("echo [t] [p] Executed cmd 'docker login -p hunter2 r' on app version 1 >> .kamal/a-audit.log", "echo [t] [p] Executed cmd 'docker login -p [REDACTED] r' on app version 1 >> .kamal/a-audit.log"),
     ("docker run -d --env A=\"b\" --env DB_PASSWORD=\"x y\" -p 80:80 img", "docker run -d --env A=\"b\" --env DB_PASSWORD=\"[REDACTED]\" -p 80:80 img"),
     ("/usr/bin/env sh -c 'docker login -u a -p b && docker pull r/a:1'", "/usr/bin/env sh -c 'docker login -u a -p [REDACTED] && docker pull r/a:1'"),
     // Commit messages: `name: one-word` and `name=value`.

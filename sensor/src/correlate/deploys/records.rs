@@ -1,0 +1,124 @@
+//! Records of deploys: what they all say, and what a step adds.
+
+use std::sync::Arc;
+
+use super::{Run, names::Names};
+use crate::{
+    deploy::Remote,
+    event::{
+        deploy::FileState,
+        record::{Action, Deploy, DeployConfig, DeployFields, DeployStep, Image, Outcome, Record},
+    },
+};
+
+/// A step's line is cut here, as `process.command_line` is.
+const LINE_MAX: usize = 4096;
+
+/// The deploy that a record belongs to.
+pub(in crate::correlate) fn describe_id(record: &mut Record, id: Option<&Arc<str>>) {
+    record.deploy = id.map(|id| Deploy { id: id.clone(), fields: None });
+}
+
+/// What a step says of itself.
+pub(super) fn describe_step(
+    record: &mut Record,
+    step: &Remote,
+    line: Option<String>,
+    host: Option<String>,
+    status: Option<u32>,
+) {
+    let mut line = line;
+    if let Some(line) = line.as_mut().filter(|line| line.len() > LINE_MAX) {
+        line.truncate(line.floor_char_boundary(LINE_MAX));
+        record.sensor.truncated.get_or_insert_default().push("deploy.step.line");
+    }
+    let image = Image { name: step.image.clone(), tag: step.tag.clone() };
+    let image = (image.name.is_some() || image.tag.is_some()).then_some(image);
+    if step.container.is_some() || image.is_some() {
+        let container = record.container.get_or_insert_default();
+        (container.name, container.image) = (step.container.clone(), image);
+    }
+    let deploy = record.deploy.get_or_insert_default();
+    deploy.fields.get_or_insert_default().step = Some(DeployStep {
+        kind: step.kind.clone(),
+        line,
+        host,
+        role: step.role.clone(),
+        exit_status: status,
+        secrets: step.secrets.clone(),
+        registry: step.registry.clone(),
+    });
+}
+
+/// What is known of a deploy by its commands.
+pub(super) fn fields_of(names: &Names, tool: Arc<str>) -> DeployFields {
+    DeployFields {
+        tool: Some(tool),
+        service: names.service.clone(),
+        destination: names.destination.clone(),
+        version: names.version.clone(),
+        performer: names.performer.clone(),
+        ..DeployFields::default()
+    }
+}
+
+impl Run {
+    /// The same, by its command line, its project and its hooks too.
+    pub(super) fn fields(&self) -> DeployFields {
+        let (invocation, facts) = (&self.invocation, self.facts.as_ref());
+        let names = &self.names;
+        DeployFields {
+            action: Some(invocation.kind.name()),
+            verb: Some(invocation.verb.clone()).filter(|verb| !verb.is_empty()),
+            service: invocation.service(facts).or_else(|| names.service.clone()),
+            destination: invocation.destination(facts).or_else(|| names.destination.clone()),
+            version: invocation.version(facts).or_else(|| names.version.clone()),
+            previous_version: names.previous.clone(),
+            performer: invocation.performer(facts).or_else(|| names.performer.clone()),
+            ..fields_of(names, invocation.tool.name.clone())
+        }
+    }
+
+    /// A record of the deploy itself.
+    pub(super) fn record(&self, time: i64, action: Action, outcome: Outcome) -> Record {
+        let mut record = Record { time, action, outcome, ..Record::clone(&self.about) };
+        let facts = self.facts.as_ref();
+        let mut fields = self.fields();
+        fields.hosts = self.invocation.hosts(facts);
+        fields.roles = self.invocation.roles(facts);
+        fields.secrets.clone_from(&self.secrets);
+        fields.config = facts.and_then(|facts| facts.project.as_ref()).map(|project| DeployConfig {
+            files: project
+                .files
+                .iter()
+                .filter(|file| file.state == FileState::Read)
+                .map(|file| file.path.clone())
+                .collect(),
+            unread: project
+                .files
+                .iter()
+                .filter(|file| !matches!(file.state, FileState::Read | FileState::Missing))
+                .map(|file| format!("{}: {}", file.path, file.state.name()))
+                .collect(),
+        });
+        if action == Action::DeployFinished {
+            fields.connections.clone_from(&self.connections);
+            fields.steps = Some(self.steps());
+        }
+        record.deploy = Some(Deploy { id: self.id.clone(), fields: Some(Box::new(fields)) });
+        record
+    }
+
+    /// A step of this deploy.
+    pub(super) fn describe_step(
+        &self,
+        record: &mut Record,
+        step: &Remote,
+        line: Option<String>,
+        host: Option<String>,
+        status: Option<u32>,
+    ) {
+        record.deploy = Some(Deploy { id: self.id.clone(), fields: Some(Box::new(self.fields())) });
+        describe_step(record, step, line, host, status);
+    }
+}

@@ -1,0 +1,195 @@
+//! The other side: sessions that run what a deploy tool sends, on a host that does not see the tool.
+//!
+//! A command that only the tool would send (its lock, its labels, its proxy) makes a session a deploy's, as soon as one names the service; what that client asked before waits for it and is told with it.
+//! Ordinary commands count only where the client's software is the tool's. Sessions of one deploy are one: the same tool, service and destination, from the same address as the same user, with no longer pause than
+//! [`PAUSE_NS`], and no two versions. Who did it, which version and when is in each record: by these the deployer's side is found where no connection id joins them.
+
+use std::{net::IpAddr, sync::Arc};
+
+use super::{
+    super::{
+        Correlate,
+        ssh::{Command, Talk},
+    },
+    local::deploy_id,
+    names::Names,
+    remote::StepOf,
+};
+use crate::{
+    deploy::{Remote, Tool, classify},
+    event::record::Record,
+};
+
+/// Between two connections of one deploy: the longest that a build, a health check or somebody's pause takes.
+const PAUSE_NS: u64 = 15 * 60 * 1_000_000_000;
+/// Deploys remembered.
+const GROUPS_MAX: usize = 256;
+/// Commands of a session that wait for a mark: Kamal's first is its second command.
+const WAITING_MAX: usize = 64;
+
+/// What is known of a connection to this host that may be a deploy's.
+#[derive(Debug, Default)]
+pub(in crate::correlate) struct Talked {
+    pub(super) names: Names,
+    /// Steps that are not told yet, and whether a rule knows them.
+    waiting: Vec<(Record, bool)>,
+    /// The client's software is the tool's.
+    client: bool,
+    /// A command was the tool's own.
+    marked: bool,
+}
+
+impl Talked {
+    pub(super) fn wait(&mut self, record: Record, known: bool) {
+        if self.waiting.len() < WAITING_MAX {
+            self.waiting.push((record, known));
+        }
+    }
+
+    /// It is known to be a deploy, and which; or it cannot wait any longer.
+    fn is_ripe(&self) -> bool {
+        self.marked && (self.names.service.is_some() || self.waiting.len() >= WAITING_MAX)
+    }
+}
+
+/// Deploys by their sessions.
+#[derive(Default)]
+pub(super) struct Groups {
+    groups: Vec<Group>,
+}
+
+struct Group {
+    id: Arc<str>,
+    tool: Arc<str>,
+    service: Option<String>,
+    destination: Option<String>,
+    version: Option<String>,
+    peer: Option<IpAddr>,
+    user: Option<Arc<str>>,
+    last: u64,
+}
+
+impl Groups {
+    /// The deploy of a session, or a new one.
+    fn find(&mut self, time: u64, wanted: Group) -> Arc<str> {
+        self.groups.retain(|group| group.last.saturating_add(PAUSE_NS) > time);
+        let agrees = |own: &Option<String>, other: &Option<String>| own.is_none() || other.is_none() || own == other;
+        let same = self.groups.iter_mut().rev().find(|group| {
+            group.tool == wanted.tool
+                && (group.peer, &group.user) == (wanted.peer, &wanted.user)
+                && (wanted.service.is_none()
+                    || (&group.service, &group.destination) == (&wanted.service, &wanted.destination))
+                && agrees(&group.version, &wanted.version)
+        });
+        if let Some(group) = same {
+            group.last = time;
+            group.version = group.version.take().or(wanted.version);
+            return group.id.clone();
+        }
+        if self.groups.len() >= GROUPS_MAX {
+            self.groups.remove(0);
+        }
+        let id = wanted.id.clone();
+        self.groups.push(wanted);
+        id
+    }
+
+    /// The deploy goes on.
+    fn touch(&mut self, id: &str, time: u64, names: &Names) {
+        if let Some(group) = self.groups.iter_mut().find(|group| &*group.id == id) {
+            group.last = time;
+            if group.version.is_none() {
+                group.version.clone_from(&names.version);
+            }
+        }
+    }
+}
+
+impl Correlate {
+    /// A command in a session of this host.
+    pub(super) fn target_command(&mut self, talk: &mut Talk, command: &mut Command, line: &str, out: &mut Vec<Record>) {
+        let software = talk.software.incoming.clone().unwrap_or_default();
+        let Some((tool, mut step, client)) = self.tool_of(&software, line, talk.deploy.is_some()) else { return };
+        let target = talk.target.get_or_insert_default();
+        target.client |= client;
+        target.marked |= step.marked;
+        target.names.learn(&mut step);
+        // What the project calls its secrets is known on the other side.
+        step.secrets.retain(|name| !name.contains(':'));
+        let ripe = target.is_ripe();
+        command.step = Some(Box::new(StepOf { tool: tool.clone(), step }));
+        match &talk.deploy {
+            Some(deploy) => self.deploys.groups.touch(deploy, command.time, &target.names),
+            None if ripe => self.is_deploy(talk, &tool, command.time, out),
+            None => {}
+        }
+    }
+
+    /// The tool that sends such a line to a client of this software; in a deploy's session whatever its client sends.
+    fn tool_of(&self, software: &[u8], line: &str, deploys: bool) -> Option<(Arc<Tool>, Remote, bool)> {
+        let mut best: Option<(u8, Arc<Tool>, Remote, bool)> = None;
+        for tool in self.deploys.tools.iter().filter(|tool| !tool.remote.is_empty()) {
+            let clients = &tool.definition.target.clients;
+            let client = clients.iter().any(|client| software.starts_with(client.as_bytes()));
+            let step = classify(tool, line);
+            let rank = match (step.marked, step.known, client) {
+                (true, ..) => 3,
+                (_, true, true) => 2,
+                (_, known, client) if deploys && (known || client) => 1,
+                (_, _, true) => 0,
+                _ => continue,
+            };
+            if best.as_ref().is_none_or(|(best, ..)| rank > *best) {
+                best = Some((rank, tool.clone(), step, client));
+            }
+        }
+        best.map(|(_, tool, step, client)| (tool, step, client))
+    }
+
+    /// This session is a deploy's: what waited is told.
+    fn is_deploy(&mut self, talk: &mut Talk, tool: &Tool, time: u64, out: &mut Vec<Record>) {
+        let Some(target) = &mut talk.target else { return };
+        let of = talk.session_id.as_deref().unwrap_or_default();
+        let wanted = Group {
+            id: deploy_id(&format!("target {} {of}", self.host.boot)),
+            tool: tool.name.clone(),
+            service: target.names.service.clone(),
+            destination: target.names.destination.clone(),
+            version: target.names.version.clone(),
+            peer: talk.endpoints.map(|(_, remote)| remote.ip()),
+            user: talk.user.clone(),
+            last: time,
+        };
+        let id = self.deploys.groups.find(time, wanted);
+        talk.deploy = Some(id.clone());
+        let names = target.names.clone();
+        for (mut record, _) in std::mem::take(&mut target.waiting) {
+            if let Some(deploy) = &mut record.deploy {
+                deploy.id = id.clone();
+                if let Some(fields) = &mut deploy.fields {
+                    fields.service = fields.service.take().or_else(|| names.service.clone());
+                    fields.destination = fields.destination.take().or_else(|| names.destination.clone());
+                }
+            }
+            self.tell(talk, record, out);
+        }
+        self.share(talk);
+    }
+
+    /// The session is over and nothing named a service: what only the tool sends, or what its client ran that its rules know (a login to a registry), was a deploy all the same.
+    pub(in crate::correlate) fn target_ended(&mut self, time: u64, talk: &mut Talk, out: &mut Vec<Record>) {
+        let known =
+            |target: &Talked| target.marked || (target.client && target.waiting.iter().any(|(_, known)| *known));
+        if talk.deploy.is_some() || !talk.target.as_deref().is_some_and(known) {
+            return;
+        }
+        let name = talk.target.as_ref().and_then(|target| {
+            let fields = target.waiting.iter().find(|(_, known)| *known)?.0.deploy.as_ref()?.fields.as_ref()?;
+            fields.tool.clone()
+        });
+        let tool = self.deploys.tools.iter().find(|tool| Some(&tool.name) == name.as_ref()).cloned();
+        if let Some(tool) = tool {
+            self.is_deploy(talk, &tool, time, out);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! A tool's definition as it is written: one TOML file a tool. `README.md` has the recipe, `tools/kamal.toml` uses every key.
+//!
+//! An unknown key, an unknown action and a pattern that cannot match are errors that name the file and the key. What a definition may not do is checked too: no variable whose name says
+//! secret can be called safe, as its value would be recorded.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::event::deploy::Kind;
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Definition {
+    /// `deploy.tool`.
+    pub name: String,
+    pub recognise: Recognise,
+    pub arguments: Arguments,
+    /// Verbs, of one or more words, `*` in them: what they do.
+    pub verbs: BTreeMap<String, Kind>,
+    /// Verbs that are not listed. `none` for a tool with many uses of which few are deploys.
+    pub unlisted: Option<Kind>,
+    /// Without a verb.
+    pub bare: Option<Kind>,
+    /// Options that change what a verb does.
+    pub when: Vec<When>,
+    pub from: From,
+    /// Configuration files.
+    pub config: Vec<ConfigFile>,
+    /// What is read of them.
+    pub reads: Reads,
+    /// Secret files: their names are recorded, they are never opened.
+    pub secrets: Vec<SecretFile>,
+    pub environment: Environment,
+    /// Children that are steps.
+    pub local: Vec<Step>,
+    /// Commands over SSH that are steps of a known kind. All others are `remote`.
+    pub remote: Vec<Step>,
+    /// What words of a remote command say: `label=service={service}`.
+    pub marks: Vec<String>,
+    pub target: Target,
+    pub outcome: Outcome,
+}
+
+/// How the tool is recognised: one of these.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recognise {
+    /// Names of the program, or of the script that an interpreter runs.
+    pub programs: Vec<String>,
+    /// Names of images that run it: `docker run IMAGE ...`.
+    pub images: Vec<String>,
+    /// And the last word of the command line must match one of these.
+    pub last: Vec<String>,
+}
+
+/// How the tool reads its arguments.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
+pub struct Arguments {
+    /// Options that take a value in the next word (`--x=value` needs no row).
+    pub values: Vec<String>,
+    /// Options whose value is a secret: it is removed before anything is stored.
+    pub secret: Vec<String>,
+    /// `VERB:N`: words that are a secret.
+    pub secret_words: Vec<String>,
+    /// With one of these nothing happens.
+    pub help: Vec<String>,
+    /// Options may stand before the verb. Thor prints its help.
+    pub options_first: bool,
+    /// A beginning of a verb will do, if it is the only one.
+    pub abbreviations: bool,
+    /// `stale-containers` is `stale_containers`.
+    pub dashes_are_underscores: bool,
+    /// `-var x=y`, `-chdir=x`: one dash, and a whole name.
+    pub one_dash: bool,
+    /// `BRANCH=main` is no word.
+    pub assignments: bool,
+    /// Which word the verb begins with, from 1.
+    pub verb_at: usize,
+}
+
+impl Default for Arguments {
+    fn default() -> Self {
+        Self {
+            values: Vec::new(),
+            secret: Vec::new(),
+            secret_words: Vec::new(),
+            help: Vec::new(),
+            options_first: true,
+            abbreviations: false,
+            dashes_are_underscores: false,
+            one_dash: false,
+            assignments: false,
+            verb_at: 1,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct When {
+    /// One of these options.
+    pub options: Vec<String>,
+    /// With this verb; any if absent.
+    pub verb: Option<String>,
+    pub action: Kind,
+}
+
+/// Where a field's value comes from: the first source that has one.
+///
+/// `option:--name`, `word:N` (the N-th word from 1, verb and all), `VERB:N` (the N-th word after that verb; `N+`: and all after it), `last`, `config:service`, `environment:NAME`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct From {
+    pub service: Vec<String>,
+    pub destination: Vec<String>,
+    pub version: Vec<String>,
+    pub hosts: Vec<String>,
+    pub roles: Vec<String>,
+    pub performer: Vec<String>,
+    /// Names of secrets that the command handles.
+    pub secrets: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConfigFile {
+    /// Relative to the working directory.
+    pub path: String,
+    /// Options that give another path.
+    pub options: Vec<String>,
+    /// Also `NAME.DESTINATION.EXTENSION` beside it, which is merged over it.
+    pub per_destination: bool,
+    /// YAML, and read; else only its name is recorded.
+    pub yaml: bool,
+}
+
+/// Keys of the configuration files: dotted, `*` for any key or element.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reads {
+    pub service: Option<String>,
+    pub image: Option<String>,
+    pub registry: Option<String>,
+    /// A list of hosts, or roles with theirs.
+    pub servers: Option<String>,
+    /// The role of a plain list.
+    pub default_role: Option<String>,
+    pub aliases: Option<String>,
+    /// Lists of names of secrets. Anything but a list is a value, and is not read.
+    pub secrets: Vec<String>,
+    /// The same, of the registry alone.
+    pub registry_secrets: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SecretFile {
+    pub path: String,
+    /// With a destination it is `PATH.DESTINATION` instead.
+    pub per_destination: bool,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Environment {
+    /// Variables of children that may be read and recorded. Nothing else of an environment ever is.
+    pub safe: Vec<String>,
+    /// Said to be secret: for people, and a guard against calling them safe.
+    pub secret: Vec<String>,
+}
+
+/// A command that is a step, by its pattern (`pattern.rs`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
+pub struct Step {
+    /// `deploy.step.kind`.
+    pub kind: String,
+    /// One of these patterns.
+    pub commands: Vec<String>,
+    /// Why the deploy failed, if this step did.
+    pub reason: Option<String>,
+    /// Its failure does not make the deploy fail.
+    pub may_fail: bool,
+    /// Names of the secrets that it handles: as they are, `config:secrets` or `config:registry_secrets`.
+    pub secrets: Vec<String>,
+    /// On the target: only with this tool's client, as anybody could run it.
+    pub common: bool,
+    /// The container that it stops was the version before, once the new one serves.
+    pub retires: bool,
+}
+
+/// How the tool looks on the hosts that it deploys to.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Target {
+    /// Beginnings of the SSH client's software.
+    pub clients: Vec<String>,
+}
+
+/// What counts as done, where the remote steps are seen.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Outcome {
+    /// Kinds of steps, the strongest first: a deploy or rollback succeeded if the steps of the first kind that was tried did.
+    pub proof: Vec<String>,
+    /// Local steps that only run after success, by the name of their hook.
+    pub success_hooks: Vec<String>,
+    /// Actions whose exit code says nothing: without remote steps or a hook of success, nobody knows.
+    pub unsure: Vec<Kind>,
+    /// What it means if the tool said success and none of `proof` was tried: for `deploy` and `rollback`.
+    pub nothing_done: BTreeMap<String, String>,
+    /// Kinds of steps that are taken after a failure, and its reason.
+    pub failure_tail: BTreeMap<String, String>,
+}

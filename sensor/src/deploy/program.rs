@@ -1,0 +1,271 @@
+//! Which program an argv runs, behind interpreters and wrappers.
+//!
+//! In: the argv of an exec. Out: where in it the programs stand that it runs, the outermost first: `bundle exec kamal deploy` is bundle, then kamal. It rests on how the kernel runs a
+//! script (`#!/usr/bin/ruby`: argv becomes interpreter, script, arguments) and on the manuals of the wrappers. What a shell reads from `-c` is not followed: the shell
+//! executes it, and that exec is seen. A wrapper that is not known here hides nothing either, as its child is seen.
+
+/// Wrappers in wrappers; a real line has three (`sudo env bundle exec`).
+const DEPTH_MAX: usize = 8;
+
+/// Where a program stands in an argv.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Its index: what follows are its arguments.
+    pub(super) at: usize,
+    /// It is the image that a container is started from, not a program.
+    pub(super) image: bool,
+}
+
+/// Programs that run a script given as their first argument: beginnings of names.
+const INTERPRETERS: &[&str] = &["ruby", "jruby", "truffleruby", "python", "pypy", "node", "perl", "php"];
+const SHELLS: &[&str] = &["sh", "bash", "dash", "ash", "ksh", "zsh", "busybox"];
+
+/// Programs that run the program in their arguments.
+struct Wrapper {
+    names: &'static [&'static str],
+    /// Words that must follow, one of them; empty: none.
+    verbs: &'static [&'static str],
+    /// Options that take a value.
+    values: &'static [&'static str],
+    /// Words of its own before the program.
+    skip: usize,
+    /// The program comes after `--`, if there is one.
+    dashes: bool,
+}
+
+const fn plain(names: &'static [&'static str], values: &'static [&'static str], skip: usize) -> Wrapper {
+    Wrapper { names, verbs: &[], values, skip, dashes: false }
+}
+
+const fn with(names: &'static [&'static str], verbs: &'static [&'static str], skip: usize) -> Wrapper {
+    Wrapper { names, verbs, values: &[], skip, dashes: true }
+}
+
+#[rustfmt::skip]
+const WRAPPERS: &[Wrapper] = &[
+    plain(&["env"], &["-u", "-C", "--unset", "--chdir", "-S", "--split-string"], 0),
+    plain(&["sudo"], &["-u", "-g", "-h", "-p", "-C", "-D", "-R", "-r", "-t", "-T", "-U", "--user", "--group", "--host", "--prompt", "--chdir", "--close-from"], 0),
+    plain(&["doas"], &["-u", "-C"], 0),
+    plain(&["nice", "ionice", "chrt"], &["-n", "-c", "-p", "--adjustment", "--class", "--classdata"], 0),
+    plain(&["nohup", "setsid", "time", "chronic", "unbuffer", "ltrace", "command", "exec"], &["-f", "-o"], 0),
+    plain(&["timeout"], &["-k", "-s", "--kill-after", "--signal"], 1),
+    plain(&["stdbuf"], &["-i", "-o", "-e"], 0),
+    plain(&["flock"], &["-w", "--timeout", "-E"], 1),
+    plain(&["rbenv-exec", "asdf-exec", "pyenv-exec"], &[], 0),
+    with(&["bundle", "bundler", "rbenv", "asdf", "pyenv", "nodenv", "jenv", "rvm-exec"], &["exec"], 0),
+    with(&["mise", "rtx"], &["exec", "x"], 0),
+    with(&["poetry", "pipenv", "uv", "pipx", "rye", "hatch", "pdm", "conda", "mamba"], &["run"], 0),
+    with(&["direnv", "chamber", "aws-vault"], &["exec"], 1),
+    with(&["op", "doppler", "infisical", "dotenvx", "sops"], &["run"], 0),
+    Wrapper { names: &["dotenv"], verbs: &[], values: &["-f", "--file", "-e"], skip: 0, dashes: true },
+    Wrapper { names: &["npx", "bunx", "pnpx"], verbs: &[], values: &["-p", "--package"], skip: 0, dashes: false },
+];
+
+/// Options of `docker run` and its like that take no value; all others do.
+#[rustfmt::skip]
+const CONTAINER_SWITCHES: &[&str] = &[
+    "--detach", "--interactive", "--tty", "--rm", "--init", "--privileged", "--read-only", "--publish-all", "--quiet", "--no-healthcheck", "--oom-kill-disable",
+    "--disable-content-trust", "--sig-proxy", "--no-TTY", "--no-deps", "--service-ports", "--build", "--use-aliases", "--remove-orphans", "--replace", "--tls-verify",
+];
+
+/// The programs that `argv` runs.
+pub(super) fn places(argv: &[&str]) -> Vec<Place> {
+    let mut places = Vec::new();
+    let mut at = Some(Place { at: 0, image: false });
+    while let Some(place) = at.filter(|place| place.at < argv.len() && places.len() < DEPTH_MAX) {
+        places.push(place);
+        at = if place.image { None } else { inner(argv, place.at, &mut places) };
+    }
+    places
+}
+
+/// The last part of a path.
+pub(super) fn basename(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// What the program at `at` runs.
+fn inner(argv: &[&str], at: usize, places: &mut Vec<Place>) -> Option<Place> {
+    let name = basename(argv.get(at)?);
+    let program = |at| Some(Place { at, image: false });
+    if SHELLS.contains(&name) {
+        return program(script(argv, at + 1, &["-o", "-O", "--rcfile", "--init-file"], "c")?);
+    }
+    if INTERPRETERS.iter().any(|prefix| name.starts_with(prefix)) {
+        return program(interpreted(argv, at)?);
+    }
+    if matches!(name, "docker" | "podman" | "nerdctl" | "docker-compose") {
+        return container(argv, at, places);
+    }
+    let wrapper = WRAPPERS.iter().find(|wrapper| wrapper.names.contains(&name))?;
+    let mut from = at + 1;
+    if !wrapper.verbs.is_empty() {
+        // `bundle exec`, `mise --cd x exec`: the verb is the first word.
+        let verb = (from..argv.len()).find(|i| argv.get(*i).is_some_and(|word| !word.starts_with('-')))?;
+        if !wrapper.verbs.contains(argv.get(verb)?) {
+            return None;
+        }
+        from = verb + 1;
+    }
+    if wrapper.dashes
+        && let Some(dashes) = (from..argv.len()).find(|i| argv.get(*i) == Some(&"--"))
+    {
+        return program(dashes + 1);
+    }
+    program(first_word(argv, from, wrapper.values, wrapper.skip)?)
+}
+
+/// The first word from `from` that is no option, no option's value and no `NAME=value`, after `skip` more.
+fn first_word(argv: &[&str], from: usize, values: &[&str], mut skip: usize) -> Option<usize> {
+    let mut i = from;
+    while let Some(word) = argv.get(i) {
+        i += 1;
+        if *word == "--" {
+            return Some(i + skip);
+        }
+        if word.starts_with('-') && word.len() > 1 {
+            i += usize::from(values.contains(word));
+        } else if !is_assignment(word) {
+            if skip == 0 {
+                return Some(i - 1);
+            }
+            skip -= 1;
+        }
+    }
+    None
+}
+
+pub(super) fn is_assignment(word: &str) -> bool {
+    let name = word.split_once('=').map(|(name, _)| name);
+    name.is_some_and(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
+}
+
+/// The script of a shell or interpreter; none where an option of `texts` gives the program as text.
+fn script(argv: &[&str], from: usize, values: &[&str], texts: &str) -> Option<usize> {
+    let mut i = from;
+    while let Some(word) = argv.get(i) {
+        i += 1;
+        if *word == "--" {
+            return Some(i);
+        }
+        if !word.starts_with(['-', '+']) || word.len() == 1 {
+            return Some(i - 1);
+        }
+        if !word.starts_with("--") && word.contains(|c| texts.contains(c)) {
+            return None;
+        }
+        i += usize::from(values.contains(word));
+    }
+    None
+}
+
+fn interpreted(argv: &[&str], at: usize) -> Option<usize> {
+    // `python -m ansible playbook`, `ruby -S kamal`: the name is the next word.
+    let named = (at + 1..argv.len())
+        .take_while(|i| argv.get(*i).is_some_and(|word| word.starts_with('-')))
+        .find(|i| matches!(argv.get(*i), Some(&("-m" | "-S"))));
+    if let Some(named) = named {
+        return Some(named + 1);
+    }
+    let name = basename(argv.get(at)?);
+    let texts = if name.starts_with("python") || name.starts_with("pypy") { "c" } else { "e" };
+    script(argv, at + 1, &["-I", "-r", "-C", "-W", "-X", "-E", "-M", "--require", "--import"], texts)
+}
+
+/// `docker run [options] IMAGE COMMAND`, `docker exec CONTAINER COMMAND`, `docker compose run SERVICE COMMAND`.
+fn container(argv: &[&str], at: usize, places: &mut Vec<Place>) -> Option<Place> {
+    let verb = (at + 1..argv.len().min(at + 9)).find(|i| matches!(argv.get(*i), Some(&("run" | "exec"))))?;
+    let mut i = verb + 1;
+    while let Some(word) = argv.get(i) {
+        i += 1;
+        if !word.starts_with('-') {
+            if argv.get(verb) == Some(&"run") {
+                places.push(Place { at: i - 1, image: true });
+            }
+            return (i < argv.len()).then_some(Place { at: i, image: false });
+        }
+        let switch = if word.starts_with("--") {
+            word.contains('=') || CONTAINER_SWITCHES.contains(word)
+        } else {
+            // `-dit` is a cluster; `-eKEY=x` and `-p80:80` hold their value.
+            word.len() > 2 || matches!(*word, "-d" | "-i" | "-t" | "-P" | "-q" | "-T")
+        };
+        i += usize::from(!switch);
+    }
+    None
+}
+
+/// The name of an image without registry, tag and digest.
+pub(super) fn image_name(image: &str) -> &str {
+    let name = image.split('@').next().unwrap_or(image);
+    let name = basename(name);
+    name.split(':').next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(line: &str) -> Vec<String> {
+        let argv: Vec<&str> = line.split(' ').collect();
+        places(&argv)
+            .iter()
+            .map(|p| if p.image { format!("image {}", argv[p.at]) } else { basename(argv[p.at]).into() })
+            .collect()
+    }
+
+    #[test]
+    fn programs_are_found_behind_what_runs_them() {
+        let table: &[(&str, &[&str])] = &[
+            ("kamal deploy", &["kamal"]),
+            ("/usr/bin/ruby3.1 /usr/local/bin/kamal deploy", &["ruby3.1", "kamal"]),
+            ("/usr/bin/env ruby bin/kamal deploy", &["env", "ruby", "kamal"]),
+            ("ruby -W0 -I lib bin/kamal deploy", &["ruby", "kamal"]),
+            ("ruby -S kamal deploy", &["ruby", "kamal"]),
+            ("ruby -e exec(kamal) kamal", &["ruby"]),
+            ("/usr/bin/ruby3.1 /usr/bin/bundle exec kamal deploy -d x", &["ruby3.1", "bundle", "kamal"]),
+            ("bundle install kamal", &["bundle"]),
+            ("bash /home/a/.rbenv/shims/kamal deploy", &["bash", "kamal"]),
+            ("bash /home/a/.rbenv/libexec/rbenv exec kamal deploy", &["bash", "rbenv", "kamal"]),
+            ("bash /home/a/.rbenv/libexec/rbenv-exec kamal deploy", &["bash", "rbenv-exec", "kamal"]),
+            ("bash /home/a/.rbenv/libexec/rbenv-which kamal", &["bash", "rbenv-which"]),
+            ("asdf exec kamal deploy", &["asdf", "kamal"]),
+            ("mise exec ruby@3.3 -- kamal deploy", &["mise", "kamal"]),
+            ("mise x -- kamal deploy", &["mise", "kamal"]),
+            ("sudo -u deploy RAILS_ENV=x kamal deploy", &["sudo", "kamal"]),
+            ("timeout -k 5 10m nice -n 5 kamal deploy", &["timeout", "nice", "kamal"]),
+            ("op run --env-file=.env -- kamal deploy", &["op", "kamal"]),
+            ("direnv exec . kamal deploy", &["direnv", "kamal"]),
+            ("bash -c kamal", &["bash"]),
+            ("bash -lc kamal", &["bash"]),
+            ("sh deploy.sh kamal", &["sh", "deploy.sh"]),
+            ("vim kamal", &["vim"]),
+            ("python3 -m ansible playbook", &["python3", "ansible"]),
+            ("python3 -c import kamal", &["python3"]),
+            (
+                "docker run -it --rm -v /a:/workdir -e X=y ghcr.io/basecamp/kamal:v2.3 deploy",
+                &["docker", "image ghcr.io/basecamp/kamal:v2.3", "deploy"],
+            ),
+            ("docker run --rm ruby:3.3 kamal deploy", &["docker", "image ruby:3.3", "kamal"]),
+            ("docker exec -it ci kamal deploy", &["docker", "kamal"]),
+            ("docker compose run --rm app bundle exec kamal deploy", &["docker", "image app", "bundle", "kamal"]),
+            ("", &[""]),
+        ];
+        for (line, expected) in table {
+            assert_eq!(names(line), *expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn images_are_known_by_their_last_name() {
+        assert_eq!(image_name("ghcr.io/basecamp/kamal:v2.3"), "kamal");
+        assert_eq!(image_name("localhost:5000/kamal"), "kamal");
+        assert_eq!(image_name("kamal@sha256:00"), "kamal");
+    }
+
+    #[test]
+    fn wrappers_without_end_are_left() {
+        let line = vec!["nice"; 1000];
+        assert_eq!(places(&line).len(), DEPTH_MAX);
+    }
+}

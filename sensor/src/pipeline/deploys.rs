@@ -1,0 +1,106 @@
+//! Before the recording: secrets that tool definitions name are removed, and what a deploy needs to be known of the host is read while its process is there.
+//!
+//! In: an exec, decoded. Out: the same without those secrets, and before it a fact (`What::Deploy`) with the project's configuration or a hook's safe variables. The middle recognises the deploy
+//! again by the same definitions, so a recording replays without the host.
+
+use std::path::Path;
+
+use crate::{
+    decode::redact,
+    deploy::{self, FILE_MAX, Invocation, Tools},
+    event::{
+        deploy::{Facts, FileState, Project, ToolFile},
+        stream::{Args, Event, Exec, What},
+    },
+    host::project::{Projects, Request},
+};
+
+pub(super) struct Deploys {
+    tools: Tools,
+    own: Vec<ToolFile>,
+    projects: Projects,
+}
+
+impl Deploys {
+    pub(super) fn new(proc: &Path, tools: Tools, own: Vec<ToolFile>) -> Self {
+        Self { tools, own, projects: Projects::new(proc) }
+    }
+
+    /// New definitions.
+    pub(super) fn set_tools(&mut self, tools: Tools, own: Vec<ToolFile>) -> What {
+        self.tools = tools;
+        self.own.clone_from(&own);
+        What::DeployTools(own)
+    }
+
+    /// The user's definitions, for the stream.
+    pub(super) fn own_tools(&self) -> Option<What> {
+        (!self.own.is_empty()).then(|| What::DeployTools(self.own.clone()))
+    }
+
+    /// Removes secrets, and pushes the facts that the event needs.
+    pub(super) fn tell(&mut self, event: &mut Event, out: &mut Vec<Event>) {
+        match &mut event.what {
+            What::Exec(exec) if self.tools.concern(&exec.args, exec.executable.as_ref().map(|path| &*path.bytes)) => {
+                self.redact(&mut exec.args);
+                let facts = self.facts(exec);
+                out.extend(facts.map(|facts| Event { time: event.time, what: What::Deploy(Box::new(facts)) }));
+            }
+            What::Found(found) if self.tools.concern(&found.args, None) => self.redact(&mut found.args),
+            _ => {}
+        }
+    }
+
+    fn redact(&self, args: &mut Args) {
+        let mut list: Vec<Vec<u8>> = args.list.iter().map(|arg| arg.to_vec()).collect();
+        if self.tools.redact(&mut list, redact::MARK) {
+            args.list = list.into_iter().map(Into::into).collect();
+            args.redacted = true;
+        }
+    }
+
+    fn facts(&mut self, exec: &Exec) -> Option<Facts> {
+        let argv = deploy::texts(&exec.args);
+        let argv: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
+        let executable = exec.executable.as_ref().and_then(|path| std::str::from_utf8(&path.bytes).ok());
+        let process = exec.task.id;
+        let mut request = Request {
+            tgid: process.tgid,
+            working_directory: exec.working_directory.as_ref().filter(|path| !path.cut).map(|path| path.bytes.clone()),
+            files: Vec::new(),
+            file_max: FILE_MAX,
+            variables: Vec::new(),
+        };
+        let Some(invocation) = self.tools.recognise(&argv, executable, &[]) else {
+            let tool = self.tools.hook(&argv)?;
+            request.variables.clone_from(&tool.definition.environment.safe);
+            let variables = safe(self.projects.look(request)?.variables);
+            return Some(Facts { process, tool: tool.name.clone(), project: None, variables });
+        };
+        let project = Some(self.project(&invocation, request)?);
+        Some(Facts { process, tool: invocation.tool.name.clone(), project, variables: Vec::new() })
+    }
+
+    fn project(&mut self, invocation: &Invocation, mut request: Request) -> Option<Box<Project>> {
+        let wanted = deploy::wanted(invocation);
+        // In a container the files are another root's: the tool's own process there has them.
+        if wanted.is_empty() || invocation.container {
+            return None;
+        }
+        request.files = wanted.iter().map(|file| (file.path.clone(), file.read)).collect();
+        let found = match self.projects.look(request) {
+            Some(answer) => answer.files,
+            None => vec![Err(FileState::Skipped); wanted.len()],
+        };
+        Some(Box::new(deploy::read_project(invocation, wanted.into_iter().zip(found).collect())))
+    }
+}
+
+/// Values too go through the filter of command lines: a name is no proof.
+fn safe(variables: Vec<(String, String)>) -> Vec<(String, String)> {
+    let clean = |(name, value): (String, String)| match redact::redact_line(value.as_bytes()) {
+        None => (name, value),
+        Some(clean) => (name, String::from_utf8_lossy(&clean).into_owned()),
+    };
+    variables.into_iter().map(clean).collect()
+}
