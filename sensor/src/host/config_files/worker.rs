@@ -7,11 +7,8 @@
 use std::{
     collections::{HashMap, HashSet},
     fs::File,
-    os::{
-        fd::OwnedFd,
-        unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
-    },
-    path::{Component, Path, PathBuf},
+    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender, TryRecvError},
@@ -22,12 +19,12 @@ use std::{
 use nix::errno::Errno;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{Mode, OFlags, ResolveFlags, openat2},
     thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities},
 };
 
 use super::{
     Deploying, Settings,
+    place::{Place, absolute, host_root, is_folder, process},
     read::{Keyed, Reader},
     state::{Entry, State},
     watch::{Happened, Watch},
@@ -35,7 +32,7 @@ use super::{
 use crate::{
     event::{
         config_file::{Author, Cause, ConfigFile, Contents, holds_secrets},
-        stream::{Degraded, Event, Path as EventPath, ProcessId, What},
+        stream::{Degraded, Event, Path as EventPath, What},
     },
     host::{identity, snapshot::namespace_number},
 };
@@ -70,13 +67,6 @@ struct Pending {
     author: Author,
     at: u64,
     until: Instant,
-}
-
-/// Where a process's paths begin.
-struct Place {
-    root: File,
-    working: Option<PathBuf>,
-    of_host: bool,
 }
 
 impl Worker {
@@ -142,7 +132,7 @@ impl Worker {
 
     /// Files known from earlier runs and from the configuration: what happened to them while nobody watched.
     fn begin(&mut self) {
-        let Some(root) = self.host_root() else { return };
+        let Some(root) = host_root(&self.proc) else { return };
         let known: Vec<(String, Entry)> =
             self.state.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect();
         for (name, entry) in known.into_iter().filter(|(_, entry)| entry.of_host) {
@@ -173,7 +163,7 @@ impl Worker {
     }
 
     fn deploy(&mut self, deploying: &Deploying) {
-        let Some(place) = self.place(deploying) else {
+        let Some(place) = Place::of(&self.proc, deploying) else {
             let what = format!("configuration of the deploy of process {}", deploying.process.tgid);
             self.degraded(
                 &what,
@@ -226,7 +216,7 @@ impl Worker {
             }
         }
         if happened.overflow
-            && let Some(root) = self.host_root()
+            && let Some(root) = host_root(&self.proc)
         {
             let known: Vec<(String, Entry)> =
                 self.state.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect();
@@ -244,7 +234,7 @@ impl Worker {
         if over.is_empty() {
             return;
         }
-        let Some(root) = self.host_root() else { return };
+        let Some(root) = host_root(&self.proc) else { return };
         for path in over {
             let Some(Pending { author, at, .. }) = self.pending.remove(&path) else { continue };
             for (name, entry) in self.state.of_path(&path) {
@@ -297,47 +287,11 @@ impl Worker {
         }
     }
 
-    fn place(&self, deploying: &Deploying) -> Option<Place> {
-        let process = self.proc.join(deploying.process.tgid.to_string());
-        let root = folder(&process.join("root"))?;
-        let working = folder(&process.join("cwd"))?;
-        if self.process(deploying.process.tgid) != Some(deploying.process) {
-            return None; // what was opened may be another's
-        }
-        let is_same = |a: &File, b: &File| {
-            a.metadata().ok().zip(b.metadata().ok()).is_some_and(|(a, b)| (a.dev(), a.ino()) == (b.dev(), b.ino()))
-        };
-        let of_host = namespace_number(&process.join("ns/mnt")) == namespace_number(&self.host().join("ns/mnt"))
-            && self.host_root().is_some_and(|host| is_same(&host, &root));
-        // A path from the kernel is believed if it leads to the folder that the process is in.
-        let known = deploying.working_directory.as_deref().map(|path| PathBuf::from(std::ffi::OsStr::from_bytes(path)));
-        let now = std::fs::read_link(process.join("cwd")).ok();
-        let leads_there = |path: &PathBuf| in_root(&root, path).is_some_and(|there| is_same(&there, &working));
-        let path = known.into_iter().chain(now).find(leads_there);
-        Some(Place { root, working: path, of_host })
-    }
-
-    fn host_root(&self) -> Option<File> {
-        folder(&self.host().join("root"))
-    }
-
-    /// A process whose root and mounts are the host's: its init; where that may not be looked at, this one.
-    fn host(&self) -> PathBuf {
-        let init = self.proc.join("1");
-        if folder(&init.join("root")).is_some() { init } else { "/proc/self".into() }
-    }
-
     fn author(&self, tgid: Option<u32>) -> Author {
         match tgid.filter(|_| self.same_pids) {
-            Some(tgid) => self.process(tgid).map_or(Author::Gone { tgid }, Author::Process),
+            Some(tgid) => process(&self.proc, tgid).map_or(Author::Gone { tgid }, Author::Process),
             None => Author::Unknown,
         }
-    }
-
-    fn process(&self, tgid: u32) -> Option<ProcessId> {
-        let folder = self.proc.join(tgid.to_string());
-        let stat = procfs::process::Process::new_with_root(folder).ok()?.stat().ok()?;
-        Some(ProcessId { tgid, start: stat.starttime })
     }
 
     fn wait(&self, timeout: Option<Duration>) {
@@ -371,28 +325,6 @@ impl Worker {
         // Nobody is left to be told when the sensor has stopped.
         let _ = self.facts.send(Event { time: identity::boot_time(), what });
     }
-}
-
-fn folder(path: &Path) -> Option<File> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).ok().map(File::from)
-}
-
-fn in_root(root: &File, path: &Path) -> Option<File> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    openat2(root, path, flags, Mode::empty(), resolve).ok().map(File::from)
-}
-
-fn is_folder(root: &File, path: Option<&Path>) -> bool {
-    path.is_some_and(|path| in_root(root, path).is_some())
-}
-
-/// A path as the tool names it, from the root; without `.`, so that it has one name.
-fn absolute(working: Option<&Path>, named: &str) -> Option<PathBuf> {
-    let named = Path::new(named);
-    let path = if named.is_absolute() { named.to_owned() } else { working?.join(named) };
-    Some(path.components().filter(|part| *part != Component::CurDir).collect())
 }
 
 fn event_path(path: &Path) -> EventPath {
