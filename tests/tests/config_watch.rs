@@ -22,7 +22,10 @@ use sensor::{
         config_file::{Author, Cause, ConfigFile, Contents},
         stream::What,
     },
-    host::config_files::{ConfigFiles, Settings},
+    host::{
+        config_files::{ConfigFiles, Settings},
+        privileges,
+    },
 };
 use sensor_tests::Folder;
 
@@ -40,6 +43,8 @@ impl Watched {
         let path = folder.join("config/deploy.yml");
         fs::write(&path, "service: myapp\n").unwrap();
         let mut files = ConfigFiles::new("/proc".as_ref(), Settings { folder: None, files: vec![path.clone()] });
+        // As the daemon does: what follows works without CAP_SYS_ADMIN. It is about this test's thread.
+        privileges::drop_unneeded().unwrap();
         files.begin();
         let mut watched = Self { files, path, found: Vec::new(), folder };
         watched.until(1);

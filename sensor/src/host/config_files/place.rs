@@ -13,13 +13,13 @@ use std::{
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::Deploying;
-use crate::{event::stream::ProcessId, host::snapshot::namespace_number};
+use crate::event::stream::ProcessId;
 
 pub(super) struct Place {
     pub root: File,
     /// The working directory, in that root.
     pub working: Option<PathBuf>,
-    /// Root and mounts are those of the host.
+    /// By its path from the host's root the working directory is the same folder: its files can be watched, and looked at when the process is gone.
     pub of_host: bool,
 }
 
@@ -31,12 +31,14 @@ impl Place {
         if process(proc, deploying.process.tgid) != Some(deploying.process) {
             return None; // what was opened may be another's
         }
-        let of_host = namespace_number(&folders.join("ns/mnt")) == namespace_number(&host(proc).join("ns/mnt"))
-            && host_root(proc).is_some_and(|host| is_same(&host, &root));
         let known = deploying.working_directory.as_deref().map(|path| PathBuf::from(std::ffi::OsStr::from_bytes(path)));
         let now = std::fs::read_link(folders.join("cwd")).ok();
         let leads_there = |path: &PathBuf| in_root(&root, path).is_some_and(|there| is_same(&there, &working));
         let path = known.into_iter().chain(now).find(leads_there);
+        let of_host = path
+            .as_ref()
+            .zip(host_root(proc))
+            .is_some_and(|(path, host)| in_root(&host, path).is_some_and(|there| is_same(&there, &working)));
         Some(Self { root, working: path, of_host })
     }
 }
@@ -49,13 +51,7 @@ pub(super) fn process(proc: &Path, tgid: u32) -> Option<ProcessId> {
 }
 
 pub(super) fn host_root(proc: &Path) -> Option<File> {
-    folder(&host(proc).join("root"))
-}
-
-/// A process whose root and mounts are the host's.
-fn host(proc: &Path) -> PathBuf {
-    let init = proc.join("1");
-    if folder(&init.join("root")).is_some() { init } else { "/proc/self".into() }
+    folder(&proc.join("1/root")).or_else(|| folder("/proc/self/root".as_ref()))
 }
 
 pub(super) fn is_folder(root: &File, path: Option<&Path>) -> bool {

@@ -69,6 +69,13 @@ struct Pending {
     until: Instant,
 }
 
+/// Why a known file is looked at again.
+struct Change {
+    cause: Cause,
+    at: u64,
+    inferred: bool,
+}
+
 impl Worker {
     pub(super) fn new(
         proc: &Path,
@@ -98,7 +105,7 @@ impl Worker {
     }
 
     pub(super) fn has_something_to_do(&self) -> bool {
-        !self.files.is_empty() || !self.wrong.is_empty() || self.state.iter().next().is_some()
+        !self.files.is_empty() || !self.wrong.is_empty() || !self.state.is_empty()
     }
 
     pub(super) fn run(mut self) {
@@ -133,17 +140,15 @@ impl Worker {
     /// Files known from earlier runs and from the configuration: what happened to them while nobody watched.
     fn begin(&mut self) {
         let Some(root) = host_root(&self.proc) else { return };
-        let known: Vec<(String, Entry)> =
-            self.state.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect();
-        for (name, entry) in known.into_iter().filter(|(_, entry)| entry.of_host) {
-            if !self.is_watched(entry.path.parent()) {
-                self.watch_folder_of(&root, &entry.path);
-            }
-            self.look_again(&root, name, entry, Cause::Start, identity::boot_time(), true);
+        for folder in self.state.folders() {
+            self.watch_folder(&root, &folder);
         }
+        self.look_at_all(&root, Cause::Start, identity::boot_time());
         for path in std::mem::take(&mut self.files) {
             let name = path.display().to_string();
-            self.watch_folder_of(&root, &path);
+            if let Some(folder) = path.parent() {
+                self.watch_folder(&root, folder);
+            }
             if self.state.get(&name).is_none() {
                 let secret = holds_secrets(&path);
                 let now = self.contents(&root, &path, secret, &name);
@@ -172,16 +177,20 @@ impl Worker {
             );
             return;
         };
+        let mut unreached = 0;
         for (named, secret) in deploying.files.iter().take(FILES_MAX) {
-            let Some(path) = absolute(place.working.as_deref(), named) else { continue };
+            let Some(path) = absolute(place.working.as_deref(), named) else {
+                unreached += 1;
+                continue;
+            };
             let name = match &deploying.project {
                 Some(project) => format!("{project}: {named}"),
                 None => path.display().to_string(),
             };
             // A container's file is another than the host's with the same path.
             let name = if place.of_host { name } else { format!("container: {name}") };
-            if place.of_host {
-                self.watch_folder_of(&place.root, &path);
+            if let Some(folder) = path.parent().filter(|_| place.of_host) {
+                self.watch_folder(&place.root, folder);
             }
             let now = self.contents(&place.root, &path, *secret, &name);
             let known = self.state.get(&name);
@@ -199,6 +208,12 @@ impl Worker {
             let (deployed, seen) = (Some(now), Some(now));
             let entry = Entry { path, secret: *secret, of_host: place.of_host, deployed, seen, used: seconds() };
             self.state.set(name, entry);
+        }
+        if unreached > 0 {
+            let what = format!("configuration of the deploy of process {}", deploying.process.tgid);
+            let why =
+                format!("its working directory has no path from its root, and {unreached} files are named from there");
+            self.degraded(&what, why, "their changes are not seen");
         }
     }
 
@@ -218,11 +233,15 @@ impl Worker {
         if happened.overflow
             && let Some(root) = host_root(&self.proc)
         {
-            let known: Vec<(String, Entry)> =
-                self.state.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect();
-            for (name, entry) in known.into_iter().filter(|(_, entry)| entry.of_host) {
-                self.look_again(&root, name, entry, Cause::Changed(Author::Unknown), at, true);
-            }
+            self.look_at_all(&root, Cause::Changed(Author::Unknown), at);
+        }
+    }
+
+    /// Nobody can say what happened: everything is looked at.
+    fn look_at_all(&mut self, root: &File, cause: Cause, at: u64) {
+        let mut told = HashSet::new();
+        for (name, entry) in self.state.of_host() {
+            self.look_again(root, name, entry, &Change { cause, at, inferred: true }, &mut told);
         }
     }
 
@@ -237,28 +256,33 @@ impl Worker {
         let Some(root) = host_root(&self.proc) else { return };
         for path in over {
             let Some(Pending { author, at, .. }) = self.pending.remove(&path) else { continue };
+            let change = Change { cause: Cause::Changed(author), at, inferred: false };
+            let mut told = HashSet::new();
             for (name, entry) in self.state.of_path(&path) {
-                self.look_again(&root, name, entry, Cause::Changed(author), at, false);
+                self.look_again(&root, name, entry, &change, &mut told);
             }
         }
     }
 
-    /// Tells if a known file is another than when it was last looked at.
-    fn look_again(&mut self, root: &File, name: String, entry: Entry, cause: Cause, at: u64, inferred: bool) {
+    /// Tells, once for each path, if a known file is another than when it was last looked at.
+    fn look_again(&mut self, root: &File, name: String, entry: Entry, change: &Change, told: &mut HashSet<PathBuf>) {
         let now = self.contents(root, &entry.path, entry.secret, &name);
         // The whole folder is gone: a checkout that was removed, not a change of configuration.
         if entry.seen == Some(now) || now == Contents::Missing && !is_folder(root, entry.path.parent()) {
             return;
         }
-        self.tell(ConfigFile {
-            path: event_path(&entry.path),
-            secret: entry.secret,
-            cause,
-            at,
-            now,
-            before: entry.seen,
-            inferred,
-        });
+        // Several projects can share a file.
+        if told.insert(entry.path.clone()) {
+            self.tell(ConfigFile {
+                path: event_path(&entry.path),
+                secret: entry.secret,
+                cause: change.cause,
+                at: change.at,
+                now,
+                before: entry.seen,
+                inferred: change.inferred,
+            });
+        }
         self.state.set(name, Entry { seen: Some(now), used: seconds(), ..entry });
     }
 
@@ -267,12 +291,7 @@ impl Worker {
         self.reader.contents(root, path, keyed.as_ref())
     }
 
-    fn is_watched(&self, folder: Option<&Path>) -> bool {
-        self.watch.as_ref().is_ok_and(|watch| folder.is_some_and(|folder| watch.covers(folder)))
-    }
-
-    fn watch_folder_of(&mut self, root: &File, path: &Path) {
-        let Some(folder) = path.parent() else { return };
+    fn watch_folder(&mut self, root: &File, folder: &Path) {
         let refused = match &mut self.watch {
             Ok(watch) => watch.add(root, folder).err().map(|error| error.to_string()),
             Err(error) => Some(format!("fanotify: {error}")),
