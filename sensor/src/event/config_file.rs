@@ -97,6 +97,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn contents_come_back_from_a_recording_and_from_the_state() {
+        for contents in [Contents::Hash([0xab; 32]), Contents::Missing, Contents::Unread(Unread::TooLarge { bytes: 7 })]
+        {
+            let recorded = postcard::to_stdvec(&contents).unwrap();
+            assert_eq!(postcard::from_bytes::<Contents>(&recorded).unwrap(), contents);
+            let kept = serde_json::to_string(&contents).unwrap();
+            assert_eq!(serde_json::from_str::<Contents>(&kept).unwrap(), contents);
+        }
+        assert_eq!(
+            serde_json::to_string(&Contents::Hash([0xab; 32])).unwrap(),
+            format!("{{\"Hash\":\"{}\"}}", "ab".repeat(32))
+        );
+    }
+
+    #[test]
     fn files_of_secrets_are_known_by_their_names() {
         for path in [
             ".kamal/secrets",

@@ -2,6 +2,8 @@
 //!
 //! Asserted: every deploy that is listed can be drawn, nothing in a log reaches a terminal as a control character, and a tree has a bounded depth.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "what fails here is what is looked for")]
+
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use sensor::{
     render::deploys::Look,

@@ -4,6 +4,7 @@
 //! for the stream, each with what the file held before (`state`, which outlives this run); the middle makes records of them. A file system can take for ever to answer, so all of it
 //! is done on a thread of its own (`worker`), which owns state, key and watch; if it is stuck, requests that find its queue full are counted.
 
+mod place;
 mod read;
 mod state;
 mod watch;

@@ -137,6 +137,7 @@ fn failed(error: Errno) -> Contents {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it maps errors, which come by value")]
 fn unread(error: std::io::Error) -> Contents {
     Contents::Unread(Unread::Error { errno: error.raw_os_error().unwrap_or_default() })
 }

@@ -5,7 +5,7 @@
 //! others can read is refused: then, and without a folder, hashes of secrets hold for this run only.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
@@ -141,8 +141,19 @@ impl State {
         names.filter_map(|name| Some((name.clone(), self.files.get(name)?.clone()))).collect()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Entry)> {
-        self.files.iter()
+    pub(super) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Files that can be looked at without a process.
+    pub(super) fn of_host(&self) -> Vec<(String, Entry)> {
+        let files = self.files.iter().filter(|(_, entry)| entry.of_host);
+        files.map(|(name, entry)| (name.clone(), entry.clone())).collect()
+    }
+
+    /// Their folders.
+    pub(super) fn folders(&self) -> BTreeSet<PathBuf> {
+        self.by_path.keys().filter_map(|path| path.parent()).map(Path::to_owned).collect()
     }
 
     /// Writes what has changed.
@@ -250,7 +261,7 @@ mod tests {
         for text in ["{\"format\":1,\"files\":{", "", "{\"format\":99,\"files\":{}}", "[]"] {
             fs::write(folder.path().join(STATE), text).unwrap();
             let (mut state, wrong) = State::open(Some(folder.path()));
-            assert_eq!((wrong.len(), state.iter().count()), (1, 0), "{text:?}: {wrong:?}");
+            assert_eq!((wrong.len(), state.files.len()), (1, 0), "{text:?}: {wrong:?}");
             assert_eq!(fs::read_to_string(folder.path().join("config-files.broken")).unwrap(), text);
             state.set("a".into(), entry(1));
             state.save().unwrap();
@@ -287,7 +298,7 @@ mod tests {
         for n in 0..=ENTRIES_MAX as u64 {
             state.set(n.to_string(), entry(n + 1));
         }
-        assert_eq!(state.iter().count(), ENTRIES_MAX);
+        assert_eq!(state.files.len(), ENTRIES_MAX);
         assert!(state.get("0").is_none() && state.get("1").is_some());
     }
 }

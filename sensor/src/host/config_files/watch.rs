@@ -105,10 +105,6 @@ impl Watch {
         Ok(())
     }
 
-    pub(super) fn covers(&self, folder: &Path) -> bool {
-        self.folders.values().any(|known| known == folder)
-    }
-
     /// What has happened since the last call.
     pub(super) fn read(&self, happened: &mut Happened) {
         let mut buffer = [0; 4096];

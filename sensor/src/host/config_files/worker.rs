@@ -7,11 +7,8 @@
 use std::{
     collections::{HashMap, HashSet},
     fs::File,
-    os::{
-        fd::OwnedFd,
-        unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
-    },
-    path::{Component, Path, PathBuf},
+    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender, TryRecvError},
@@ -22,12 +19,12 @@ use std::{
 use nix::errno::Errno;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{Mode, OFlags, ResolveFlags, openat2},
     thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities},
 };
 
 use super::{
     Deploying, Settings,
+    place::{Place, absolute, host_root, is_folder, process},
     read::{Keyed, Reader},
     state::{Entry, State},
     watch::{Happened, Watch},
@@ -35,7 +32,7 @@ use super::{
 use crate::{
     event::{
         config_file::{Author, Cause, ConfigFile, Contents, holds_secrets},
-        stream::{Degraded, Event, Path as EventPath, ProcessId, What},
+        stream::{Degraded, Event, Path as EventPath, What},
     },
     host::{identity, snapshot::namespace_number},
 };
@@ -72,11 +69,11 @@ struct Pending {
     until: Instant,
 }
 
-/// Where a process's paths begin.
-struct Place {
-    root: File,
-    working: Option<PathBuf>,
-    of_host: bool,
+/// Why a known file is looked at again.
+struct Change {
+    cause: Cause,
+    at: u64,
+    inferred: bool,
 }
 
 impl Worker {
@@ -108,7 +105,7 @@ impl Worker {
     }
 
     pub(super) fn has_something_to_do(&self) -> bool {
-        !self.files.is_empty() || !self.wrong.is_empty() || self.state.iter().next().is_some()
+        !self.files.is_empty() || !self.wrong.is_empty() || !self.state.is_empty()
     }
 
     pub(super) fn run(mut self) {
@@ -142,18 +139,16 @@ impl Worker {
 
     /// Files known from earlier runs and from the configuration: what happened to them while nobody watched.
     fn begin(&mut self) {
-        let Some(root) = self.host_root() else { return };
-        let known: Vec<(String, Entry)> =
-            self.state.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect();
-        for (name, entry) in known.into_iter().filter(|(_, entry)| entry.of_host) {
-            if !self.is_watched(entry.path.parent()) {
-                self.watch_folder_of(&root, &entry.path);
-            }
-            self.look_again(&root, name, entry, Cause::Start, identity::boot_time(), true);
+        let Some(root) = host_root(&self.proc) else { return };
+        for folder in self.state.folders() {
+            self.watch_folder(&root, &folder);
         }
+        self.look_at_all(&root, Cause::Start, identity::boot_time());
         for path in std::mem::take(&mut self.files) {
             let name = path.display().to_string();
-            self.watch_folder_of(&root, &path);
+            if let Some(folder) = path.parent() {
+                self.watch_folder(&root, folder);
+            }
             if self.state.get(&name).is_none() {
                 let secret = holds_secrets(&path);
                 let now = self.contents(&root, &path, secret, &name);
@@ -173,7 +168,7 @@ impl Worker {
     }
 
     fn deploy(&mut self, deploying: &Deploying) {
-        let Some(place) = self.place(deploying) else {
+        let Some(place) = Place::of(&self.proc, deploying) else {
             let what = format!("configuration of the deploy of process {}", deploying.process.tgid);
             self.degraded(
                 &what,
@@ -182,16 +177,20 @@ impl Worker {
             );
             return;
         };
+        let mut unreached = 0;
         for (named, secret) in deploying.files.iter().take(FILES_MAX) {
-            let Some(path) = absolute(place.working.as_deref(), named) else { continue };
+            let Some(path) = absolute(place.working.as_deref(), named) else {
+                unreached += 1;
+                continue;
+            };
             let name = match &deploying.project {
                 Some(project) => format!("{project}: {named}"),
                 None => path.display().to_string(),
             };
             // A container's file is another than the host's with the same path.
             let name = if place.of_host { name } else { format!("container: {name}") };
-            if place.of_host {
-                self.watch_folder_of(&place.root, &path);
+            if let Some(folder) = path.parent().filter(|_| place.of_host) {
+                self.watch_folder(&place.root, folder);
             }
             let now = self.contents(&place.root, &path, *secret, &name);
             let known = self.state.get(&name);
@@ -210,6 +209,12 @@ impl Worker {
             let entry = Entry { path, secret: *secret, of_host: place.of_host, deployed, seen, used: seconds() };
             self.state.set(name, entry);
         }
+        if unreached > 0 {
+            let what = format!("configuration of the deploy of process {}", deploying.process.tgid);
+            let why =
+                format!("its working directory has no path from its root, and {unreached} files are named from there");
+            self.degraded(&what, why, "their changes are not seen");
+        }
     }
 
     /// Notes who changed what.
@@ -226,13 +231,17 @@ impl Worker {
             }
         }
         if happened.overflow
-            && let Some(root) = self.host_root()
+            && let Some(root) = host_root(&self.proc)
         {
-            let known: Vec<(String, Entry)> =
-                self.state.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect();
-            for (name, entry) in known.into_iter().filter(|(_, entry)| entry.of_host) {
-                self.look_again(&root, name, entry, Cause::Changed(Author::Unknown), at, true);
-            }
+            self.look_at_all(&root, Cause::Changed(Author::Unknown), at);
+        }
+    }
+
+    /// Nobody can say what happened: everything is looked at.
+    fn look_at_all(&mut self, root: &File, cause: Cause, at: u64) {
+        let mut told = HashSet::new();
+        for (name, entry) in self.state.of_host() {
+            self.look_again(root, name, entry, &Change { cause, at, inferred: true }, &mut told);
         }
     }
 
@@ -244,31 +253,36 @@ impl Worker {
         if over.is_empty() {
             return;
         }
-        let Some(root) = self.host_root() else { return };
+        let Some(root) = host_root(&self.proc) else { return };
         for path in over {
             let Some(Pending { author, at, .. }) = self.pending.remove(&path) else { continue };
+            let change = Change { cause: Cause::Changed(author), at, inferred: false };
+            let mut told = HashSet::new();
             for (name, entry) in self.state.of_path(&path) {
-                self.look_again(&root, name, entry, Cause::Changed(author), at, false);
+                self.look_again(&root, name, entry, &change, &mut told);
             }
         }
     }
 
-    /// Tells if a known file is another than when it was last looked at.
-    fn look_again(&mut self, root: &File, name: String, entry: Entry, cause: Cause, at: u64, inferred: bool) {
+    /// Tells, once for each path, if a known file is another than when it was last looked at.
+    fn look_again(&mut self, root: &File, name: String, entry: Entry, change: &Change, told: &mut HashSet<PathBuf>) {
         let now = self.contents(root, &entry.path, entry.secret, &name);
         // The whole folder is gone: a checkout that was removed, not a change of configuration.
         if entry.seen == Some(now) || now == Contents::Missing && !is_folder(root, entry.path.parent()) {
             return;
         }
-        self.tell(ConfigFile {
-            path: event_path(&entry.path),
-            secret: entry.secret,
-            cause,
-            at,
-            now,
-            before: entry.seen,
-            inferred,
-        });
+        // Several projects can share a file.
+        if told.insert(entry.path.clone()) {
+            self.tell(ConfigFile {
+                path: event_path(&entry.path),
+                secret: entry.secret,
+                cause: change.cause,
+                at: change.at,
+                now,
+                before: entry.seen,
+                inferred: change.inferred,
+            });
+        }
         self.state.set(name, Entry { seen: Some(now), used: seconds(), ..entry });
     }
 
@@ -277,12 +291,7 @@ impl Worker {
         self.reader.contents(root, path, keyed.as_ref())
     }
 
-    fn is_watched(&self, folder: Option<&Path>) -> bool {
-        self.watch.as_ref().is_ok_and(|watch| folder.is_some_and(|folder| watch.covers(folder)))
-    }
-
-    fn watch_folder_of(&mut self, root: &File, path: &Path) {
-        let Some(folder) = path.parent() else { return };
+    fn watch_folder(&mut self, root: &File, folder: &Path) {
         let refused = match &mut self.watch {
             Ok(watch) => watch.add(root, folder).err().map(|error| error.to_string()),
             Err(error) => Some(format!("fanotify: {error}")),
@@ -297,47 +306,11 @@ impl Worker {
         }
     }
 
-    fn place(&self, deploying: &Deploying) -> Option<Place> {
-        let process = self.proc.join(deploying.process.tgid.to_string());
-        let root = folder(&process.join("root"))?;
-        let working = folder(&process.join("cwd"))?;
-        if self.process(deploying.process.tgid) != Some(deploying.process) {
-            return None; // what was opened may be another's
-        }
-        let is_same = |a: &File, b: &File| {
-            a.metadata().ok().zip(b.metadata().ok()).is_some_and(|(a, b)| (a.dev(), a.ino()) == (b.dev(), b.ino()))
-        };
-        let of_host = namespace_number(&process.join("ns/mnt")) == namespace_number(&self.host().join("ns/mnt"))
-            && self.host_root().is_some_and(|host| is_same(&host, &root));
-        // A path from the kernel is believed if it leads to the folder that the process is in.
-        let known = deploying.working_directory.as_deref().map(|path| PathBuf::from(std::ffi::OsStr::from_bytes(path)));
-        let now = std::fs::read_link(process.join("cwd")).ok();
-        let leads_there = |path: &PathBuf| in_root(&root, path).is_some_and(|there| is_same(&there, &working));
-        let path = known.into_iter().chain(now).find(leads_there);
-        Some(Place { root, working: path, of_host })
-    }
-
-    fn host_root(&self) -> Option<File> {
-        folder(&self.host().join("root"))
-    }
-
-    /// A process whose root and mounts are the host's: its init; where that may not be looked at, this one.
-    fn host(&self) -> PathBuf {
-        let init = self.proc.join("1");
-        if folder(&init.join("root")).is_some() { init } else { "/proc/self".into() }
-    }
-
     fn author(&self, tgid: Option<u32>) -> Author {
         match tgid.filter(|_| self.same_pids) {
-            Some(tgid) => self.process(tgid).map_or(Author::Gone { tgid }, Author::Process),
+            Some(tgid) => process(&self.proc, tgid).map_or(Author::Gone { tgid }, Author::Process),
             None => Author::Unknown,
         }
-    }
-
-    fn process(&self, tgid: u32) -> Option<ProcessId> {
-        let folder = self.proc.join(tgid.to_string());
-        let stat = procfs::process::Process::new_with_root(folder).ok()?.stat().ok()?;
-        Some(ProcessId { tgid, start: stat.starttime })
     }
 
     fn wait(&self, timeout: Option<Duration>) {
@@ -371,28 +344,6 @@ impl Worker {
         // Nobody is left to be told when the sensor has stopped.
         let _ = self.facts.send(Event { time: identity::boot_time(), what });
     }
-}
-
-fn folder(path: &Path) -> Option<File> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).ok().map(File::from)
-}
-
-fn in_root(root: &File, path: &Path) -> Option<File> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    openat2(root, path, flags, Mode::empty(), resolve).ok().map(File::from)
-}
-
-fn is_folder(root: &File, path: Option<&Path>) -> bool {
-    path.is_some_and(|path| in_root(root, path).is_some())
-}
-
-/// A path as the tool names it, from the root; without `.`, so that it has one name.
-fn absolute(working: Option<&Path>, named: &str) -> Option<PathBuf> {
-    let named = Path::new(named);
-    let path = if named.is_absolute() { named.to_owned() } else { working?.join(named) };
-    Some(path.components().filter(|part| *part != Component::CurDir).collect())
 }
 
 fn event_path(path: &Path) -> EventPath {
