@@ -10,6 +10,7 @@
 )]
 
 use std::{
+    fs::{self, File},
     io::Write as _,
     process::Stdio,
     sync::atomic::{AtomicUsize, Ordering},
@@ -18,7 +19,7 @@ use std::{
 };
 
 use rustix::process::Signal;
-use sensor_tests::{Folder, Machine, Running, lab::Lab, running, sensor};
+use sensor_tests::{Folder, Machine, Running, lab::Lab, running, sensor, wait};
 
 const LOGINS: usize = 60;
 const AT_ONCE: usize = 3;
@@ -33,7 +34,8 @@ fn no_login_fails_while_the_sensor_comes_and_goes() {
     let before = warnings();
     let next = AtomicUsize::new(0);
     let running = AtomicUsize::new(AT_ONCE);
-    let (mut starts, mut kills) = (0, 0);
+    let output = folder.join("trace.json");
+    let (mut starts, mut attached, mut kills) = (0, 0, 0);
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
@@ -51,10 +53,17 @@ fn no_login_fails_while_the_sensor_comes_and_goes() {
         let mut random = 12_345u32;
         while running.load(Ordering::Relaxed) > 0 {
             let mut sensor = Running::start(
-                sensor::command(&["trace", "--format", "json", "-q"]).stdin(Stdio::null()).stdout(Stdio::null()),
+                sensor::command(&["trace", "--format", "json", "-q"])
+                    .stdin(Stdio::null())
+                    .stdout(File::create(&output).unwrap()),
             );
             starts += 1;
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            // Half of them end while they start, the others after they have told that all is attached.
+            if random & 0x200 == 0 {
+                wait::until("the sensor's start", || fs::metadata(&output).unwrap().len().gt(&0).then_some(()));
+                attached += 1;
+            }
             thread::sleep(Duration::from_millis(u64::from(random >> 22)));
             if random & 0x100 == 0 {
                 sensor.signal(Signal::TERM);
@@ -68,7 +77,10 @@ fn no_login_fails_while_the_sensor_comes_and_goes() {
         }
     });
     assert_eq!(warnings(), before, "the kernel complains");
-    println!("{logins} logins; the sensor started {starts} times and was killed {kills} times");
+    assert!(attached > 0, "in {starts} starts");
+    println!(
+        "{logins} logins; the sensor started {starts} times, {attached} times to the end, and was killed {kills} times"
+    );
 }
 
 struct Done<'a>(&'a AtomicUsize);

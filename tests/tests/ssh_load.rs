@@ -22,6 +22,10 @@ use sensor_tests::{Folder, Machine, Running, Sensor, lab::Lab, running, wait};
 const AT_ONCE: usize = 100;
 /// `SENSOR_LOAD_ROUNDS` for more.
 const ROUNDS: usize = 1;
+/// A packet of OpenSSH has at most 256 KiB.
+const LONG_LINE: usize = 250 << 10;
+const LONG_LINES: usize = 20;
+const CHANNELS: usize = 10_000;
 /// Anonymous memory that no peer may bring the daemon to.
 const MEMORY_KIB: u64 = 40 << 10;
 
@@ -110,34 +114,43 @@ fn peers_that_break_the_protocol_are_reported_and_do_no_harm() {
         let used = anonymous(sensor.pid());
         assert!(used < MEMORY_KIB, "{used} KiB after {what}");
     }
-    // 2,000 channels on one connection, opened and refused.
+    // Command lines as long as a packet can be: no shell takes them.
+    let half = "x".repeat(LONG_LINE / 2);
+    for _ in 0..LONG_LINES {
+        let ended = running::finish(lab.ssh(&lab.one.name, "ed25519", true, &[]).args([&half, &half]));
+        assert!(![0, 255].contains(&ended.code()), "{} {}", ended.code(), ended.stderr);
+    }
+    let used = anonymous(sensor.pid());
+    assert!(used < MEMORY_KIB, "{used} KiB after command lines of {LONG_LINE} bytes");
+    // 10,000 channels on one connection, opened and refused.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let options = ["-N", "-D", &format!("127.0.0.1:{port}")].map(str::to_owned);
     let mut client = Running::start(lab.ssh(&lab.one.name, "ed25519", true, &options).stderr(Stdio::null()));
     wait::until("the proxy", || TcpStream::connect(("127.0.0.1", port)).ok());
-    for _ in 0..20 {
+    for _ in 0..CHANNELS / 100 {
         let peers: Vec<thread::JoinHandle<()>> = (0..10).map(|_| thread::spawn(move || ask(port, 10))).collect();
         for peer in peers {
             peer.join().unwrap();
         }
     }
     let used = anonymous(sensor.pid());
-    assert!(used < MEMORY_KIB, "{used} KiB after 2,000 channels");
+    assert!(used < MEMORY_KIB, "{used} KiB after {CHANNELS} channels");
     client.signal(rustix::process::Signal::TERM);
     client.wait();
     // It still tells what honest people do.
     assert_eq!(running::finish(lab.ssh(&lab.one.name, "ed25519", true, &[]).arg("exit 2")).code(), 2);
-    sensor.until_sessions_end(lab.sshd.port, 2);
+    sensor.until_sessions_end(lab.sshd.port, 2 + LONG_LINES);
     let records = sensor.stop();
     records.assert_nothing_lost();
     let server = records.of_server(lab.sshd.port);
-    let honest = server.one("ssh-command-ended", |_| true);
-    assert_eq!(honest.number("ssh.command.exit_status"), Some(2));
-    assert_eq!(server.count("ssh-session-started"), 2, "who breaks the protocol has not logged in");
+    server.one("ssh-command-ended", |r| r.number("ssh.command.exit_status") == Some(2));
+    let long = server.of("ssh-command-ended").filter(|r| r.list("sensor.truncated") == ["ssh.command.line"]);
+    assert_eq!(long.filter(|r| r.text("ssh.command.line") == &half[..4096]).count(), LONG_LINES);
+    assert_eq!(server.count("ssh-session-started"), 2 + LONG_LINES, "who breaks the protocol has not logged in");
     let malformed = server.of("ssh-protocol-error").filter(|r| r.text("error.code") == "malformed").count();
     assert!(malformed >= 40, "{malformed} protocol errors of broken peers");
     let refused = server.of("ssh-channel-opened").filter(|r| r.text("event.outcome") == "failure").count();
-    assert_eq!(refused, 2000, "every channel that was refused");
+    assert_eq!(refused, CHANNELS, "every channel that was refused");
 }
 
 /// Asks the proxy for connections to a port where nobody listens.

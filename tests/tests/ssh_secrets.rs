@@ -18,6 +18,7 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
 };
 
 use sensor_tests::{
@@ -29,6 +30,8 @@ use sensor_tests::{
 
 /// Logins with passwords and answers; `SENSOR_SECRET_LOGINS` for more.
 const LOGINS: usize = 40;
+/// Who logs in.
+const PEOPLE: [&str; 4] = ["sensor-secret-a", "sensor-secret-b", "sensor-secret-c", "sensor-secret-d"];
 /// The ring holds all that a login sends. *Measured*: some 65 KiB, with what else went on.
 const RING_BYTES_OF_LOGIN: usize = 192 << 10;
 /// For what comes besides the logins.
@@ -40,10 +43,10 @@ struct Answers {
 }
 
 impl Answers {
-    fn new(folder: &Folder) -> Self {
-        let script = folder.write("askpass", "#!/bin/sh\ncat \"$SENSOR_TEST_ANSWER\"\n");
+    fn new(folder: &Folder, whose: &str) -> Self {
+        let script = folder.write(&format!("askpass-{whose}"), "#!/bin/sh\ncat \"$SENSOR_TEST_ANSWER\"\n");
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-        Self { script, file: folder.join("answer") }
+        Self { script, file: folder.join(format!("answer-{whose}")) }
     }
 
     /// Whatever is asked, this is the answer. Never an argument, never a variable's value.
@@ -55,21 +58,8 @@ impl Answers {
     }
 }
 
-#[test]
-fn no_secret_of_a_session_is_anywhere() {
-    let logins = std::env::var("SENSOR_SECRET_LOGINS").map_or(LOGINS, |count| count.parse().unwrap());
-    let _machine = Machine::take();
-    let folder = Folder::new("secrets");
-    let account = Account::create("sensor-secret");
-    let answers = Answers::new(&folder);
-    let before = "PasswordAuthentication yes\nKbdInteractiveAuthentication yes\n";
-    let sshd = Sshd::start_with(&folder, before, "");
-    let recording = folder.join("recording");
-    let ring_bytes = (logins * RING_BYTES_OF_LOGIN + RING_BYTES_MORE).next_power_of_two().to_string();
-    let trace = Trace::start(&folder, &["--ring-bytes", &ring_bytes, "--record", recording.to_str().unwrap()]);
-    let (secret, first, plain) = (Mark::new("Zk"), Mark::new("Fk"), Mark::new("Pk"));
-    running::succeed(sshd.ssh(&account.name, &[]).arg(format!("/bin/true {}", first.secret())));
-
+/// Logs in with ever another password, by one method and the other, and now and then with a wrong one.
+fn log_in(sshd: &Sshd, account: &Account, answers: &Answers, secret: &Mark, logins: usize) {
     for n in 0..logins {
         let password = secret.secret();
         set_password(&account.name, &password);
@@ -80,11 +70,35 @@ fn no_secret_of_a_session_is_anywhere() {
         answers.give(&mut ssh, &if wrong { secret.secret() } else { password });
         assert_eq!(running::finish(ssh.arg("exit 6")).code(), if wrong { 255 } else { 6 }, "{method}");
     }
-    let locked = key_with_passphrase(&sshd, &folder, &account, &answers, &secret.secret());
+}
+
+#[test]
+fn no_secret_of_a_session_is_anywhere() {
+    let logins = std::env::var("SENSOR_SECRET_LOGINS").map_or(LOGINS, |count| count.parse().unwrap());
+    let _machine = Machine::take();
+    let folder = Folder::new("secrets");
+    let people = PEOPLE.map(|name| (Account::create(name), Answers::new(&folder, name)));
+    let (account, answers) = &people[0];
+    let before = "PasswordAuthentication yes\nKbdInteractiveAuthentication yes\n";
+    let sshd = Sshd::start_with(&folder, before, "");
+    let recording = folder.join("recording");
+    let ring_bytes = (logins * RING_BYTES_OF_LOGIN + RING_BYTES_MORE).next_power_of_two().to_string();
+    let trace = Trace::start(&folder, &["--ring-bytes", &ring_bytes, "--record", recording.to_str().unwrap()]);
+    let (secret, first, plain) = (Mark::new("Zk"), Mark::new("Fk"), Mark::new("Pk"));
+    running::succeed(sshd.ssh(&account.name, &[]).arg(format!("/bin/true {}", first.secret())));
+
+    // Side by side: PAM lets who was wrong wait.
+    thread::scope(|scope| {
+        for (account, answers) in &people {
+            let (sshd, secret) = (&sshd, &secret);
+            scope.spawn(move || log_in(sshd, account, answers, secret, logins / PEOPLE.len()));
+        }
+    });
+    let locked = key_with_passphrase(&sshd, &folder, account, answers, &secret.secret());
     // sshd keeps its own encrypted in memory, by the function that is probed.
     let keys = [locked, KeyPair::read(&sshd.file("host_key")), KeyPair::read(&sshd.file("user_key"))];
-    files(&sshd, &folder, &account, &secret);
-    typed(&sshd, &account, &secret);
+    files(&sshd, &folder, account, &secret);
+    typed(&sshd, account, &secret);
     let told = format!("/bin/true {}", plain.secret());
     running::succeed(sshd.ssh(&account.name, &[]).arg(&told));
     trace.until("the last command", |r| r.is("ssh-command-ended") && r.text("ssh.command.line") == told);

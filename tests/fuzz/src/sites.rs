@@ -22,7 +22,10 @@ const TEXT_MAX: usize = 2048;
 pub fn run(data: &[u8]) {
     match data.split_first() {
         // In a place of its own, or no table in it would lie where the reader wants it.
-        Some((0, rest)) => search(&rest.to_vec()),
+        Some((0, rest)) => {
+            let file = rest.to_vec();
+            search(&file);
+        }
         Some((_, rest)) => {
             if let Ok(file) = program(&mut Unstructured::new(rest)) {
                 search(&file);
@@ -144,10 +147,10 @@ fn text(input: &mut Unstructured<'_>, machine: u16) -> Result<Vec<u8>> {
     while code.len() < TEXT_MAX && input.len() > 8 {
         let at = TEXT + code.len();
         if machine == X86 {
-            x86(input, at, &mut code)?
+            x86(input, at, &mut code)?;
         } else {
-            arm(input, at, &mut code)?
-        };
+            arm(input, at, &mut code)?;
+        }
     }
     Ok(code)
 }

@@ -130,7 +130,9 @@ fn end(shown: &str, run: &Run, near: &Records) {
         _ if FULL => &[],
         _ => &[("unknown", "")],
     };
-    assert_eq!(told, expected, "{shown}");
+    // Paramiko may leave before it has decrypted anything: then nobody knows whether it could be read.
+    let unread = FULL && matches!(run.case, Case::UnknownHost | Case::ChangedHost) && told == [("unknown", "")];
+    assert!(unread || told == expected, "{shown}: {told:?}, not {expected:?}");
     let connection = near.one("ssh-connection", |_| true);
     let without_keys = early && matches!(run.case, Case::UnknownHost | Case::ChangedHost);
     let code = if without_keys { ("failure", "host_key_not_accepted") } else { ("success", "") };

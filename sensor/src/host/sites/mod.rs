@@ -137,6 +137,8 @@ fn calls<'a>(file: impl ReadRef<'a>, symbol: &str, care: Care) -> Result<Vec<Sit
         return Err(NotCovered::NoCall { symbol: symbol.into() });
     }
     let convention = if symbol == CIPHER { Convention::Cipher } else { Convention::Update };
-    sites.iter_mut().for_each(|site| site.convention = convention);
+    for site in &mut sites {
+        site.convention = convention;
+    }
     Ok(sites)
 }
