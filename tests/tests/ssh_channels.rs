@@ -164,6 +164,10 @@ fn forwardings_are_told_with_their_ends() {
         let mut rest = Vec::new();
         through.read_to_end(&mut rest).unwrap();
     }
+    // The goodbye of a channel must reach the client before it is ended.
+    wait::until("the ends of two channels at both ends", || {
+        (test.sensor.records().count("ssh-channel-closed") == 4).then_some(())
+    });
     client.signal(rustix::process::Signal::TERM);
     client.wait();
     // To a port where nobody listens, through -W.
