@@ -1,7 +1,7 @@
 //! Layer 3: events to records.
 //!
 //! Pure: a value and a time in, records out; the same stream gives the same records. `observe` is the table of contents: one function per kind of
-//! event. All state is in four bounded tables (`processes`, `sessions`, `connections`, `ssh`); what a limit refuses is counted and becomes a record. What `ssh` remembers beyond open connections
+//! event. All state is in five bounded tables (`processes`, `sessions`, `connections`, `ssh`, `deploys`); what a limit refuses is counted and becomes a record. What `ssh` remembers beyond open connections
 //! (servers, what was agreed on, host keys that wait) is bounded too: there the oldest goes.
 
 mod adopt;

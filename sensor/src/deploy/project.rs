@@ -259,7 +259,6 @@ mod tests {
     }
 
     #[test]
-    #[allow(clippy::format_collect, reason = "a test's input")]
     fn no_more_is_kept_than_a_record_holds() {
         let hosts: String = (0..2000).map(|n| format!("  - {}{n}\n", "h".repeat(100))).collect();
         let servers = parse(format!("servers:\n{hosts}").as_bytes()).unwrap();
