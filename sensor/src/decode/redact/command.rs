@@ -96,7 +96,9 @@ impl<'a> Command<'a> {
                     return;
                 }
                 Runs::Joined(from) => {
-                    self.arguments(at, from);
+                    // Thor reads its options wherever they stand: `kamal app exec env -e NAME:x`.
+                    let own = if basename(word) == b"kamal" { self.words.len() } else { from };
+                    self.arguments(at, own);
                     self.follow_joined(from);
                     return;
                 }

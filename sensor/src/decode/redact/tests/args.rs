@@ -112,6 +112,7 @@ const REDACTED: &[(&str, &str)] = &[
     ("xfreerdp ¦ /u:a ¦ /p:x ¦ /v:h", "xfreerdp ¦ /u:a ¦ /p:[REDACTED] ¦ /v:h"),
     ("nmcli ¦ dev ¦ wifi ¦ connect ¦ net ¦ password ¦ x", "nmcli ¦ dev ¦ wifi ¦ connect ¦ net ¦ password ¦ [REDACTED]"),
     ("mc ¦ alias ¦ set ¦ s3 ¦ https://h ¦ access ¦ hidden", "mc ¦ alias ¦ set ¦ s3 ¦ https://h ¦ [REDACTED] ¦ [REDACTED]"),
+    ("kamal ¦ app ¦ exec ¦ env ¦ -e ¦ API_TOKEN:x ¦ -d ¦ production", "kamal ¦ app ¦ exec ¦ env ¦ -e ¦ API_TOKEN:[REDACTED] ¦ -d ¦ production"),
     ("kamal ¦ app ¦ exec ¦ -e ¦ API_TOKEN:x ¦ bin/rails c", "kamal ¦ app ¦ exec ¦ -e ¦ API_TOKEN:[REDACTED] ¦ bin/rails c"),
     ("gh ¦ secret ¦ set ¦ FOO ¦ -b ¦ x", "gh ¦ secret ¦ set ¦ FOO ¦ -b ¦ [REDACTED]"),
     ("vault ¦ login ¦ abcdef", "vault ¦ login ¦ [REDACTED]"),
