@@ -81,6 +81,13 @@ impl Hosts {
         fs::write(self.folder.join("orders"), text).unwrap();
     }
 
+    /// Somebody holds the lock of this project.
+    pub fn lock(&self, project: &str) {
+        let folder = self.account.home.join(".kamal");
+        fs::create_dir_all(folder.join(format!("lock-{project}"))).unwrap();
+        running::succeed(Command::new("chown").args(["-R", &self.account.name]).arg(&folder));
+    }
+
     /// Nothing of a project is left on them.
     pub fn clean(&self) {
         let _ = fs::remove_dir_all(self.account.home.join(".kamal"));

@@ -168,7 +168,7 @@ fn a_failure_has_its_step_its_reason_and_its_host() {
         test.hosts.clean();
     }
     // Somebody holds the lock.
-    std::fs::create_dir_all(test.hosts.account.home.join(".kamal/lock-myapp-production")).unwrap();
+    test.hosts.lock("myapp-production");
     runs.push((test.kamal(&["deploy", "-d", "production", "-P"]), "lock-held", "mkdir .kamal/lock-myapp-production"));
     test.hosts.clean();
     test.project.hook("pre-deploy", 7);

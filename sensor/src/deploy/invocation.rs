@@ -14,6 +14,8 @@ use crate::event::deploy::{Facts, Kind, Project};
 
 /// An alias of an alias of an alias; Kamal has no more either.
 const ALIASES_MAX: usize = 4;
+/// What stands where a secret was.
+const MARK: &str = "[REDACTED]";
 /// Values of one field: 1,000 hosts are a large deploy.
 const VALUES_MAX: usize = 4096;
 
@@ -131,7 +133,9 @@ impl Invocation {
             }
         };
         let values = sources.iter().map(from).find(|values| values.iter().any(|value| !value.is_empty()));
-        values.unwrap_or_default().into_iter().filter(|value| !value.is_empty()).take(VALUES_MAX).collect()
+        // What was a secret says nothing: `-p` is a project's name to one verb and a password to another.
+        let known = |value: &String| !value.is_empty() && value != MARK;
+        values.unwrap_or_default().into_iter().filter(known).take(VALUES_MAX).collect()
     }
 
     /// The N-th word: of all, or after this verb.

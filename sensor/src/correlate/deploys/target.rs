@@ -1,8 +1,9 @@
 //! The other side: sessions that run what a deploy tool sends, on a host that does not see the tool.
 //!
 //! A command that only the tool would send (its lock, its labels, its proxy) makes a session a deploy's, as soon as one names the service; what that client asked before waits for it and is told with it.
-//! Ordinary commands count only where the client's software is the tool's. Sessions of one deploy are one: the same tool, service and destination, from the same address as the same user, with no longer pause than
-//! [`PAUSE_NS`], and no two versions. Who did it, which version and when is in each record: by these the deployer's side is found where no connection id joins them.
+//! Ordinary commands count only where the client's software is the tool's. Sessions that are open at the same time are one deploy's: the same tool, service and destination, from the same address as the same user, and no two versions.
+//! (A tool keeps its connections to its end; what comes after the last of them is another deploy.) Who did it, which version and when is in each record: by these the deployer's side is found where no
+//! connection id joins them.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -17,12 +18,10 @@ use super::{
 };
 use crate::{
     deploy::{Remote, Tool, classify},
-    event::record::Record,
+    event::{record::Record, ssh::ConnectionId},
 };
 
-/// Between two connections of one deploy: the longest that a build, a health check or somebody's pause takes.
-const PAUSE_NS: u64 = 15 * 60 * 1_000_000_000;
-/// Deploys remembered.
+/// Deploys that are open.
 const GROUPS_MAX: usize = 256;
 /// Commands of a session that wait for a mark: Kamal's first is its second command.
 const WAITING_MAX: usize = 64;
@@ -66,13 +65,13 @@ struct Group {
     version: Option<String>,
     peer: Option<IpAddr>,
     user: Option<Arc<str>>,
-    last: u64,
+    /// Its connections.
+    open: Vec<ConnectionId>,
 }
 
 impl Groups {
     /// The deploy of a session, or a new one.
-    fn find(&mut self, time: u64, wanted: Group) -> Arc<str> {
-        self.groups.retain(|group| group.last.saturating_add(PAUSE_NS) > time);
+    fn find(&mut self, wanted: Group) -> Arc<str> {
         let agrees = |own: &Option<String>, other: &Option<String>| own.is_none() || other.is_none() || own == other;
         let same = self.groups.iter_mut().rev().find(|group| {
             group.tool == wanted.tool
@@ -82,8 +81,8 @@ impl Groups {
                 && agrees(&group.version, &wanted.version)
         });
         if let Some(group) = same {
-            group.last = time;
             group.version = group.version.take().or(wanted.version);
+            group.open.extend(wanted.open);
             return group.id.clone();
         }
         if self.groups.len() >= GROUPS_MAX {
@@ -95,13 +94,20 @@ impl Groups {
     }
 
     /// The deploy goes on.
-    fn touch(&mut self, id: &str, time: u64, names: &Names) {
-        if let Some(group) = self.groups.iter_mut().find(|group| &*group.id == id) {
-            group.last = time;
-            if group.version.is_none() {
-                group.version.clone_from(&names.version);
-            }
+    fn learn(&mut self, id: &str, names: &Names) {
+        if let Some(group) = self.groups.iter_mut().find(|group| &*group.id == id)
+            && group.version.is_none()
+        {
+            group.version.clone_from(&names.version);
         }
+    }
+
+    /// A connection is over, and with the last one the deploy.
+    fn closed(&mut self, connection: ConnectionId) {
+        for group in &mut self.groups {
+            group.open.retain(|open| *open != connection);
+        }
+        self.groups.retain(|group| !group.open.is_empty());
     }
 }
 
@@ -119,8 +125,8 @@ impl Correlate {
         let ripe = target.is_ripe();
         command.step = Some(Box::new(StepOf { tool: tool.clone(), step }));
         match &talk.deploy {
-            Some(deploy) => self.deploys.groups.touch(deploy, command.time, &target.names),
-            None if ripe => self.is_deploy(talk, &tool, command.time, out),
+            Some(deploy) => self.deploys.groups.learn(deploy, &target.names),
+            None if ripe => self.is_deploy(talk, &tool, out),
             None => {}
         }
     }
@@ -147,7 +153,7 @@ impl Correlate {
     }
 
     /// This session is a deploy's: what waited is told.
-    fn is_deploy(&mut self, talk: &mut Talk, tool: &Tool, time: u64, out: &mut Vec<Record>) {
+    fn is_deploy(&mut self, talk: &mut Talk, tool: &Tool, out: &mut Vec<Record>) {
         let Some(target) = &mut talk.target else { return };
         let of = talk.session_id.as_deref().unwrap_or_default();
         let wanted = Group {
@@ -158,9 +164,9 @@ impl Correlate {
             version: target.names.version.clone(),
             peer: talk.endpoints.map(|(_, remote)| remote.ip()),
             user: talk.user.clone(),
-            last: time,
+            open: vec![talk.id],
         };
-        let id = self.deploys.groups.find(time, wanted);
+        let id = self.deploys.groups.find(wanted);
         talk.deploy = Some(id.clone());
         let names = target.names.clone();
         for (mut record, _) in std::mem::take(&mut target.waiting) {
@@ -177,7 +183,12 @@ impl Correlate {
     }
 
     /// The session is over and nothing named a service: what only the tool sends, or what its client ran that its rules know (a login to a registry), was a deploy all the same.
-    pub(in crate::correlate) fn target_ended(&mut self, time: u64, talk: &mut Talk, out: &mut Vec<Record>) {
+    pub(in crate::correlate) fn target_ended(&mut self, talk: &mut Talk, out: &mut Vec<Record>) {
+        self.told_late(talk, out);
+        self.deploys.groups.closed(talk.id);
+    }
+
+    fn told_late(&mut self, talk: &mut Talk, out: &mut Vec<Record>) {
         let known =
             |target: &Talked| target.marked || (target.client && target.waiting.iter().any(|(_, known)| *known));
         if talk.deploy.is_some() || !talk.target.as_deref().is_some_and(known) {
@@ -189,7 +200,7 @@ impl Correlate {
         });
         let tool = self.deploys.tools.iter().find(|tool| Some(&tool.name) == name.as_ref()).cloned();
         if let Some(tool) = tool {
-            self.is_deploy(talk, &tool, time, out);
+            self.is_deploy(talk, &tool, out);
         }
     }
 }

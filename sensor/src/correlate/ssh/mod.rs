@@ -249,7 +249,7 @@ impl Correlate {
         self.host_key_not_decided(&mut talk, out);
         self.unanswered(time, &mut talk, out);
         self.channels_ended(time, &mut talk, out);
-        self.target_ended(time, &mut talk, out);
+        self.target_ended(&mut talk, out);
         self.deploy_disconnected(&talk);
         self.share(&talk);
         if talk.role != Some(Role::Client) {

@@ -72,7 +72,7 @@ impl<T> Pair<T> {
 
 #[allow(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub(in crate::correlate) struct Talk {
-    pub(super) id: ConnectionId,
+    pub(in crate::correlate) id: ConnectionId,
     pub(super) began: u64,
     pub(in crate::correlate) role: Option<Role>,
     /// (local, remote)

@@ -119,6 +119,7 @@ fn service_destination_version_and_hosts_come_from_where_the_definition_says() {
         ("ansible-playbook --limit=web1 -iprod site.yml", (Some("site.yml"), Some("prod"), None, &["web1"])),
         ("fab -H a,b deploy", (None, None, None, &["a", "b"])),
         ("docker compose -p shop up -d", (Some("shop"), None, None, &[])),
+        ("docker login -u me -p [REDACTED] r.example.test", (None, None, None, &[])),
         ("docker --context prod stack deploy -c s.yml shop", (Some("shop"), Some("prod"), None, &[])),
         ("docker service update --image app:2 web", (Some("web"), None, Some("app:2"), &[])),
         ("kubectl --context prod apply -f k8s/", (Some("k8s/"), Some("prod"), None, &[])),

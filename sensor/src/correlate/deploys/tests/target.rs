@@ -37,30 +37,31 @@ fn a_session_with_a_tools_marks_is_a_deploys_from_its_first_command() {
 #[test]
 fn sessions_of_one_deploy_are_one_and_others_are_not() {
     let mut story = Story::new();
-    let mut of = |number: u8, version: &str, service: &str, software: &str| {
-        let mut end = story.connects(number, 50 + u32::from(number), false, software);
+    let last = |story: &Story| {
+        let steps = story.of(Action::DeployStep);
+        deploy(steps.last().unwrap()).unwrap().to_owned()
+    };
+    let of = |story: &mut Story, number: u8, version: &str, service: &str| {
+        let mut end = story.connects(number, 50 + u32::from(number), false, NET_SSH);
         for (line, status) in deploy_lines(version) {
             story.command(&mut end, &line.replace("myapp", service), status);
         }
-        story.closes(end);
-        deploy(story.records.iter().rev().find(|record| record.action == Action::DeployStep).unwrap())
-            .unwrap()
-            .to_owned()
+        (end, last(story))
     };
-    let first = of(1, "111", "myapp", NET_SSH);
-    assert_eq!(of(2, "111", "myapp", NET_SSH), first);
-    let second = of(3, "222", "myapp", NET_SSH);
-    assert_ne!(second, first);
-    let other = of(4, "222", "other", NET_SSH);
-    assert!(other != first && other != second);
-    // The same again, much later.
-    story.time += 3600 * 1_000_000_000;
-    let mut end = story.connects(5, 55, false, NET_SSH);
-    for (line, status) in deploy_lines("222") {
-        story.command(&mut end, &line, status);
-    }
-    let last = deploy(story.records.iter().rev().find(|record| record.action == Action::DeployStep).unwrap()).unwrap();
-    assert!(last != second && last != first);
+    let (one, first) = of(&mut story, 1, "111", "myapp");
+    let (two, again) = of(&mut story, 2, "111", "myapp");
+    assert_eq!(again, first);
+    // At the same time: another version, another service.
+    let (_, second) = of(&mut story, 3, "222", "myapp");
+    let (_, other) = of(&mut story, 4, "111", "other");
+    assert!(second != first && other != first && other != second);
+    // The same again, when all of the first is over.
+    story.closes(one);
+    let (three, third) = of(&mut story, 5, "111", "myapp");
+    assert_eq!(third, first);
+    story.closes(two);
+    story.closes(three);
+    assert_ne!(of(&mut story, 6, "111", "myapp").1, first);
 }
 
 #[test]
