@@ -65,7 +65,7 @@ impl Hosts {
         running::succeed(keygen.args(["-q", "-t", "rsa", "-m", "PEM", "-N", "", "-C", "", "-f"]).arg(&key));
         // PEM: Net::SSH 7.0 cannot read OpenSSH's own format of an RSA key with OpenSSL 3. Deployers of several users have it.
         fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-        let listen: String = HOSTS.iter().map(|host| format!("ListenAddress {host}\n")).collect();
+        let listen = HOSTS.map(|host| format!("ListenAddress {host}\n")).concat();
         let path = path(&programs);
         let before = format!("{listen}SetEnv PATH={path}\n");
         let sshd = Sshd::start_with(folder, &before, "");
@@ -150,7 +150,8 @@ fn path(programs: &Path) -> String {
 impl Project {
     /// Secrets of the destination `production`, as Kamal reads them. No record may hold a value.
     pub fn secrets(&self, secrets: &[(&str, &str)]) {
-        let text: String = secrets.iter().map(|(name, value)| format!("{name}='{value}'\n")).collect();
+        let lines: Vec<String> = secrets.iter().map(|(name, value)| format!("{name}='{value}'\n")).collect();
+        let text = lines.concat();
         fs::write(self.folder.join(".kamal/secrets.production"), text).unwrap();
     }
 

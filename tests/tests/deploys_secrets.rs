@@ -33,10 +33,14 @@ fn base64(bytes: &[u8]) -> String {
     bytes.chunks_exact(3).flat_map(group).collect()
 }
 
+fn in_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
+}
+
 /// The mark in other clothes.
 fn shapes(mark: &str) -> Vec<String> {
     let bytes = mark.as_bytes();
-    let mut shapes = vec![mark.to_owned(), bytes.iter().map(|byte| format!("{byte:02x}")).collect()];
+    let mut shapes = vec![mark.to_owned(), in_hex(bytes)];
     for skip in 0..3 {
         shapes.push(base64(&bytes[skip..skip + (bytes.len() - skip) / 3 * 3]));
     }
@@ -64,7 +68,7 @@ fn planted(m: &str) -> Vec<(&'static str, String)> {
         ("DEPLOY_KEY_PEM", format!("-----BEGIN RSA PRIVATE KEY-----\nMIIE{m}\nabcd\n-----END RSA PRIVATE KEY-----")),
         ("MULTILINE_SECRET", format!("first line\n{m} second line\nthird")),
         ("ENCODED_SECRET", base64(format!("xx{m}{m}").as_bytes())),
-        ("HEX_SECRET", m.bytes().map(|byte| format!("{byte:02x}")).collect()),
+        ("HEX_SECRET", in_hex(m.as_bytes())),
         ("SMTP_PASSWORD", format!("{m}'single'")),
         ("REDIS_URL", format!("rediss://:{m}@cache:6379/0")),
         ("SECRET_KEY_BASE", format!("{m}{m}{m}")),

@@ -260,7 +260,8 @@ mod tests {
 
     #[test]
     fn no_more_is_kept_than_a_record_holds() {
-        let hosts: String = (0..2000).map(|n| format!("  - {}{n}\n", "h".repeat(100))).collect();
+        let host = |n: usize| ["  - ", &"h".repeat(100), &n.to_string()].concat();
+        let hosts = (0..2000).map(host).collect::<Vec<_>>().join("\n");
         let servers = parse(format!("servers:\n{hosts}").as_bytes()).unwrap();
         let mut project = Project { roles: roles(&servers["servers"], "web"), ..Project::default() };
         assert_eq!(project.roles[0].1.len(), 2000);
