@@ -57,9 +57,11 @@ impl Correlate {
             keyed: file.secret.then_some(true),
             removed: (file.now == Contents::Missing).then_some(true),
         };
+        // Such a record has its own `deploy` fields.
+        let id = record.deploy.take().map(|deploy| deploy.id);
         record.config = Some(Box::new(ConfigChange {
             file: File { path: path.into_owned(), hash: hash.map(|sha256| FileHash { sha256 }) },
-            deploy: ConfigOf { id: None, config },
+            deploy: ConfigOf { id, config },
         }));
         record.sensor.inferred = file.inferred.then_some(true);
         record
@@ -73,10 +75,6 @@ impl Correlate {
         }
         record.user = process.user.clone().map(|(id, name)| User { id: Some(id.to_string()), name, ..User::default() });
         self.describe_membership(record, process.session, process.deploy.as_ref());
-        // Such a record has its own `deploy` fields.
-        if let (Some(change), Some(deploy)) = (&mut record.config, record.deploy.take()) {
-            change.deploy.id = Some(deploy.id);
-        }
     }
 }
 

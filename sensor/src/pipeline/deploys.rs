@@ -9,21 +9,26 @@ use crate::{
     decode::redact,
     deploy::{self, FILE_MAX, Invocation, Tools},
     event::{
-        deploy::{Facts, FileState, Project, ToolFile},
+        deploy::{Facts, FileState, Kind, Project, ToolFile},
         stream::{Args, Event, Exec, What},
     },
-    host::project::{Projects, Request},
+    host::{
+        config_files::Deploying,
+        project::{Projects, Request},
+    },
 };
 
 pub(super) struct Deploys {
     tools: Tools,
     own: Vec<ToolFile>,
     projects: Projects,
+    /// Deploys whose configuration is to be hashed.
+    started: Vec<Deploying>,
 }
 
 impl Deploys {
     pub(super) fn new(proc: &Path, tools: Tools, own: Vec<ToolFile>) -> Self {
-        Self { tools, own, projects: Projects::new(proc) }
+        Self { tools, own, projects: Projects::new(proc), started: Vec::new() }
     }
 
     /// New definitions.
@@ -31,6 +36,11 @@ impl Deploys {
         self.tools = tools;
         self.own.clone_from(&own);
         What::DeployTools(own)
+    }
+
+    /// Deploys that have started since the last call.
+    pub(super) fn started(&mut self) -> impl Iterator<Item = Deploying> {
+        self.started.drain(..)
     }
 
     /// The user's definitions, for the stream.
@@ -77,8 +87,14 @@ impl Deploys {
             let variables = safe(self.projects.look(request)?.variables);
             return Some(Facts { process, tool: tool.name.clone(), project: None, variables });
         };
+        let working_directory = request.working_directory.clone();
         let project = Some(self.project(&invocation, request)?);
-        Some(Facts { process, tool: invocation.tool.name.clone(), project, variables: Vec::new() })
+        let facts = Facts { process, tool: invocation.tool.name.clone(), project, variables: Vec::new() };
+        // What only looks changes nothing, and needs no account of what it read.
+        if !matches!(invocation.kind, Kind::Inspect | Kind::None) {
+            self.started.extend(deploying(&invocation, &facts, working_directory));
+        }
+        Some(facts)
     }
 
     fn project(&mut self, invocation: &Invocation, mut request: Request) -> Option<Box<Project>> {
@@ -94,6 +110,17 @@ impl Deploys {
         };
         Some(Box::new(deploy::read_project(invocation, wanted.into_iter().zip(found).collect())))
     }
+}
+
+/// What is to be hashed for this deploy. Its files are those of tool, service and destination, wherever they are checked out.
+fn deploying(invocation: &Invocation, facts: &Facts, working_directory: Option<Vec<u8>>) -> Option<Deploying> {
+    let files = facts.project.as_ref()?.files.iter().map(|file| (file.path.clone(), file.secret)).collect();
+    let service = invocation.service(Some(facts));
+    let destination = invocation.destination(Some(facts));
+    let project = service.map(|service| {
+        [Some(facts.tool.to_string()), Some(service), destination].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    });
+    Some(Deploying { process: facts.process, working_directory, project, files })
 }
 
 /// Values too go through the filter of command lines: a name is no proof.

@@ -186,6 +186,9 @@ impl Source {
         });
         for mut event in self.decoded.drain(..) {
             self.deploys.tell(&mut event, out);
+            for deploying in self.deploys.started() {
+                self.config_files.deploy_started(deploying);
+            }
             self.facts.tell(&event, out);
             self.known_hosts.observe(&event);
             let programs = match &event.what {

@@ -1,10 +1,10 @@
 //! Layer 4: records to bytes.
 //!
-//! `json` is the contract (one object a line), `table` is for a person at a terminal; `deploys` shows deploys that `review` found.
+//! `json` is the contract (one object a line), `table` is for a person at a terminal; `review` shows the deploys that layer 3 found in logs.
 
 mod deploy;
-pub mod deploys;
 pub mod filter;
 pub mod json;
+pub mod review;
 mod ssh;
 pub mod table;

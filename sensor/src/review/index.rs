@@ -45,14 +45,21 @@ pub(super) struct Draft {
     pub deploy: Deploy,
     /// The deploy tool ran here: its start or end is known.
     pub ran_here: bool,
-    /// Connections in which a deploy came here, each with its steps and those that failed. Of a deploy tool's own host: also the session in which it was started.
-    pub served: BTreeMap<String, (u64, u64)>,
+    /// Steps by connection and end: those that came here and those that went out. Of a deploy tool's own host: also the session in which it was started.
+    pub served: BTreeMap<String, Count>,
+    sent: BTreeMap<String, Count>,
     pub first: i64,
     pub last: i64,
     run: Option<String>,
-    /// Of the deployer's side, where its end does not count them.
-    steps: u64,
+    /// Steps of no connection.
+    local: Count,
     kept: usize,
+}
+
+#[derive(Clone, Copy, Default)]
+pub(super) struct Count {
+    steps: u64,
+    failed: u64,
 }
 
 struct Sensor {
@@ -207,35 +214,42 @@ impl Draft {
 
     fn step(&mut self, fields: &Fields) {
         let deploy = &mut self.deploy;
-        let failed = u64::from(fields.has_failed());
         add_all(&mut deploy.hosts, fields.deploy.step.host.as_slice());
         add_all(&mut deploy.roles, fields.deploy.step.role.as_slice());
-        let connection = fields.ssh.connection.id.as_ref();
-        if let (Some(connection), true) = (connection, fields.is_server()) {
-            if self.served.len() < NAMES_MAX {
-                let (steps, failures) = self.served.entry(connection.clone()).or_default();
-                *steps += 1;
-                *failures += failed;
-            }
+        let ends = if fields.is_server() { &mut self.served } else { &mut self.sent };
+        let count = match &fields.ssh.connection.id {
+            Some(connection) if ends.len() < NAMES_MAX => ends.entry(connection.clone()).or_default(),
+            _ => &mut self.local,
+        };
+        count.steps += 1;
+        count.failed += u64::from(fields.has_failed());
+        match &fields.ssh.connection.id {
             // Who logged in to do it. The deploy tool's own record tells of its user.
-            if !self.ran_here {
-                self.deploy.learn_who(fields);
+            Some(_) if fields.is_server() && !self.ran_here => self.deploy.learn_who(fields),
+            Some(connection) if !fields.is_server() => {
+                add_all(&mut self.deploy.connections, std::slice::from_ref(connection));
             }
-            return;
+            _ => {}
         }
-        self.steps += 1;
-        deploy.failed_steps += failed;
-        add_all(&mut deploy.connections, connection.map(std::slice::from_ref).unwrap_or_default());
     }
 
     /// Everything is read: how many steps there were. On a host that is deployer and target at once a command has two ends, and is one step.
     fn count(&mut self) {
-        let own = |(id, _): &(&String, &(u64, u64))| !self.ran_here || !self.deploy.connections.contains(id);
-        let (steps, failed) =
-            self.served.iter().filter(own).fold((0, 0), |sum, (_, counts)| (sum.0 + counts.0, sum.1 + counts.1));
-        self.deploy.failed_steps += failed;
+        let mut total = self.local;
+        let mut add = |count: Count| {
+            total.steps += count.steps;
+            total.failed += count.failed;
+        };
+        for (id, served) in &self.served {
+            let sent = self.sent.get(id).copied().unwrap_or_default();
+            add(Count { steps: served.steps.max(sent.steps), failed: served.failed.max(sent.failed) });
+        }
+        for (_, sent) in self.sent.iter().filter(|(id, _)| !self.served.contains_key(*id)) {
+            add(*sent);
+        }
+        self.deploy.failed_steps = total.failed;
         if self.deploy.steps == 0 {
-            self.deploy.steps = self.steps + steps;
+            self.deploy.steps = total.steps;
         }
     }
 }

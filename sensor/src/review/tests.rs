@@ -233,6 +233,21 @@ fn count(node: &Node) -> usize {
 }
 
 #[test]
+fn of_steps_that_failed_alike_the_one_on_the_host_of_the_error_is_marked() {
+    let mut lines = vec![started("dev", 0, &json!({ "id": "d", "connections": ["c1", "c2"] }))];
+    let elsewhere = |line: String| line.replace("c1", "c2").replace("10.0.0.1", "10.0.0.2");
+    lines.extend(told_by_all(1, "docker run a", 1));
+    lines.extend(told_by_all(2, "docker run a", 1).into_iter().map(elsewhere));
+    let message = "`docker run a` ended with 1 on 10.0.0.1, and more";
+    let event = json!({ "outcome": "failure" });
+    let end = json!({ "deploy": { "id": "d" }, "event": event, "error": { "message": message } });
+    lines.push(line("dev", 5, "deploy-finished", end));
+    let (_, nodes) = tree(&lines, "d");
+    let marked = nodes.iter().filter(|host| host.children.iter().any(|node| node.failing));
+    assert_eq!(marked.map(|host| host.line.as_str()).collect::<Vec<_>>(), ["10.0.0.1"]);
+}
+
+#[test]
 fn a_hostile_tree_of_processes_is_neither_deep_nor_endless() {
     let process = |n: usize, parent: usize| {
         let ids = json!({ "entity_id": format!("e{n}"), "command_line": format!("p{n}"), "parent": { "entity_id": format!("e{parent}") } });

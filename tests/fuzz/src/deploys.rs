@@ -6,7 +6,7 @@
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use sensor::{
-    render::deploys::Look,
+    render::review::Look,
     review::{Index, Node, Story, lines},
 };
 use serde_json::{Value, json};

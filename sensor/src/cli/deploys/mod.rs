@@ -18,7 +18,7 @@ use serde_json::json;
 use super::{Error, args::Output, trace};
 use crate::{
     config::Config,
-    render::deploys::Look,
+    render::review::Look,
     review::{Deploy, Filter, Index, Story, deploy::Outcome},
 };
 use args::{DeploysArgs, DeploysVerb};
