@@ -10,14 +10,15 @@
     reason = "a test fails by panicking"
 )]
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use sensor_tests::{
-    Folder, Machine, Trace,
+    Folder, Machine, Record, Records, Trace,
     clients::{App, FULL, Library},
     lab::{Lab, set_password},
     running,
     secrets::{Mark, memory},
+    sensor,
 };
 
 /// Logins of each library with passwords; `SENSOR_SECRET_LOGINS` for more.
@@ -72,7 +73,25 @@ fn no_secret_of_an_application_is_anywhere() {
         let seen = side.of("ssh-authentication").filter(|r| r.text("ssh.auth.method") == "password").count();
         assert_eq!(seen, if who == "client" && !FULL { 0 } else { attempts }, "attempts of the {who}");
     }
+    assert_replays(&recording, &records);
     println!("{attempts} passwords, {} MiB of memory searched", daemon.len() >> 20);
+}
+
+/// What was read beside the stream (known hosts, names) is in the recording: it replays into the same records.
+fn assert_replays(recording: &Path, records: &Records) {
+    let replayed = running::succeed(sensor::command(&["replay", "--all", "--format", "json"]).arg(recording));
+    let replayed = Records::parse(&replayed.stdout);
+    let plain = |record: &Record| {
+        let mut value = record.0.clone();
+        value["event"].as_object_mut().unwrap().remove("id").unwrap();
+        value
+    };
+    assert_eq!(replayed.len(), records.len());
+    for (replayed, record) in replayed.iter().zip(records.iter()) {
+        assert_eq!(plain(replayed), plain(record));
+    }
+    let known = records.of("ssh-host-key").filter(|record| record.text("ssh.host_key.status") == "known").count();
+    assert!(known > 0, "no host key was told with what the files say");
 }
 
 /// A key with a passphrase, the contents of a file, and a line typed into a terminal.
