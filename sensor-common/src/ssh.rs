@@ -129,6 +129,8 @@ pub mod clear_flag {
     pub const LIMIT: u16 = 1 << 1;
     /// Segments were missing before this one: `offset` says where it belongs.
     pub const GAP: u16 = 1 << 2;
+    /// No bytes: something was sent in this direction after NEWKEYS.
+    pub const ENCRYPTED: u16 = 1 << 3;
 }
 
 /// Bytes of the clear phase, as they crossed the host's IP layer. `Head::size` tells which room `data` has.

@@ -17,9 +17,6 @@ use serde_json::Value;
 
 use crate::{Account, Ended, Folder, Running, lab::Lab, running, sensor};
 
-/// Are the packets of such programs read after the keys? Else their connections are known by the handshake, and these tests expect no more.
-pub const FULL: bool = true;
-
 const PYTHON: &str = "/usr/bin/python3";
 const RUBY: &str = "/usr/bin/ruby";
 

@@ -129,14 +129,23 @@ fn a_deploy_is_told_from_both_sides_as_it_was() {
         records.of("process-started").filter(|r| r.text("process.parent.entity_id") == root).collect();
     assert!(children.len() >= 8 && children.iter().all(|record| record.text("deploy.id") == id), "{}", children.len());
 
-    // What the steps are.
+    // What the steps are: local ones, and the same remote ones at both ends.
     let kinds = |kind: &str| -> Vec<&Record> {
         records.of("deploy-step").filter(|record| record.text("deploy.step.kind") == kind).collect()
     };
-    for (kind, count) in
-        [("switch", 3), ("boot", 3), ("pull", 3), ("env", 3), ("lock", 1), ("unlock", 1), ("build", 1), ("hook", 3)]
-    {
-        assert_eq!(kinds(kind).len(), count, "{kind}");
+    for (kind, role, count) in [
+        ("switch", "server", 3),
+        ("boot", "server", 3),
+        ("pull", "server", 3),
+        ("env", "server", 3),
+        ("lock", "server", 1),
+        ("unlock", "server", 1),
+        ("build", "", 1),
+        ("hook", "", 3),
+    ] {
+        let by = |role: &str| kinds(kind).iter().filter(|record| record.text("ssh.role") == role).count();
+        let told = (by("client"), by("server"), by(""));
+        assert_eq!(told, if role.is_empty() { (0, 0, count) } else { (count, count, 0) }, "{kind}");
     }
     let boot = kinds("boot").into_iter().find(|record| record.text("deploy.step.host") == "127.0.0.4").unwrap();
     assert_eq!(boot.text("deploy.step.role"), "job");

@@ -17,7 +17,7 @@ use std::{
 
 use sensor_tests::{
     Folder, Machine, Record, Records, Sensor, Sshd,
-    clients::{App, FULL, Library},
+    clients::{App, Library},
     lab::Lab,
     running, wait,
 };
@@ -176,6 +176,6 @@ fn an_application_in_a_session_belongs_to_it() {
     assert!(!started.session().is_empty());
     assert_eq!(own.text("ssh.session.parent.id"), started.session());
     assert_eq!(own.text("ssh.application.script"), folder.join("paramiko_client.py").display().to_string());
-    assert_eq!(own.text("ssh.capture"), if FULL { "full" } else { "handshake" });
+    assert_eq!(own.text("ssh.capture"), "full");
     drop(app);
 }

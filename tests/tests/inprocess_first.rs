@@ -18,7 +18,7 @@ use std::{
 
 use sensor_tests::{
     Folder, Machine, Records, Sensor,
-    clients::{App, FULL, Library},
+    clients::{App, Library},
     lab::Lab,
 };
 
@@ -68,10 +68,8 @@ fn the_first_connection_is_told_whole_or_says_that_it_is_not() {
             times[0],
             times[runs / 2]
         );
-        if FULL {
-            let missed = runs - whole;
-            assert!(if busy { missed * 100 <= runs } else { missed == 0 }, "{missed} of {runs} missed");
-        }
+        let missed = runs - whole;
+        assert!(if busy { missed * 100 <= runs } else { missed == 0 }, "{missed} of {runs} missed");
     }
 }
 
@@ -93,11 +91,7 @@ fn is_whole(client: &Records, pid: u32) -> bool {
     let success = own.of("ssh-authentication").filter(|record| record.text("event.outcome") == "success").count();
     let ended = own.of("ssh-command-ended").filter(|r| r.number("ssh.command.exit_status") == Some(7)).count();
     let whole = (success, ended) == (1, 1);
-    let capture = match (FULL, whole) {
-        (true, true) => "full",
-        (true, false) => "partial",
-        (false, _) => "handshake",
-    };
+    let capture = if whole { "full" } else { "partial" };
     assert_eq!(connection.text("ssh.capture"), capture, "process {pid}: {success} logins and {ended} commands told");
     whole
 }

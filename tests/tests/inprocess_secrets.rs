@@ -14,7 +14,7 @@ use std::{fs, path::Path, process::Command};
 
 use sensor_tests::{
     Folder, Machine, Record, Records, Trace,
-    clients::{App, FULL, Library},
+    clients::{App, Library},
     lab::{Lab, set_password},
     running,
     secrets::{Mark, memory},
@@ -71,7 +71,7 @@ fn no_secret_of_an_application_is_anywhere() {
     for (who, side) in [("server", records.of_server(lab.sshd.port)), ("client", records.of_clients(lab.sshd.port))] {
         assert_eq!(side.count("ssh-connection"), attempts + Library::ALL.len() + 1, "connections of the {who}");
         let seen = side.of("ssh-authentication").filter(|r| r.text("ssh.auth.method") == "password").count();
-        assert_eq!(seen, if who == "client" && !FULL { 0 } else { attempts }, "attempts of the {who}");
+        assert_eq!(seen, attempts, "attempts of the {who}");
     }
     assert_replays(&recording, &records);
     println!("{attempts} passwords, {} MiB of memory searched", daemon.len() >> 20);

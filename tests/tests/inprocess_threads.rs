@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 
 use sensor_tests::{
     Folder, Machine, Record, Records, Sensor,
-    clients::{App, Done, FULL, Library},
+    clients::{App, Done, Library},
     lab::{Lab, random},
 };
 
@@ -62,8 +62,7 @@ fn check(library: Library, threads: usize, done: &Done, records: &Records, port:
         let printed: Vec<&str> = act["out"].as_str().unwrap().split_whitespace().collect();
         assert_eq!(printed[2], own.to_string(), "{library:?}: {line}");
         let id = connections[&own].text("ssh.connection.id");
-        let sides = if FULL { vec![("server", &server), ("client", &client)] } else { vec![("server", &server)] };
-        for (who, side) in sides {
+        for (who, side) in [("server", &server), ("client", &client)] {
             for action in ["ssh-command-started", "ssh-command-ended"] {
                 let told = side.one(action, |record| record.text("ssh.command.line") == line);
                 assert_eq!(told.text("ssh.connection.id"), id, "{library:?}: {action} of the {who}: {line}");
@@ -73,7 +72,5 @@ fn check(library: Library, threads: usize, done: &Done, records: &Records, port:
             assert_eq!(ended.number("ssh.command.exit_status"), act["status"].as_u64(), "{library:?}: {line}");
         }
     }
-    if FULL {
-        assert_eq!(client.count("ssh-command-ended"), threads * EACH, "{library:?}: commands that nobody ran");
-    }
+    assert_eq!(client.count("ssh-command-ended"), threads * EACH, "{library:?}: commands that nobody ran");
 }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     field::Addr,
-    stats::{Lost, Sent, reserve, settle, submit_at_once, untracked, write_head},
+    stats::{Lost, Sent, reserve, settle, submit, submit_at_once, untracked, write_head},
     tcp,
     turn::Turn,
 };
@@ -190,7 +190,27 @@ fn encrypted(bytes: &impl Bytes, at: u32, id: u64, key: Addr, direction: u32) {
     {
         let [first, second] = [first, second].map(u64::from_le_bytes);
         context::first(id, key, direction, [first, second], u32::from_le_bytes(third));
+        settle(program::SSH_CLEAR, Turn::First, tell_encrypted(id, direction));
     }
+}
+
+/// Says that the connection went on under its keys: a client that does not accept the host key leaves without it.
+#[inline(always)]
+fn tell_encrypted(id: u64, direction: u32) -> Result<Sent, Lost> {
+    let mut entry = reserve::<Clear<CLEAR_SMALL>>()?;
+    let record = entry.as_mut_ptr();
+    // SAFETY: a reserved record; every field is written but `data`, of which nothing is valid. Nothing returns before submit. Reading through 0 gives a socket of zeroes.
+    unsafe {
+        write_head(&raw mut (*record).head, kind::CLEAR, size_of::<Clear<CLEAR_SMALL>>());
+        tcp::endpoints(0, id, &raw mut (*record).socket);
+        (*record).offset = 0;
+        (*record).len = 0;
+        (*record).flags = clear_flag::ENCRYPTED;
+        (*record).direction = direction as u8;
+        (*record).pad = [0; 5];
+    }
+    submit(entry);
+    Ok(Sent::Whole)
 }
 
 /// Sends the first `wanted` bytes of a piece. `what`: flags, direction in the lowest byte. `sk`: 0 where the connection has no socket.

@@ -156,6 +156,11 @@ impl Correlate {
             What::Labels(labels) => self.set_labels(labels),
             What::DeployTools(own) => self.deploys.set_tools(own),
             What::Deploy(facts) => self.deploys.note(facts),
+            What::Readable { process, since } => {
+                if let Some(process) = self.processes.get_mut(*process) {
+                    process.readable_since = Some(*since);
+                }
+            }
             What::Program { .. } | What::User { .. } | What::Cgroup { .. } => {}
         }
     }

@@ -47,6 +47,8 @@ pub(super) struct Process {
     pub spoken: u32,
     /// What it runs, if its program is an interpreter.
     pub application: Option<Arc<Application>>,
+    /// A library of its was probed at this time: what its connections encrypted before is not seen.
+    pub readable_since: Option<u64>,
     /// `deploy.id` of the deploy that it is, or descends from.
     pub deploy: Option<Arc<str>>,
     /// Its real user when it executed its program: id and name.
@@ -170,6 +172,7 @@ impl Processes {
             connected: 0,
             spoken: 0,
             application: maker.and_then(|p| p.application.clone()),
+            readable_since: maker.and_then(|p| p.readable_since),
             deploy: maker.and_then(|p| p.deploy.clone()),
             user: None,
             entity: OnceCell::new(),

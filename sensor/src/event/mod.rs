@@ -9,6 +9,7 @@ pub mod labels;
 pub mod record;
 mod record_config;
 mod record_deploy;
+mod record_sensor;
 mod record_ssh;
 pub mod ssh;
 pub mod stream;

@@ -74,6 +74,8 @@ pub enum Message {
     /// The host key of the key exchange's reply: only a server sends it.
     HostKey(Key),
     NewKeys,
+    /// Something follows NEWKEYS: the sender went on under the new keys.
+    Encrypted,
     /// The clear phase could not be read to its end.
     ClearLost(ClearLoss),
 

@@ -89,6 +89,11 @@ pub enum What {
     DeployTools(Vec<ToolFile>),
     /// What is known of a deploy, or of a child of one, before its exec.
     Deploy(Box<Facts>),
+    /// A library through which a process may speak SSH is probed since then, boot time in ns.
+    Readable {
+        process: ProcessId,
+        since: u64,
+    },
 }
 
 /// Bounds of the tables in memory.

@@ -60,6 +60,8 @@ pub struct Program {
     pub name: String,
     /// What to probe where in the file; or why it cannot be probed.
     pub sites: Result<Sites, NotCovered>,
+    /// Interpreters load it.
+    pub is_library: bool,
     open: File,
 }
 
@@ -268,7 +270,7 @@ impl Speakers {
 type Examine = fn(&Path, &Path) -> io::Result<Option<Program>>;
 
 fn examine(path: &Path, name: &Path) -> io::Result<Option<Program>> {
-    probable(path, name, |open| {
+    probable(path, name, false, |open| {
         let cache = ReadCache::new(open);
         match sites::find(&cache) {
             Err(NotCovered::NoImport { .. }) => None,
@@ -280,7 +282,7 @@ fn examine(path: &Path, name: &Path) -> io::Result<Option<Program>> {
 
 /// A library is read as a whole: it has to be done before the interpreter imports it, and there is much to look at (*measured*: 14 MiB of cryptography in a fifth of the time).
 fn examine_library(path: &Path, name: &Path) -> io::Result<Option<Program>> {
-    probable(path, name, |open| {
+    probable(path, name, true, |open| {
         let mut bytes = Vec::new();
         open.take(LIBRARY_MAX).read_to_end(&mut bytes).ok()?;
         match sites::find_in_library(&*bytes) {
@@ -293,6 +295,7 @@ fn examine_library(path: &Path, name: &Path) -> io::Result<Option<Program>> {
 fn probable(
     path: &Path,
     name: &Path,
+    is_library: bool,
     find: impl FnOnce(&File) -> Option<Result<Sites, NotCovered>>,
 ) -> io::Result<Option<Program>> {
     let open = File::open(path)?;
@@ -302,7 +305,7 @@ fn probable(
     }
     let Some(sites) = find(&open) else { return Ok(None) };
     let Some(file) = file_id(Path::new(&format!("/proc/self/fd/{}", open.as_raw_fd()))) else { return Ok(None) };
-    Ok(Some(Program { file, name: name.display().to_string(), sites, open }))
+    Ok(Some(Program { file, name: name.display().to_string(), sites, is_library, open }))
 }
 
 /// The sites that carry packets.

@@ -9,6 +9,7 @@
 
 mod channels;
 mod deploys;
+mod programs;
 mod source;
 mod writer;
 

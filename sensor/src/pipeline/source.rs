@@ -1,16 +1,15 @@
 //! The live source: kernel records, decoded; facts about the host before the events that need them; the account of what was lost.
 
-use std::{collections::VecDeque, io, path::PathBuf};
+use std::{io, path::PathBuf};
 
-use super::{channels::Channels, deploys::Deploys};
+use super::{channels::Channels, deploys::Deploys, programs::Programs};
 use crate::{
     decode::{Decoder, Error as DecodeError},
     deploy::{Error as ToolError, Tools},
     event::{
         deploy::ToolFile,
         labels::Label,
-        ssh::{ConnectionId, Message},
-        stream::{Connect, Counted, Degraded, Event, FileId, Limits, Lost, Probe, What},
+        stream::{Counted, Degraded, Event, Limits, Lost, What},
     },
     host::{
         config_files::{ConfigFiles, Settings},
@@ -18,7 +17,6 @@ use crate::{
         identity,
         known_hosts::KnownHosts,
         mounts, privileges, snapshot,
-        speakers::{Program as Speaker, Speakers},
     },
     kernel::{self, Account, Drained, Kernel, Options, Program, Ring},
     stats::Stats,
@@ -27,7 +25,7 @@ use crate::{
 /// Records per drain: some milliseconds of work.
 const DRAIN_MAX: usize = 8192;
 /// Ticks between two searches for what is left behind: probed programs that are gone, counts of channels. A minute.
-const PROGRAM_SWEEP: u32 = 120;
+const SWEEP: u32 = 120;
 /// At the end, for configuration files that are being read.
 const CONFIG_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
 /// A wall clock that moved by less is not worth an event: NTP slews it all the time.
@@ -52,13 +50,12 @@ pub struct Source {
     account: Account,
     decoder: Decoder,
     facts: Facts,
-    speakers: Speakers,
-    callers: Callers,
+    programs: Programs,
     channels: Channels,
     config_files: ConfigFiles,
     known_hosts: KnownHosts,
     deploys: Deploys,
-    /// Ticks until programs that are gone are looked for.
+    /// Ticks until the next such search.
     next_sweep: u32,
     proc: PathBuf,
     /// The accounts when losses were last reported, and when that was.
@@ -104,13 +101,12 @@ impl Source {
             account,
             decoder: Decoder::default(),
             facts: Facts::new(proc),
-            speakers: Speakers::new(proc),
-            callers: Callers::default(),
+            programs: Programs::new(proc),
             channels,
             config_files: ConfigFiles::new(proc, settings),
             known_hosts: KnownHosts::new(proc),
             deploys,
-            next_sweep: PROGRAM_SWEEP,
+            next_sweep: SWEEP,
             proc: proc.into(),
             reported,
             reported_at,
@@ -136,11 +132,7 @@ impl Source {
         let Some(kernel) = &mut self.kernel else { return Ok(()) };
         let mut probes = kernel.probes().to_vec();
         let mut uncovered = Vec::new();
-        for program in self.speakers.present() {
-            let (probe, degraded) = cover(kernel, &program);
-            probes.push(probe);
-            uncovered.extend(degraded);
-        }
+        self.programs.begin(kernel, &mut probes, &mut uncovered);
         push(What::Probes(probes));
         for gap in gaps(kernel).into_iter().chain(uncovered) {
             push(What::Degraded(gap));
@@ -191,64 +183,20 @@ impl Source {
             }
             self.facts.tell(&event, out);
             self.known_hosts.observe(&event);
-            let programs = match &event.what {
-                What::Exec(exec) => self.speakers.executed(exec),
-                What::Connect(connect) => {
-                    self.callers.remember(connect);
-                    Vec::new()
-                }
-                What::Ssh(packet) if matches!(packet.message, Message::Identification(_)) => {
-                    let caller = self.callers.of(packet.connection);
-                    caller.map(|tgid| self.speakers.speaks(tgid)).unwrap_or_default()
-                }
-                _ => Vec::new(),
-            };
-            for program in programs {
-                cover_later(&mut self.kernel, &program, event.time, out);
-            }
+            let readable = self.kernel.as_mut().and_then(|kernel| self.programs.observe(kernel, &event, out));
             self.channels.before(&event, out);
             out.push(event);
+            out.extend(readable);
         }
         self.known_hosts.take(out);
-        self.follow_upgrades(out);
+        if let Some(kernel) = &mut self.kernel {
+            self.programs.follow_upgrades(kernel, out);
+        }
         // Who changed a file has executed before: its exec must be told first.
         if drained != Drained::More {
             self.config_files.poll(identity::boot_time(), out);
         }
         drained == Drained::More
-    }
-
-    /// A program that is replaced is probed before anybody runs the new one; one that is written to in place is released.
-    fn follow_upgrades(&mut self, out: &mut Vec<Event>) {
-        let changes = self.speakers.changes();
-        for file in changes.written {
-            self.release(file);
-        }
-        for program in changes.programs {
-            cover_later(&mut self.kernel, &program, identity::boot_time(), out);
-        }
-    }
-
-    /// Takes the probes from programs that nobody has any more.
-    fn sweep_programs(&mut self) {
-        self.next_sweep = self.next_sweep.saturating_sub(1);
-        let Some(kernel) = self.kernel.as_ref().filter(|_| self.next_sweep == 0) else { return };
-        self.next_sweep = PROGRAM_SWEEP;
-        self.channels.sweep();
-        let stale: Vec<FileId> = kernel.probed_programs().filter(|file| !self.speakers.is_current(*file)).collect();
-        if !stale.is_empty() {
-            let running = self.speakers.running();
-            for file in stale.into_iter().filter(|file| !running.contains(file)) {
-                self.release(file);
-            }
-        }
-    }
-
-    fn release(&mut self, file: FileId) {
-        self.speakers.forget(file);
-        if let Some(kernel) = &mut self.kernel {
-            kernel.release_program(file);
-        }
     }
 
     /// After a burst: room for its events is not needed any more.
@@ -273,7 +221,14 @@ impl Source {
         if let Some(kernel) = &mut self.kernel {
             kernel.sweep()?;
         }
-        self.sweep_programs();
+        self.next_sweep = self.next_sweep.saturating_sub(1);
+        if self.next_sweep == 0 {
+            self.next_sweep = SWEEP;
+            self.channels.sweep();
+            if let Some(kernel) = &mut self.kernel {
+                self.programs.sweep(kernel);
+            }
+        }
         out.push(Event { time, what: What::Tick });
         Ok(())
     }
@@ -375,57 +330,6 @@ impl Source {
         self.reported_at = time;
         Ok(())
     }
-}
-
-/// Who made the latest connections: SSH begins right after.
-#[derive(Default)]
-struct Callers(VecDeque<(ConnectionId, u32)>);
-
-/// A burst of connections between two drains.
-const CALLERS_MAX: usize = 256;
-
-impl Callers {
-    fn remember(&mut self, connect: &Connect) {
-        if self.0.len() >= CALLERS_MAX {
-            self.0.pop_front();
-        }
-        self.0.push_back((connect.socket, connect.task.id.tgid));
-    }
-
-    fn of(&self, connection: ConnectionId) -> Option<u32> {
-        self.0.iter().rev().find(|(socket, _)| *socket == connection).map(|(_, tgid)| *tgid)
-    }
-}
-
-/// Probes a program that speaks SSH: its state for the list of probes, and what is not seen if that failed.
-fn cover(kernel: &mut Kernel, program: &Speaker) -> (Probe, Option<Degraded>) {
-    let why = match &program.sites {
-        Err(why) => Some(why.to_string()),
-        Ok(_) if !kernel.can_decrypt() => Some("this kernel cannot run the probe `cipher`".into()),
-        Ok(sites) => privileges::raised(|| kernel.probe_program(program.file, &program.path(), &sites.places).err()),
-    };
-    let probe = Probe {
-        name: "cipher".into(),
-        target: program.name.clone(),
-        state: if why.is_none() { "attached" } else { "missing" }.into(),
-        why: why.clone(),
-    };
-    let degraded = why.map(|why| Degraded {
-        what: format!("SSH in {}", program.name),
-        why,
-        effect:
-            "its sessions are known by their connections and processes only: no authentications, commands and channels"
-                .into(),
-    });
-    (probe, degraded)
-}
-
-/// The same, while events come.
-fn cover_later(kernel: &mut Option<Kernel>, program: &Speaker, time: u64, out: &mut Vec<Event>) {
-    let Some(kernel) = kernel else { return };
-    let (probe, degraded) = cover(kernel, program);
-    tracing::info!(program = probe.target, state = probe.state, "a program that speaks SSH");
-    out.extend(degraded.map(|degraded| Event { time, what: What::Degraded(degraded) }));
 }
 
 /// What is missing on this kernel and what it costs.

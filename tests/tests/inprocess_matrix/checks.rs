@@ -3,7 +3,7 @@
 use sensor_tests::{
     Record, Records,
     attempts::{self, Told},
-    clients::{FULL, Library},
+    clients::Library,
     lab,
 };
 
@@ -39,15 +39,8 @@ pub(crate) fn check(stage: &Stage, run: &Run, records: &Records) {
     let fits = |one: &Vec<Told>| one.len() == rest.len() && one.iter().zip(&rest).all(|(l, told)| told.is_logged_as(l));
     assert!(logged.iter().any(fits), "{shown}: sshd says {logged:#?}, the client {rest:#?}");
     acts(&format!("{shown}: server"), stage, run, &far);
-    if FULL {
-        assert_eq!(attempts::by_records(near.iter()), truth, "{shown}: the client's records and its log");
-        acts(&format!("{shown}: client"), stage, run, &near);
-    } else {
-        let beyond = near.iter().find(|r| {
-            !["ssh-connection", "ssh-host-key", "connection-closed", "ssh-protocol-error"].contains(&r.action())
-        });
-        assert_eq!(beyond, None, "{shown}: told of a client that cannot be read");
-    }
+    assert_eq!(attempts::by_records(near.iter()), truth, "{shown}: the client's records and its log");
+    acts(&format!("{shown}: client"), stage, run, &near);
     if run.case == Case::RefusedPort {
         let refused = records.one("connection-failed", |record| record.pid() == run.done.pid);
         assert_eq!(refused.number("destination.port"), Some(stage.nobody.into()), "{shown}");
@@ -68,10 +61,9 @@ fn handshake(shown: &str, stage: &Stage, run: &Run, record: &Record) {
             if run.library.is_python() { format!("paramiko.transport: {python}: ") } else { format!("* {ruby}: ") };
         run.done.logged(&prefix).unwrap_or_else(|| panic!("{shown}: no {prefix} in {}", run.done.log)).to_owned()
     };
-    let side = if record.text("ssh.role") == "client" && !FULL { "handshake" } else { "full" };
     // A client that leaves right after the key exchange has sent nothing that could be decrypted.
     if run.case.knows_host() || run.case.succeeds() {
-        assert_eq!(record.text("ssh.capture"), side, "{shown}");
+        assert_eq!(record.text("ssh.capture"), "full", "{shown}");
     }
     assert_eq!(record.text("ssh.kex"), log("Kex", "kex"), "{shown}");
     for (field, ruby) in [("client_to_server", "client"), ("server_to_client", "server")] {
@@ -124,15 +116,12 @@ fn end(shown: &str, run: &Run, near: &Records) {
         near.of("connection-closed").map(|r| (r.text("event.outcome"), r.text("error.code"))).collect();
     let early = !run.library.is_python();
     let expected: &[(&str, &str)] = match run.case {
-        Case::WrongPassword | Case::WrongKey if FULL => &[("failure", "authentication_failed")],
-        // Net::SSH looks before it sends its NEWKEYS, Paramiko after: without reading, that could be anything.
-        Case::UnknownHost | Case::ChangedHost if early || FULL => &[("failure", "host_key_not_accepted")],
-        _ if FULL => &[],
-        _ => &[("unknown", "")],
+        Case::WrongPassword | Case::WrongKey => &[("failure", "authentication_failed")],
+        // Net::SSH looks before it sends its NEWKEYS, Paramiko after.
+        Case::UnknownHost | Case::ChangedHost => &[("failure", "host_key_not_accepted")],
+        _ => &[],
     };
-    // Paramiko may leave before it has decrypted anything: then nobody knows whether it could be read.
-    let unread = FULL && matches!(run.case, Case::UnknownHost | Case::ChangedHost) && told == [("unknown", "")];
-    assert!(unread || told == expected, "{shown}: {told:?}, not {expected:?}");
+    assert_eq!(told, expected, "{shown}");
     let connection = near.one("ssh-connection", |_| true);
     let without_keys = early && matches!(run.case, Case::UnknownHost | Case::ChangedHost);
     let code = if without_keys { ("failure", "host_key_not_accepted") } else { ("success", "") };
@@ -152,15 +141,7 @@ fn host_key(shown: &str, stage: &Stage, run: &Run, record: &Record) {
     assert_eq!(record.get("ssh.host_key.named"), (status == "known").then_some(&true.into()), "{shown}");
     assert_eq!(record.pid(), run.done.pid, "{shown}");
     let went_on = run.case.knows_host() || run.case.succeeds();
-    let outcome = record.text("event.outcome");
-    // Of a program that cannot be read it shows only if it leaves before its NEWKEYS, as Net::SSH does, or stays for a second.
-    let expected: &[&str] = match (went_on, FULL || !run.library.is_python()) {
-        (true, _) if FULL => &["success"],
-        (true, _) => &["success", "unknown"],
-        (false, true) => &["failure"],
-        (false, false) => &["unknown"],
-    };
-    assert!(expected.contains(&outcome), "{shown}: {outcome}");
+    assert_eq!(record.text("event.outcome"), if went_on { "success" } else { "failure" }, "{shown}");
 }
 
 /// By the client's own log.
@@ -253,8 +234,6 @@ fn inner(shown: &str, run: &Run, server: &Records, records: &Records) {
         r.text("ssh.command.line") == "echo inner; exit 6" && r.number("ssh.command.exit_status") == Some(6)
     };
     assert_eq!(server.of("ssh-command-ended").filter(fits).count(), Library::ALL.len(), "{shown}");
-    if FULL {
-        let own = |r: &&Record| fits(r) && r.text("ssh.role") == "client" && r.pid() == run.done.pid;
-        assert_eq!(records.of("ssh-command-ended").filter(own).count(), 1, "{shown}");
-    }
+    let own = |r: &&Record| fits(r) && r.text("ssh.role") == "client" && r.pid() == run.done.pid;
+    assert_eq!(records.of("ssh-command-ended").filter(own).count(), 1, "{shown}");
 }

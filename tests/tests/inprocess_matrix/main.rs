@@ -21,7 +21,7 @@ use std::{
 
 use sensor_tests::{
     Folder, Machine, Running, Sensor,
-    clients::{App, Done, FULL, Library, other_python},
+    clients::{App, Done, Library, other_python},
     lab::Lab,
     wait,
 };
@@ -240,12 +240,10 @@ fn another_python_is_no_different() {
     records.assert_nothing_lost();
     let (server, client) = (records.of_server(lab.sshd.port), records.of_clients(lab.sshd.port));
     let own = client.one("ssh-connection", |record| record.pid() == done.pid);
-    assert_eq!(own.text("ssh.capture"), if FULL { "full" } else { "handshake" });
+    assert_eq!(own.text("ssh.capture"), "full");
     let far = server.one("ssh-connection", |_| true);
     assert_eq!(own.text("ssh.connection.id"), far.text("ssh.connection.id"));
-    if FULL {
-        let ended = client.one("ssh-command-ended", |_| true);
-        assert_eq!((ended.text("ssh.command.line"), ended.number("ssh.command.exit_status")), ("exit 7", Some(7)));
-    }
+    let ended = client.one("ssh-command-ended", |_| true);
+    assert_eq!((ended.text("ssh.command.line"), ended.number("ssh.command.exit_status")), ("exit 7", Some(7)));
     println!("{}: {}", python.display(), own.text("process.executable"));
 }

@@ -89,7 +89,7 @@ impl Correlate {
     pub(super) fn client_left(&mut self, time: u64, talk: &Talk, bytes: Option<(u64, u64)>) -> Record {
         let (outcome, error) = if !talk.has_keys() {
             (Outcome::Failure, Some(talk.no_keys()))
-        } else if !talk.is_read() {
+        } else if !talk.is_read() && (talk.encrypted.outgoing || talk.clear_lost.is_some()) {
             (Outcome::Unknown, None)
         } else {
             (Outcome::Failure, Some(before_login(talk)))

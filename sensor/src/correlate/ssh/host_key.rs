@@ -1,6 +1,6 @@
 //! `ssh-host-key`: the key that a server showed to a client of this host, what the client's files say of it, and whether the client went on.
 //!
-//! Two things come in any order: the decision (the client sends something under the new keys, or the connection ends) and what the files say (`What::KnownHosts`, read beside the
+//! Two things come in any order: the decision (the client sends something under the new keys, read or not, or the connection ends) and what the files say (`What::KnownHosts`, read beside the
 //! stream). The record waits for both, for the second not longer than `WAIT_NS`. OpenSSH and Net::SSH look before they send NEWKEYS, Paramiko after; who goes is gone before anything else is sent.
 
 use super::{
@@ -34,6 +34,9 @@ impl Correlate {
         match &packet.message {
             Message::HostKey(_) => talk.host_key_shown = Some(time),
             Message::Disconnect { .. } => {}
+            Message::Encrypted if packet.direction == Direction::Out => {
+                self.host_key_decided(talk, Outcome::Success, out);
+            }
             _ if packet.process.is_some() && packet.direction == Direction::Out => {
                 self.host_key_decided(talk, Outcome::Success, out);
             }
@@ -41,17 +44,10 @@ impl Correlate {
         }
     }
 
-    /// A program that cannot be read is still there, a second after it had its keys.
-    pub(super) fn host_key_outlived(&mut self, talk: &mut Talk, out: &mut Vec<Record>) {
-        if talk.new_keys.outgoing && !talk.is_read() {
-            self.host_key_decided(talk, Outcome::Success, out);
-        }
-    }
-
-    /// The connection ended. Of a program that cannot be read it is not known whether it went on for less than a second.
+    /// The connection ended, and nothing was sent under the new keys.
     pub(super) fn host_key_not_decided(&mut self, talk: &mut Talk, out: &mut Vec<Record>) {
-        let readable = talk.is_read() || !talk.new_keys.outgoing && talk.clear_lost.is_none();
-        self.host_key_decided(talk, if readable { Outcome::Failure } else { Outcome::Unknown }, out);
+        let outcome = if talk.is_read() || talk.clear_lost.is_none() { Outcome::Failure } else { Outcome::Unknown };
+        self.host_key_decided(talk, outcome, out);
     }
 
     fn host_key_decided(&mut self, talk: &mut Talk, outcome: Outcome, out: &mut Vec<Record>) {

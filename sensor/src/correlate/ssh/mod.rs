@@ -16,6 +16,7 @@ mod ending;
 mod host_key;
 mod records;
 mod talk;
+mod talks;
 #[cfg(test)]
 mod tests;
 
@@ -23,7 +24,8 @@ pub(super) use attempt::Servers;
 pub(super) use changes::Changes;
 pub(super) use host_key::Undecided;
 pub(super) use records::{describe_auth, named, protocol};
-pub(super) use talk::{Command, Role, Talk, Talks};
+pub(super) use talk::{Command, Role, Talk};
+pub(super) use talks::Talks;
 
 use super::{Correlate, build::session_id, sessions::Facts};
 use crate::{
@@ -118,6 +120,7 @@ impl Correlate {
                 let text = format!("message {number} does not hold what its number promises");
                 self.protocol_error(time, talk, "malformed", &text, out);
             }
+            Message::Encrypted => *talk.encrypted.at(direction) = true,
             // Of a compressed direction nothing more is told; the connection's record says that it is.
             Message::KexStart | Message::Rekey | Message::Compressed => {}
             Message::AuthRequest(_)
@@ -201,7 +204,6 @@ impl Correlate {
         for id in self.talks.which(waits) {
             if let Some(mut talk) = self.talks.take(id) {
                 self.tell_connection(&mut talk, out);
-                self.host_key_outlived(&mut talk, out);
                 self.share(&talk);
                 self.talks.put(talk);
             }
@@ -279,8 +281,19 @@ impl Correlate {
             return;
         }
         talk.connection_told = true;
+        self.notice_miss(talk);
         let record = self.connection_record(talk);
         out.push(record);
+    }
+
+    /// Was the program's library probed too late for this connection?
+    fn notice_miss(&self, talk: &mut Talk) {
+        let process = talk.process.and_then(|id| self.processes.get(id)).or(talk.gone.as_deref());
+        if !talk.decrypted
+            && let (Some(since), Some(keyed)) = (process.and_then(|process| process.readable_since), talk.keyed)
+        {
+            talk.late = since > keyed;
+        }
     }
 
     /// `ssh-session-started` of a client.

@@ -1,10 +1,6 @@
 //! What is known of one SSH connection, as one of its ends on this host has it. If both ends are here there are two, with the same `ssh.connection.id`.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use serde_bytes::ByteBuf;
 
@@ -97,6 +93,8 @@ pub(in crate::correlate) struct Talk {
     pub(super) host_key_shown: Option<u64>,
     pub(super) known_hosts: Option<Box<KnownHosts>>,
     pub(super) new_keys: Pair<bool>,
+    /// Something followed NEWKEYS.
+    pub(super) encrypted: Pair<bool>,
     /// The clear phase is over since then.
     pub(super) keyed: Option<u64>,
     pub(super) clear_lost: Option<ClearLoss>,
@@ -105,7 +103,7 @@ pub(in crate::correlate) struct Talk {
     pub(in crate::correlate) decrypted: bool,
     /// Its program's cipher calls are seen.
     pub(super) bound: bool,
-    /// The first decrypted packet was not the first that there was.
+    /// The first decrypted packet was not the first that there was; or none was, of a program that could have been read from its start on.
     pub(super) late: bool,
     /// Incoming packets are seen before their integrity is checked.
     pub(super) unverified: bool,
@@ -219,118 +217,8 @@ pub(in crate::correlate) struct Command {
     pub(in crate::correlate) step: Option<Box<StepOf>>,
 }
 
-/// The connections that are open.
-pub(in crate::correlate) struct Talks {
-    table: HashMap<ConnectionId, Box<Talk>>,
-    /// Who made an outgoing connection, until it is seen to be SSH or forgotten.
-    owners: HashMap<ConnectionId, Box<Task>>,
-    order: VecDeque<ConnectionId>,
-    /// Sockets that closed a moment ago, the oldest first.
-    ended: VecDeque<ConnectionId>,
-    limit: usize,
-    refused: u64,
-}
-
-/// A program may still encrypt for a socket that its peer has closed: that is no new connection. Such packets come within milliseconds.
-const ENDED_MAX: usize = 256;
-/// Owners remembered: an SSH client sends its identification as soon as it is connected.
-const OWNERS_MAX: usize = 1024;
-
-impl Talks {
-    pub(in crate::correlate) fn new(limit: usize) -> Self {
-        Self {
-            table: HashMap::new(),
-            owners: HashMap::new(),
-            order: VecDeque::new(),
-            ended: VecDeque::new(),
-            limit: limit.max(1),
-            refused: 0,
-        }
-    }
-
-    pub(in crate::correlate) fn set_limit(&mut self, limit: usize) {
-        self.limit = limit.max(1);
-    }
-
-    pub(in crate::correlate) fn connects(&mut self, socket: ConnectionId, task: &Task) {
-        if self.order.len() >= OWNERS_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.owners.remove(&oldest);
-        }
-        if self.owners.insert(socket, Box::new(task.clone())).is_none() {
-            self.order.push_back(socket);
-        }
-    }
-
-    /// Who made an outgoing connection that has not spoken SSH.
-    pub(in crate::correlate) fn owner(&self, socket: ConnectionId) -> Option<ProcessId> {
-        self.owners.get(&socket).map(|task| task.id)
-    }
-
-    /// The connection, to be put back. A new one if it is not known and there is room.
-    pub(super) fn take_or_new(&mut self, id: ConnectionId, time: u64) -> Option<Box<Talk>> {
-        if let Some(talk) = self.table.remove(&id) {
-            return Some(talk);
-        }
-        if self.ended.contains(&id) {
-            return None;
-        }
-        if self.table.len() >= self.limit {
-            self.refused += 1;
-            return None;
-        }
-        let owner = self.owners.remove(&id);
-        Some(Box::new(Talk::new(id, time, owner)))
-    }
-
-    pub(super) fn take(&mut self, id: ConnectionId) -> Option<Box<Talk>> {
-        self.table.remove(&id)
-    }
-
-    /// Takes a connection that is over.
-    pub(super) fn end(&mut self, id: ConnectionId) -> Option<Box<Talk>> {
-        let talk = self.table.remove(&id)?;
-        // Over pipes the id is the process's, who may begin another one.
-        if talk.endpoints.is_some() {
-            if self.ended.len() >= ENDED_MAX {
-                self.ended.pop_front();
-            }
-            self.ended.push_back(id);
-        }
-        Some(talk)
-    }
-
-    pub(super) fn put(&mut self, talk: Box<Talk>) {
-        self.table.insert(talk.id, talk);
-    }
-
-    pub(in crate::correlate) fn get(&self, id: ConnectionId) -> Option<&Talk> {
-        self.table.get(&id).map(Box::as_ref)
-    }
-
-    pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Talk> {
-        self.table.get_mut(&id).map(Box::as_mut)
-    }
-
-    /// Ids of the connections of which something is true, in order.
-    pub(super) fn which(&self, is: impl Fn(&Talk) -> bool) -> Vec<ConnectionId> {
-        let mut ids: Vec<ConnectionId> = self.table.values().filter(|talk| is(talk)).map(|talk| talk.id).collect();
-        ids.sort_unstable();
-        ids
-    }
-
-    pub(in crate::correlate) fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    pub(in crate::correlate) fn take_refused(&mut self) -> u64 {
-        std::mem::take(&mut self.refused)
-    }
-}
-
 impl Talk {
-    fn new(id: ConnectionId, time: u64, owner: Option<Box<Task>>) -> Self {
+    pub(super) fn new(id: ConnectionId, time: u64, owner: Option<Box<Task>>) -> Self {
         Self {
             id,
             began: time,
@@ -349,6 +237,7 @@ impl Talk {
             host_key_shown: None,
             known_hosts: None,
             new_keys: Pair::default(),
+            encrypted: Pair::default(),
             keyed: None,
             clear_lost: None,
             connection_id: None,
@@ -383,6 +272,7 @@ impl Talk {
         match (begun, self.decrypted) {
             (true, true) if !self.late => "full",
             (_, true) => "partial",
+            (_, false) if self.late => "partial",
             (_, false) => "handshake",
         }
     }

@@ -226,9 +226,15 @@ fn a_host_key_is_told_when_the_files_are_read_and_the_client_has_decided() {
     bench.end(3);
     bench.time += 2 * KEYED_WAIT_NS;
     bench.observe(What::Tick);
-    assert_eq!(host_keys(&bench)[2..], [(None, Outcome::Unknown)]);
+    assert_eq!(host_keys(&bench)[2..], [(None, Outcome::Failure)]);
     bench.observe(fact(3));
     assert_eq!(host_keys(&bench).len(), 3);
+    // A program that cannot be read sends something under its keys.
+    shown_a_key(&mut bench, 4);
+    bench.observe(fact(4));
+    bench.packet(4, Direction::Out, true, Message::NewKeys);
+    bench.packet(4, Direction::Out, true, Message::Encrypted);
+    assert_eq!(host_keys(&bench)[3..], [(Some("unknown"), Outcome::Success)]);
 }
 
 #[test]

@@ -63,6 +63,9 @@ impl Streams {
     /// Takes a piece; tells the messages that it completes.
     pub(in crate::decode) fn take(&mut self, piece: &Piece<'_>, mut tell: impl FnMut(Message)) {
         let key = (piece.connection, piece.direction);
+        if piece.flags & clear_flag::ENCRYPTED != 0 {
+            return tell(Message::Encrypted);
+        }
         if !self.table.contains_key(&key) {
             if self.table.len() >= STREAMS_MAX
                 && let Some(oldest) = self.order.pop_front()

@@ -1,0 +1,78 @@
+//! `sensor.*`: what a record says of itself, and of the sensor that wrote it.
+
+use serde::Serialize;
+use serde_with::skip_serializing_none;
+
+use super::stream::{Counted, Probe};
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Sensor {
+    pub adopted_by: Option<&'static str>,
+    pub lineage: Option<&'static str>,
+    /// Nobody saw it happen: it follows from what was before and what is now.
+    pub inferred: Option<bool>,
+    /// The integrity of what this says was never confirmed: the connection ended right after it.
+    pub unconfirmed: Option<bool>,
+    pub redacted: Option<Vec<&'static str>>,
+    pub escaped: Option<Vec<&'static str>>,
+    pub truncated: Option<Vec<&'static str>>,
+    /// True size in bytes of what was cut.
+    pub original_size: Option<u32>,
+    pub probes: Option<Vec<ProbeState>>,
+    /// At the end: what each program counted.
+    pub programs: Option<Vec<ProgramAccount>>,
+    pub degraded: Option<Degraded>,
+    pub lost: Option<Lost>,
+    /// The SSH server's own process: for the eye, not for the record.
+    #[serde(skip)]
+    pub plumbing: bool,
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize)]
+pub struct ProbeState {
+    pub name: String,
+    pub target: String,
+    pub state: String,
+    pub why: Option<String>,
+}
+
+impl From<&Probe> for ProbeState {
+    fn from(probe: &Probe) -> Self {
+        let Probe { name, target, state, why } = probe.clone();
+        Self { name, target, state, why }
+    }
+}
+
+#[skip_serializing_none]
+#[derive(Clone, Debug, Serialize)]
+pub struct ProgramAccount {
+    pub name: String,
+    pub seen: u64,
+    pub sent: u64,
+    pub lost: u64,
+    pub rescued: u64,
+    pub skipped: Option<u64>,
+}
+
+impl From<&Counted> for ProgramAccount {
+    fn from(counted: &Counted) -> Self {
+        let Counted { name, seen, sent, lost, rescued, skipped } = counted.clone();
+        Self { name, seen, sent, lost, rescued, skipped }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Degraded {
+    pub what: String,
+    pub why: String,
+    pub effect: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Lost {
+    pub stage: String,
+    pub kind: String,
+    pub count: u64,
+}
