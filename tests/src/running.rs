@@ -1,6 +1,7 @@
 //! A process that a test started: killed when dropped.
 
 use std::{
+    fmt,
     io::Read,
     process::{Child, Command, ExitStatus, Stdio},
 };
@@ -9,17 +10,27 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait;
 
+/// Characters of output that a failed test shows.
+const SHOWN: usize = 2000;
+
 pub struct Running {
     what: String,
     child: Child,
 }
 
 /// How a command ended and what it said.
-#[derive(Debug)]
 pub struct Ended {
     pub status: ExitStatus,
     pub stdout: Vec<u8>,
     pub stderr: String,
+}
+
+impl fmt::Debug for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.text();
+        let shown = text.char_indices().nth(SHOWN).map_or(text.as_str(), |(at, _)| &text[..at]);
+        write!(f, "{}, stderr {:?}, stdout of {} bytes {shown:?}", self.status, self.stderr, self.stdout.len())
+    }
 }
 
 impl Ended {

@@ -74,8 +74,6 @@ pub enum Message {
     /// The host key of the key exchange's reply: only a server sends it.
     HostKey(Key),
     NewKeys,
-    /// Something follows NEWKEYS: the sender went on under the new keys.
-    Encrypted,
     /// The clear phase could not be read to its end.
     ClearLost(ClearLoss),
 
@@ -153,6 +151,8 @@ pub enum Message {
         recipient: u32,
         bytes: u64,
     },
+    /// No message: something follows NEWKEYS. The sender went on under the new keys.
+    Encrypted,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -34,9 +34,6 @@ impl Correlate {
         match &packet.message {
             Message::HostKey(_) => talk.host_key_shown = Some(time),
             Message::Disconnect { .. } => {}
-            Message::Encrypted if packet.direction == Direction::Out => {
-                self.host_key_decided(talk, Outcome::Success, out);
-            }
             _ if packet.process.is_some() && packet.direction == Direction::Out => {
                 self.host_key_decided(talk, Outcome::Success, out);
             }
@@ -44,9 +41,20 @@ impl Correlate {
         }
     }
 
-    /// The connection ended, and nothing was sent under the new keys.
+    /// A program that cannot be read is known by then to be such a one.
+    pub(super) fn host_key_not_read(&mut self, talk: &mut Talk, out: &mut Vec<Record>) {
+        if talk.encrypted.outgoing {
+            self.host_key_decided(talk, Outcome::Success, out);
+        }
+    }
+
+    /// The connection ended.
     pub(super) fn host_key_not_decided(&mut self, talk: &mut Talk, out: &mut Vec<Record>) {
-        let outcome = if talk.is_read() || talk.clear_lost.is_none() { Outcome::Failure } else { Outcome::Unknown };
+        let outcome = match talk.encrypted.outgoing {
+            true => Outcome::Success,
+            false if talk.is_read() || talk.clear_lost.is_none() => Outcome::Failure,
+            false => Outcome::Unknown,
+        };
         self.host_key_decided(talk, outcome, out);
     }
 

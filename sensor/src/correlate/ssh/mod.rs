@@ -204,6 +204,7 @@ impl Correlate {
         for id in self.talks.which(waits) {
             if let Some(mut talk) = self.talks.take(id) {
                 self.tell_connection(&mut talk, out);
+                self.host_key_not_read(&mut talk, out);
                 self.share(&talk);
                 self.talks.put(talk);
             }

@@ -234,6 +234,7 @@ fn a_host_key_is_told_when_the_files_are_read_and_the_client_has_decided() {
     bench.observe(fact(4));
     bench.packet(4, Direction::Out, true, Message::NewKeys);
     bench.packet(4, Direction::Out, true, Message::Encrypted);
+    bench.end(4);
     assert_eq!(host_keys(&bench)[3..], [(Some("unknown"), Outcome::Success)]);
 }
 
