@@ -8,26 +8,19 @@ use std::{
     collections::{HashMap, HashSet},
     fs::{self, File},
     io::{BufRead as _, BufReader, Read as _},
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use super::{inside, program, snapshot::file_id_of};
+use super::{
+    inside, program,
+    snapshot::{Stamp, file_id_of},
+};
 use crate::event::stream::{Degraded, Event, Exec, FileId, Found, Role, Task, What};
 
 /// Larger passwd files are read this far.
 const PASSWD_MAX: u64 = 4 << 20;
 /// Entries kept per kind of fact; a host with more starts over.
 const KEPT_MAX: usize = 16_384;
-
-/// What is known of a program's file: enough to see that it was replaced.
-#[derive(PartialEq, Eq)]
-struct Stamp {
-    dev: u64,
-    inode: u64,
-    size: u64,
-    ctime: (i64, i64),
-}
 
 /// Looks up facts and remembers which were told.
 pub struct Facts {
@@ -103,14 +96,14 @@ impl Facts {
         let Some(file) = found.file.filter(|file| found.role.is_server() && !self.programs.contains_key(file)) else {
             return;
         };
-        let stamp = stamp(&self.proc.join(found.task.id.tgid.to_string()).join("exe"));
+        let stamp = Stamp::of(&self.proc.join(found.task.id.tgid.to_string()).join("exe"));
         self.learn(time, file, stamp, found.role, out);
     }
 
     fn program(&mut self, time: u64, exec: &Exec, file: FileId, out: &mut Vec<Event>) {
         let tgid = exec.task.id.tgid;
         let exe = self.proc.join(tgid.to_string()).join("exe");
-        let stamp = stamp(&exe);
+        let stamp = Stamp::of(&exe);
         match self.programs.get(&file) {
             // Gone already: what the same file was a moment ago is the best answer.
             Some((known, _)) if *known == stamp || stamp.is_none() => return,
@@ -145,11 +138,6 @@ impl Facts {
         self.programs.insert(file, (stamp, role));
         out.push(Event { time, what: What::Program { file, role } });
     }
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let m = fs::metadata(path).ok()?;
-    Some(Stamp { dev: m.dev(), inode: m.ino(), size: m.size(), ctime: (m.ctime(), m.ctime_nsec()) })
 }
 
 fn bounded_insert<T: Eq + std::hash::Hash>(set: &mut HashSet<T>, value: T) -> bool {

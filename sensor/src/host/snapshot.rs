@@ -134,6 +134,23 @@ pub fn file_id(path: &FsPath) -> Option<FileId> {
     Some(file_id_of(&std::fs::metadata(path).ok()?))
 }
 
+/// Enough of a file to see that it was replaced: its number alone is given to another one as soon as it is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    dev: u64,
+    inode: u64,
+    size: u64,
+    ctime: (i64, i64),
+}
+
+impl Stamp {
+    pub(super) fn of(path: &FsPath) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let m = std::fs::metadata(path).ok()?;
+        Some(Self { dev: m.dev(), inode: m.ino(), size: m.size(), ctime: (m.ctime(), m.ctime_nsec()) })
+    }
+}
+
 pub(super) fn file_id_of(metadata: &std::fs::Metadata) -> FileId {
     use std::os::unix::fs::MetadataExt as _;
     let (major, minor) = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));

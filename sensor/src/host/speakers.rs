@@ -23,7 +23,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use super::{
     libraries, program,
     sites::{self, Convention, NotCovered, SiteRole},
-    snapshot::file_id,
+    snapshot::{Stamp, file_id},
 };
 use crate::event::stream::{Exec, FileId, Hook};
 
@@ -101,10 +101,18 @@ pub struct Changes {
     pub written: Vec<FileId>,
 }
 
+/// What a file was, when it was examined.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    /// It is probed: the kernel holds it, and its number with it.
+    Speaks,
+    Silent(Option<Stamp>),
+}
+
 pub struct Speakers {
     proc: PathBuf,
-    /// Examined, and what of it: true where it speaks SSH.
-    seen: HashMap<FileId, bool>,
+    /// Examined.
+    seen: HashMap<FileId, Seen>,
     /// Paths of speakers in watched folders.
     paths: HashMap<PathBuf, FileId>,
     watches: HashMap<i32, PathBuf>,
@@ -153,19 +161,23 @@ impl Speakers {
         let process = self.proc.join(exec.task.id.tgid.to_string());
         // An interpreter takes its libraries from where it was started: they may be new though it is not.
         let mut found = self.libraries(&libraries::of_interpreter(&process, exec));
-        if self.seen.contains_key(&file) {
+        let exe = process.join("exe");
+        if self.is_seen(file, &exe) {
             return found;
         }
         let name = exec.executable.as_ref().map(|path| String::from_utf8_lossy(&path.bytes).into_owned());
         let known = found.len();
-        if let Some(program) = self.look(&process.join("exe"), Path::new(&name.unwrap_or_default()), examine) {
+        if let Some(program) = self.look(&exe, Path::new(&name.unwrap_or_default()), examine) {
             found.push(program);
             found.extend(self.in_places(&process.join("root")));
         } else if self.seen.len() >= KEPT_MAX {
-            self.seen.retain(|_, speaks| *speaks);
+            self.seen.retain(|_, seen| *seen == Seen::Speaks);
         }
         // What the kernel calls this file is what will be executed again, whatever stat(2) calls it (overlayfs).
-        self.seen.entry(file).or_insert(found.len() > known);
+        let seen = if found.len() > known { Seen::Speaks } else { Seen::Silent(Stamp::of(&exe)) };
+        if self.seen.get(&file) != Some(&Seen::Speaks) {
+            self.seen.insert(file, seen);
+        }
         found
     }
 
@@ -194,8 +206,7 @@ impl Speakers {
         }
         for path in touched {
             if let Some(file) = file_id(&path) {
-                // Its number may be that of an old file that was silent.
-                if self.seen.get(&file) == Some(&false) {
+                if self.seen.get(&file) != Some(&Seen::Speaks) {
                     self.seen.remove(&file);
                 }
                 changes.programs.extend(self.look(&path, &path, examine));
@@ -233,19 +244,28 @@ impl Speakers {
             .collect()
     }
 
+    /// Was this very file examined? One that is silent may be gone, and its number given to another one: a virtual environment that is replaced does that.
+    fn is_seen(&self, file: FileId, path: &Path) -> bool {
+        match self.seen.get(&file) {
+            Some(Seen::Speaks) => true,
+            Some(Seen::Silent(stamp)) => Stamp::of(path).is_none_or(|now| Some(now) == *stamp),
+            None => false,
+        }
+    }
+
     /// Examines a file unless it has been.
     fn look(&mut self, path: &Path, name: &Path, examine: Examine) -> Option<Program> {
         let file = file_id(path)?;
-        if self.seen.contains_key(&file) {
+        if self.is_seen(file, path) {
             return None;
         }
-        if self.seen.values().filter(|speaks| **speaks).count() >= SPEAKERS_MAX {
+        if self.seen.values().filter(|seen| **seen == Seen::Speaks).count() >= SPEAKERS_MAX {
             return None;
         }
         let examined = examine(path, name)
             .inspect_err(|error| tracing::debug!(path = %path.display(), %error, "cannot examine"))
             .ok()?;
-        self.seen.insert(file, examined.is_some());
+        self.seen.insert(file, if examined.is_some() { Seen::Speaks } else { Seen::Silent(Stamp::of(path)) });
         let program = examined.filter(|program| program.file == file)?;
         if !path.starts_with(&self.proc) {
             self.watch(path, file);
@@ -342,4 +362,31 @@ fn places(sites: &[&sites::Site], call: impl Fn(Convention) -> Hook, jump: Hook)
     jumps.dedup();
     let calls = sites.iter().map(|site| (call(site.convention), site.call));
     calls.chain(jumps.into_iter().map(|at| (jump, at))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_given_to_another_file_is_no_old_acquaintance() {
+        static EXAMINED: AtomicU32 = AtomicU32::new(0);
+        let examine: Examine = |_, _| {
+            EXAMINED.fetch_add(1, Ordering::Relaxed);
+            Ok(None)
+        };
+        let path = std::env::temp_dir().join(format!("sensor-speakers-{}", std::process::id()));
+        let mut speakers = Speakers::new(Path::new("/proc"));
+        for (text, expected) in [("one", 1), ("another", 2)] {
+            // In place: the same number.
+            fs::write(&path, text).unwrap();
+            for _ in 0..2 {
+                assert!(speakers.look(&path, &path, examine).is_none());
+            }
+            assert_eq!(EXAMINED.load(Ordering::Relaxed), expected);
+        }
+        fs::remove_file(&path).unwrap();
+    }
 }
