@@ -1,4 +1,4 @@
-//! Do no harm: logins of every kind go on while the sensor comes, goes and is killed at any moment. None may fail, none may lose a byte.
+//! Do no harm: logins of every kind, by ssh and by applications, go on while the sensor comes, goes and is killed at any moment. None may fail, none may lose a byte.
 //!
 //! `SENSOR_HARM_LOGINS` says how many.
 #![allow(
@@ -19,11 +19,19 @@ use std::{
 };
 
 use rustix::process::Signal;
-use sensor_tests::{Folder, Machine, Running, lab::Lab, running, sensor, wait};
+use sensor_tests::{
+    Folder, Machine, Running,
+    clients::{App, Library},
+    lab::Lab,
+    running, sensor, wait,
+};
 
 const LOGINS: usize = 60;
 const AT_ONCE: usize = 3;
 const PAYLOAD: usize = 200_000;
+/// One login in so many is an application's.
+const APPLICATIONS: usize = 5;
+const LIBRARIES: [Library; 3] = [Library::ParamikoDebian, Library::NetSsh, Library::ParamikoNewest];
 
 #[test]
 fn no_login_fails_while_the_sensor_comes_and_goes() {
@@ -31,6 +39,7 @@ fn no_login_fails_while_the_sensor_comes_and_goes() {
     let _machine = Machine::take();
     let folder = Folder::new("harm");
     let lab = Lab::start(&folder);
+    let app = App::new(&folder, &lab, &LIBRARIES);
     let before = warnings();
     let next = AtomicUsize::new(0);
     let running = AtomicUsize::new(AT_ONCE);
@@ -46,7 +55,10 @@ fn no_login_fails_while_the_sensor_comes_and_goes() {
                     if n >= logins {
                         return;
                     }
-                    login(&lab, n);
+                    match n % APPLICATIONS {
+                        0 => application(&app, n / APPLICATIONS),
+                        _ => login(&lab, n),
+                    }
                 }
             });
         }
@@ -79,7 +91,7 @@ fn no_login_fails_while_the_sensor_comes_and_goes() {
     assert_eq!(warnings(), before, "the kernel complains");
     assert!(attached > 0, "in {starts} starts");
     println!(
-        "{logins} logins; the sensor started {starts} times, {attached} times to the end, and was killed {kills} times"
+        "{logins} logins, one in {APPLICATIONS} by an application; the sensor started {starts} times, {attached} times to the end, and was killed {kills} times"
     );
 }
 
@@ -118,6 +130,22 @@ fn login(lab: &Lab, n: usize) {
     assert_eq!(ended.code(), 5, "login {n} by {method} with {options:?}: {}", ended.stderr);
     writer.join().unwrap().unwrap();
     assert!(ended.stdout == payload, "login {n}: what came back is not what was sent");
+}
+
+/// A login by a library, a file there and back, and a command.
+fn application(app: &App, n: usize) {
+    let library = LIBRARIES[n % LIBRARIES.len()];
+    let own: Vec<u8> = (0..PAYLOAD).map(|i| (i.wrapping_mul(31) ^ n) as u8).collect();
+    let file = app.give(&format!("file-{n}"), own);
+    let method = if n.is_multiple_of(2) { ["--key", "ed25519"] } else { ["--password", "password"] };
+    let files = format!("sftp={}:/tmp/sensor-test-harm-{n}", file.display());
+    let done = app.run(&mut app.command(library, &method, &[&files, "exec=exit 5"]));
+    assert_eq!(done.ended.code(), 0, "{library:?} {n}: {done:?}");
+    assert_eq!(done.one("sftp")["same"], true, "{library:?} {n}: what came back is not what was sent");
+    assert_eq!(done.one("exec")["status"], 5, "{library:?} {n}: {done:?}");
+    for name in [file.clone(), file.with_extension("back")] {
+        let _ = fs::remove_file(name);
+    }
 }
 
 /// Warnings in the kernel's log.

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: what the sensor costs and how fast it is, measured and printed beside the aims.
 //!
 //! [`exec`] runs a loop of fork and exec with and without the sensor, and looks at its memory; [`login`] does so with logins, [`ssh`] with copies, logins and loads
-//! that are not SSH; [`deploys`] draws a deploy from its logs; [`replay`] runs a recorded stream through its stages. All build the release first. Nothing stays behind: children end with this process, files
+//! that are not SSH, [`inprocess`] with applications that speak SSH themselves; [`deploys`] draws a deploy from its logs; [`replay`] runs a recorded stream through its stages. All build the release first. Nothing stays behind: children end with this process, files
 //! lie in a temporary folder that goes with it.
 
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
@@ -11,8 +11,10 @@ mod child;
 mod deploys;
 mod exec;
 mod figures;
+mod inprocess;
 mod login;
 mod others;
+mod paired;
 mod replay;
 mod sensor;
 mod sessions;
@@ -38,6 +40,8 @@ enum What {
     Login(login::LoginArgs),
     /// SSH copies and logins, and loads that are not SSH, with and without the sensor
     Ssh(ssh::SshArgs),
+    /// Paramiko's commands and copies, and Python web servers, with and without the sensor
+    Inprocess(inprocess::InprocessArgs),
     /// Events per second of `sensor replay` on one core
     Replay(replay::ReplayArgs),
     /// The loop that is measured
@@ -54,6 +58,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<()> {
         What::Deploys(args) => deploys::run(&args),
         What::Login(args) => login::run(&args),
         What::Ssh(args) => ssh::run(&args),
+        What::Inprocess(args) => inprocess::run(&args),
         What::Replay(args) => replay::run(&args),
         What::Worker(args) => worker::run(&args),
         What::Under(args) => child::become_program(&args),

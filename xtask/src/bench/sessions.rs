@@ -53,7 +53,8 @@ impl Sshd {
             &config,
             format!(
                 "ListenAddress 127.0.0.1:{port}\nHostKey {host}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
-                 PermitRootLogin prohibit-password\nMaxStartups 1000\nLogLevel ERROR\n",
+                 PermitRootLogin prohibit-password\nMaxStartups 1000\nLogLevel ERROR\n\
+                 Subsystem sftp internal-sftp\n",
                 keys.display()
             ),
         )?;
@@ -69,6 +70,15 @@ impl Sshd {
             sleep(Duration::from_millis(10));
         }
         Ok(Self { port, key, _daemon: daemon })
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// root's.
+    pub(super) fn key(&self) -> &Path {
+        &self.key
     }
 
     /// `ssh` to it, as root.
