@@ -68,10 +68,14 @@ pub fn by_first(tgid: u32, input: u64) {
     let Some(first) = context::take_first(context::number(read(input).0), direction::IN as u32) else { return };
     let (_, start) = task::key(task::current());
     if start != 0 {
-        // The key of a connection that another one carries is no address.
-        let sk = if (first.key as i64) < 0 { first.key } else { 0 };
-        remember(tgid, start, sk, first.connection, 0);
+        remember(tgid, start, socket(first.key), first.connection, 0);
     }
+}
+
+/// The socket of a key of `CONNECTIONS`: that of a connection which another one carries is no address.
+#[inline(always)]
+pub fn socket(key: Addr) -> Addr {
+    if (key as i64) < 0 { key } else { 0 }
 }
 
 #[inline(always)]
@@ -112,8 +116,9 @@ pub extern "C" fn bind(tgid: u32) -> u32 {
     remember(tgid, start, sk, connection, flags)
 }
 
+/// Says who speaks over which connection.
 #[inline(always)]
-fn tell(tgid: u32, start: u64, sk: Addr, connection: u64) -> Result<Sent, Lost> {
+pub fn tell(tgid: u32, start: u64, sk: Addr, connection: u64) -> Result<Sent, Lost> {
     let mut entry = reserve::<Bound>()?;
     let record = entry.as_mut_ptr();
     // SAFETY: a reserved record; every field is written, nothing fails before submit. Reading through 0 gives a socket of zeroes.

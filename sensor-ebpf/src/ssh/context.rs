@@ -11,14 +11,19 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use sensor_common::program;
 
 use super::{
-    bind::Owner,
+    bind::{self, Owner},
     cipher::NID_CHACHA20,
     maps::{
         BLANK, CONNECTIONS, CONTEXTS, Connection, ContextKey, FIRSTS, First, PROCESSES, Process, REKEYED, process_flag,
     },
     memory::read,
 };
-use crate::{field::Addr, stats::untracked, task};
+use crate::{
+    field::Addr,
+    stats::{settle, untracked},
+    task,
+    turn::Turn,
+};
 
 const OUT: u32 = sensor_common::ssh::direction::OUT as u32;
 const BPF_ANY: u64 = 0;
@@ -181,6 +186,8 @@ pub extern "C" fn tie(address: u64, connection: u64, known_as: Addr, how: u32) -
     if let Some(known) = CONNECTIONS.get_ptr_mut(known_as) {
         // SAFETY: a live value of the map; an entry of 16 bytes that one thread writes.
         unsafe { (*known).contexts[direction as usize] = key };
+        // Before its first packet: it is one that can be read.
+        settle(program::SSH_PACKET, Turn::First, bind::tell(key.tgid, start, bind::socket(known_as), connection));
     }
     match PROCESSES.get_ptr_mut(key.tgid) {
         // SAFETY: a live value of the map.

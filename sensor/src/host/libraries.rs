@@ -33,6 +33,8 @@ const CRYPTOGRAPHY: [&str; 2] =
     ["cryptography/hazmat/bindings/_rust.abi3.so", "cryptography/hazmat/bindings/_openssl.abi3.so"];
 /// Of libraries that are told by their names; a wheel that brings one along puts a hash into it (`libssh-0a1b2c3d.so.4.9`).
 const NAMES: [&str; 3] = ["libssh2", "libssh", "openssl.so"];
+/// The addon of ssh2 for Node, which has no cipher functions of its own: it takes node's.
+pub(super) const NODE_ADDON: &str = "sshcrypto.node";
 
 /// In their usual places below a root.
 pub(super) fn in_places(root: &Path) -> Vec<Place> {
@@ -73,6 +75,7 @@ pub(super) fn mapped(process: &Path) -> Vec<Place> {
 fn is_wanted(path: &Path) -> bool {
     let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default();
     CRYPTOGRAPHY.iter().any(|known| path.ends_with(known))
+        || path.ends_with(NODE_ADDON)
         || NAMES.iter().any(|known| name.starts_with(known.as_bytes()) && memchr::memmem::find(name, b".so").is_some())
 }
 

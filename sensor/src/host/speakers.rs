@@ -46,8 +46,8 @@ const PLACES: &[&str] = &[
     "usr/local/libexec/sshd-auth",
 ];
 
-/// Bytes of a library that are read: cryptography's wheels have 14 MiB. What is cut is no ELF file that can be read.
-const LIBRARY_MAX: u64 = 48 << 20;
+/// Bytes of a library that are read: cryptography's wheels have 14 MiB, node 95. What is cut is no ELF file that can be read.
+const LIBRARY_MAX: u64 = program::FILE_MAX;
 /// Files remembered as silent; a host with more starts over.
 const KEPT_MAX: usize = 16_384;
 /// Programs that are told. Anybody can make more of them; OpenSSH has four, in each container's image.
@@ -290,14 +290,19 @@ impl Speakers {
 type Examine = fn(&Path, &Path) -> io::Result<Option<Program>>;
 
 fn examine(path: &Path, name: &Path) -> io::Result<Option<Program>> {
-    probable(path, name, false, |open| {
+    let program = probable(path, name, false, |open| {
         let cache = ReadCache::new(open);
         match sites::find(&cache) {
             Err(NotCovered::NoImport { .. }) => None,
             _ if !program::speaks_ssh(&cache) => None,
             found => Some(found.map(|sites| wanted(&sites))),
         }
-    })
+    })?;
+    // An interpreter that has OpenSSL inside and lends it to its addons.
+    if program.is_none() && File::open(path).is_ok_and(|open| sites::lends(&ReadCache::new(&open))) {
+        return examine_library(path, name);
+    }
+    Ok(program)
 }
 
 /// A library is read as a whole: it has to be done before the interpreter imports it, and there is much to look at (*measured*: 14 MiB of cryptography in a fifth of the time).
@@ -307,7 +312,10 @@ fn examine_library(path: &Path, name: &Path) -> io::Result<Option<Program>> {
         open.take(LIBRARY_MAX).read_to_end(&mut bytes).ok()?;
         match sites::find_in_library(&*bytes) {
             Err(NotCovered::NoImport { .. }) => None,
-            found => Some(found.map(|sites| of_library(&sites, program::identifies(&*bytes)))),
+            found => {
+                let speaks = name.ends_with(libraries::NODE_ADDON) || program::identifies(&*bytes);
+                Some(found.map(|sites| of_library(&sites, speaks)))
+            }
         }
     })
 }

@@ -290,7 +290,7 @@ impl Correlate {
     /// Was the program's library probed too late for this connection?
     fn notice_miss(&self, talk: &mut Talk) {
         let process = talk.process.and_then(|id| self.processes.get(id)).or(talk.gone.as_deref());
-        if !talk.decrypted
+        if !talk.is_read()
             && let (Some(since), Some(keyed)) = (process.and_then(|process| process.readable_since), talk.keyed)
         {
             talk.late = since > keyed;

@@ -269,7 +269,7 @@ impl Talk {
     /// `ssh.capture`
     pub(super) fn capture(&self) -> &'static str {
         let begun = self.kexinit.incoming.is_some() && self.kexinit.outgoing.is_some();
-        match (begun, self.decrypted) {
+        match (begun, self.is_read()) {
             (true, true) if !self.late => "full",
             (_, true) => "partial",
             (_, false) if self.late => "partial",

@@ -70,6 +70,14 @@ pub(super) fn find<'a>(file: impl ReadRef<'a>, symbols: &[&str]) -> Result<Vec<S
     Ok(sites)
 }
 
+/// Does it define this function for others?
+pub(super) fn exports<'a>(file: impl ReadRef<'a>, function: &str) -> bool {
+    let Ok(elf) = ElfFile64::<Endianness, _>::parse(file) else { return false };
+    elf.dynamic_symbols()
+        .take(SYMBOLS_MAX)
+        .any(|symbol| symbol.is_definition() && symbol.name().is_ok_and(|name| name == function))
+}
+
 /// Slots that a relative relocation fills with the address of a target.
 fn slots<'a>(elf: &ElfFile64<'a, Endianness, impl ReadRef<'a>>, targets: &[u64]) -> Vec<u64> {
     let Some(relocations) = elf.dynamic_relocations() else { return Vec::new() };

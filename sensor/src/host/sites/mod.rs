@@ -126,6 +126,11 @@ pub fn find_in_library<'a>(file: impl ReadRef<'a>) -> Result<Vec<Site>, NotCover
     Ok(sites)
 }
 
+/// Is this a program that exports the cipher functions?
+pub fn lends<'a>(file: impl ReadRef<'a>) -> bool {
+    local::exports(file, UPDATES[0])
+}
+
 fn calls<'a>(file: impl ReadRef<'a>, symbol: &str, care: Care) -> Result<Vec<Site>, NotCovered> {
     let image = elf::Image::read(file, symbol, care)?;
     let mut sites = match image.machine {
