@@ -93,14 +93,20 @@ pub struct Packet<const ROOM: usize> {
 pub type SmallPacket = Packet<PACKET_SMALL>;
 pub type LargePacket = Packet<PACKET_LARGE>;
 
-/// A process speaks SSH over this socket: sent once per process, before its first packet.
+/// `Bound::flags`.
+pub mod bound_flag {
+    /// The process has had another connection, and its library a cipher context for each packet: from here on they are not told apart, and not told.
+    pub const MIXED: u32 = 1;
+}
+
+/// A process speaks SSH over this socket: sent once per process, before its first packet; of a library once per connection and direction.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Bound {
     pub head: Head,
     pub start: u64,
     pub tgid: u32,
-    pub pad: u32,
+    pub flags: u32,
     /// Family 0: it has none; `id` is then the process's own.
     pub socket: Socket,
 }

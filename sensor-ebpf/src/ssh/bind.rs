@@ -84,7 +84,7 @@ fn remember(tgid: u32, start: u64, sk: Addr, connection: u64, flags: u32) -> u32
         untracked(program::SSH_PACKET);
         return 0;
     }
-    settle(program::SSH_PACKET, Turn::First, tell(tgid, start, sk, connection));
+    settle(program::SSH_PACKET, Turn::First, tell(tgid, start, sk, connection, 0));
     1
 }
 
@@ -118,7 +118,7 @@ pub extern "C" fn bind(tgid: u32) -> u32 {
 
 /// Says who speaks over which connection.
 #[inline(always)]
-pub fn tell(tgid: u32, start: u64, sk: Addr, connection: u64) -> Result<Sent, Lost> {
+pub fn tell(tgid: u32, start: u64, sk: Addr, connection: u64, flags: u32) -> Result<Sent, Lost> {
     let mut entry = reserve::<Bound>()?;
     let record = entry.as_mut_ptr();
     // SAFETY: a reserved record; every field is written, nothing fails before submit. Reading through 0 gives a socket of zeroes.
@@ -126,7 +126,7 @@ pub fn tell(tgid: u32, start: u64, sk: Addr, connection: u64) -> Result<Sent, Lo
         write_head(&raw mut (*record).head, kind::BOUND, size_of::<Bound>());
         (*record).start = start;
         (*record).tgid = tgid;
-        (*record).pad = 0;
+        (*record).flags = flags;
         let socket: *mut Socket = &raw mut (*record).socket;
         tcp::endpoints(sk, connection, socket);
     }

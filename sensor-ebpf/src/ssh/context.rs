@@ -8,7 +8,7 @@
 //! Python's cryptography makes a new context for every packet of AES-GCM (and asyncssh for chacha20): such a packet belongs to the process's only connection, or is not told.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use sensor_common::program;
+use sensor_common::{program, ssh::bound_flag};
 
 use super::{
     bind::{self, Owner},
@@ -183,22 +183,27 @@ pub extern "C" fn tie(address: u64, connection: u64, known_as: Addr, how: u32) -
         untracked(program::SSH_PACKET);
         return 0;
     }
-    if let Some(known) = CONNECTIONS.get_ptr_mut(known_as) {
-        // SAFETY: a live value of the map; an entry of 16 bytes that one thread writes.
-        unsafe { (*known).contexts[direction as usize] = key };
-        // Before its first packet: it is one that can be read.
-        settle(program::SSH_PACKET, Turn::First, bind::tell(key.tgid, start, bind::socket(known_as), connection));
-    }
+    let mut flags = 0;
     match PROCESSES.get_ptr_mut(key.tgid) {
         // SAFETY: a live value of the map.
         Some(process) => unsafe {
             if (*process).connection != connection {
                 (*process).flags |= process_flag::MANY;
+                if how & KEEPS == 0 {
+                    flags = bound_flag::MIXED;
+                }
             }
         },
         None => {
             let _ = PROCESSES.insert(key.tgid, Process { start, connection, flags: process_flag::LIBRARY, pad: 0 }, 0);
         }
+    }
+    if let Some(known) = CONNECTIONS.get_ptr_mut(known_as) {
+        // SAFETY: a live value of the map; an entry of 16 bytes that one thread writes.
+        unsafe { (*known).contexts[direction as usize] = key };
+        // Before its first packet: it is one that can be read.
+        let told = bind::tell(key.tgid, start, bind::socket(known_as), connection, flags);
+        settle(program::SSH_PACKET, Turn::First, told);
     }
     1
 }

@@ -150,6 +150,7 @@ impl Correlate {
             }
             What::Ssh(packet) => self.ssh(time, packet, out),
             What::SshBound(bound) => self.ssh_bound(time, bound),
+            What::SshMixed(bound) => self.ssh_mixed(time, bound),
             What::SshCarried(carried) => self.ssh_carried(time, carried),
             What::ConfigFile(file) => self.config_file(time, file, out),
             What::KnownHosts(known) => self.known_hosts(known, out),

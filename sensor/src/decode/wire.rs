@@ -219,9 +219,10 @@ pub(super) fn read(record: &[u8]) -> Result<Record, Error> {
         ssh::kind::BOUND => {
             let start = reader.u64("bound.start")?;
             let tgid = reader.u32("bound.tgid")?;
-            reader.u32("bound.pad")?;
+            let flags = reader.u32("bound.flags")?;
             let (connection, endpoints) = reader.any_socket()?;
-            What::SshBound(Bound { process: process(tgid, start), connection, endpoints })
+            let bound = Bound { process: process(tgid, start), connection, endpoints };
+            if flags & ssh::bound_flag::MIXED == 0 { What::SshBound(bound) } else { What::SshMixed(bound) }
         }
         ssh::kind::CLEAR => return clear(&mut reader, time),
         other => return Err(Error::Kind(other)),

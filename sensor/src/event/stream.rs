@@ -94,6 +94,8 @@ pub enum What {
         process: ProcessId,
         since: u64,
     },
+    /// As `SshBound`, of a process whose connections are not told apart from here on.
+    SshMixed(Bound),
 }
 
 /// Bounds of the tables in memory.

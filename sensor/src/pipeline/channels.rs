@@ -39,7 +39,7 @@ impl Channels {
     /// What is to be told before this event.
     pub(super) fn before(&mut self, event: &Event, out: &mut Vec<Event>) {
         match &event.what {
-            What::SshBound(bound) => {
+            What::SshBound(bound) | What::SshMixed(bound) => {
                 self.known(bound.connection);
                 if self.processes.len() < KEPT_MAX {
                     self.processes.insert(bound.process, (bound.connection, bound.endpoints.is_none()));

@@ -77,11 +77,6 @@ impl Talk {
             None
         }
     }
-
-    /// Can the packets of the program be read after the keys?
-    pub(super) fn is_read(&self) -> bool {
-        self.decrypted || self.bound
-    }
 }
 
 impl Correlate {

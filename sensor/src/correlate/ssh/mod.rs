@@ -8,6 +8,7 @@
 
 mod attempt;
 mod auth;
+mod bound;
 mod carried;
 mod changes;
 mod channels;
@@ -32,7 +33,7 @@ use crate::{
     decode::ssh::fingerprint,
     event::{
         record::{Action, Disconnect, Error, Outcome, Record},
-        ssh::{Bound, ClearLoss, ConnectionId, Direction, Message, Packet},
+        ssh::{ClearLoss, ConnectionId, Direction, Message, Packet},
         stream::ProcessId,
     },
 };
@@ -63,17 +64,6 @@ impl Correlate {
         self.talks.put(talk);
     }
 
-    /// Who speaks over which connection.
-    pub(super) fn ssh_bound(&mut self, time: u64, bound: &Bound) {
-        let Some(mut talk) = self.talks.take_or_new(bound.connection, time) else { return };
-        if talk.endpoints.is_none() {
-            talk.endpoints = bound.endpoints;
-        }
-        talk.speaks(bound.process);
-        talk.bound = true;
-        self.talks.put(talk);
-    }
-
     fn decrypted(time: u64, talk: &mut Talk, process: ProcessId, packet: &Packet) {
         talk.speaks(process);
         // What this side sends is its own; that it sends confirms what came before.
@@ -81,7 +71,7 @@ impl Correlate {
         if !talk.decrypted {
             talk.decrypted = true;
             // A connection's first message after the keys is a request for authentication, or the end.
-            talk.late = !matches!(packet.message, Message::AuthRequest(_) | Message::Disconnect { .. });
+            talk.late |= !matches!(packet.message, Message::AuthRequest(_) | Message::Disconnect { .. });
             if talk.keyed.is_none() {
                 talk.keyed = Some(time);
             }
@@ -285,16 +275,6 @@ impl Correlate {
         self.notice_miss(talk);
         let record = self.connection_record(talk);
         out.push(record);
-    }
-
-    /// Was the program's library probed too late for this connection?
-    fn notice_miss(&self, talk: &mut Talk) {
-        let process = talk.process.and_then(|id| self.processes.get(id)).or(talk.gone.as_deref());
-        if !talk.is_read()
-            && let (Some(since), Some(keyed)) = (process.and_then(|process| process.readable_since), talk.keyed)
-        {
-            talk.late = since > keyed;
-        }
     }
 
     /// `ssh-session-started` of a client.
