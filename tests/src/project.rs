@@ -75,6 +75,11 @@ impl Hosts {
         Self { sshd, account, folder: folder.to_owned() }
     }
 
+    /// The private key that logs in.
+    pub fn key(&self) -> PathBuf {
+        self.folder.join("key")
+    }
+
     /// From now on docker fails where this is in its arguments; nothing: it succeeds.
     pub fn order(&self, fails: &str) {
         let text = if fails.is_empty() { String::new() } else { format!("{fails}\n") };

@@ -50,8 +50,10 @@ pub struct Recognise {
     pub programs: Vec<String>,
     /// Names of images that run it: `docker run IMAGE ...`.
     pub images: Vec<String>,
-    /// And the last word of the command line must match one of these.
+    /// And the last word of the command line must match one of these. One with `:` in it never matches a path of this host.
     pub last: Vec<String>,
+    /// And none of these.
+    pub except: Vec<String>,
 }
 
 /// How the tool reads its arguments.
@@ -189,6 +191,8 @@ pub struct Step {
     pub secrets: Vec<String>,
     /// On the target: only with this tool's client, as anybody could run it.
     pub common: bool,
+    /// And from that client it is a deploy's even where nothing else says so.
+    pub alone: bool,
     /// The container that it stops was the version before, once the new one serves.
     pub retires: bool,
 }

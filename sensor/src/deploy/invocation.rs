@@ -52,8 +52,15 @@ impl Invocation {
             offset = None;
             (parsed, found) = Self::parse(tool, &args);
         }
-        let last = &definition.recognise.last;
-        let fits = |word: &arguments::Word| last.iter().any(|pattern| glob(pattern, &word.text));
+        let (last, except) = (&definition.recognise.last, &definition.recognise.except);
+        let fits = |word: &arguments::Word| {
+            let text = word.text.as_str();
+            // `./a:b` is a file of this host, to scp and rsync alike.
+            let local = text.split(':').next().is_some_and(|host| host.contains('/'));
+            let matches = |pattern: &String| glob(pattern, text);
+            last.iter().any(|pattern| matches(pattern) && !(local && pattern.contains(':')))
+                && !except.iter().any(matches)
+        };
         if !last.is_empty() && !parsed.words.last().is_some_and(fits) {
             return None;
         }
