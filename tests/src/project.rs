@@ -120,6 +120,7 @@ impl Hosts {
         );
         fs::write(folder.join("config/deploy.yml"), config).unwrap();
         fs::write(folder.join("config/deploy.production.yml"), "# nothing of its own\n").unwrap();
+        fs::write(folder.join("Gemfile.lock"), "GEM\n  specs:\n    kamal (2.12.0)\n      sshkit (>= 1.23)\n").unwrap();
         let log = folder.join("log");
         fs::write(&log, "").unwrap();
         let project = Project { service: service.into(), folder, log, path: path(&self.folder.join("programs")) };

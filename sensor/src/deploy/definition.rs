@@ -15,6 +15,7 @@ pub struct Definition {
     /// `deploy.tool`.
     pub name: String,
     pub recognise: Recognise,
+    pub package: Package,
     pub arguments: Arguments,
     /// Verbs, of one or more words, `*` in them: what they do.
     pub verbs: BTreeMap<String, Kind>,
@@ -54,6 +55,16 @@ pub struct Recognise {
     pub last: Vec<String>,
     /// And none of these.
     pub except: Vec<String>,
+}
+
+/// Where its version can be found.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Package {
+    /// Names of the folder that it is installed in (`NAME-VERSION/`, `NAME/VERSION/`), besides those of the tool and its programs.
+    pub names: Vec<String>,
+    /// The gem that it is: `Gemfile.lock` in the working directory says which version Bundler runs.
+    pub gem: Option<String>,
 }
 
 /// How the tool reads its arguments.

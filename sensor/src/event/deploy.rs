@@ -57,6 +57,8 @@ pub struct ToolFile {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Project {
     pub files: Vec<ProjectFile>,
+    /// The tool's, as the project locked it.
+    pub tool_version: Option<String>,
     pub service: Option<String>,
     pub image: Option<String>,
     pub registry: Option<String>,

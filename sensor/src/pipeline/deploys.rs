@@ -81,13 +81,16 @@ impl Deploys {
             file_max: FILE_MAX,
             variables: Vec::new(),
         };
-        let Some(invocation) = self.tools.recognise(&argv, executable, &[]) else {
+        let Some(mut invocation) = self.tools.recognise(&argv, executable, &[]) else {
             let tool = self.tools.hook(&argv)?;
             request.variables.clone_from(&tool.definition.environment.safe);
             let variables = safe(self.projects.look(request)?.variables);
             return Some(Facts { process, tool: tool.name.clone(), project: None, variables });
         };
         let working_directory = request.working_directory.clone();
+        if let Some(folder) = working_directory.as_deref().and_then(|folder| std::str::from_utf8(folder).ok()) {
+            invocation.in_folder(folder);
+        }
         let project = Some(self.project(&invocation, request)?);
         let facts = Facts { process, tool: invocation.tool.name.clone(), project, variables: Vec::new() };
         // What only looks changes nothing, and needs no account of what it read.

@@ -56,10 +56,13 @@ impl Correlate {
         let facts = self.deploys.facts.remove(&id);
         let process = self.processes.get(id)?;
         if let Some(run) = process.deploy.clone().and_then(|deploy| self.deploys.runs.get_mut(&deploy)) {
-            let again = if id == run.root { None } else { self.deploys.tools.read(exec, facts.as_ref()) };
-            // `sudo kamal`, `timeout 1h kamal`: the tool itself is the child.
-            if run.inner.is_none() && again.is_some_and(|again| run.invocation.asks_the_same_as(&again)) {
-                run.inner = Some(id);
+            let again = self.deploys.tools.read(exec, facts.as_ref());
+            if let Some(again) = again.filter(|again| run.invocation.asks_the_same_as(again)) {
+                run.invocation.goes_on_as(&again);
+                // `sudo kamal`, `timeout 1h kamal`: the tool itself is the child.
+                if run.inner.is_none() && id != run.root {
+                    run.inner = Some(id);
+                }
             }
             if let Some(facts) = facts {
                 run.note(facts);
@@ -248,6 +251,8 @@ impl Run {
         let own = self.facts.get_or_insert_with(|| Facts { project: None, variables: Vec::new(), ..facts.clone() });
         if own.project.is_none() && facts.tool == own.tool {
             own.project = facts.project;
+        } else if let (Some(own), Some(project)) = (&mut own.project, facts.project) {
+            own.tool_version = own.tool_version.take().or(project.tool_version);
         }
         for (name, value) in facts.variables {
             own.variables.retain(|(known, _)| *known != name);

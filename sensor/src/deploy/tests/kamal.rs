@@ -73,6 +73,11 @@ fn kamal_is_recognised_however_it_is_started() {
         "asdf exec kamal deploy",
         "mise exec ruby@3.3 -- kamal deploy",
         "mise x -- kamal deploy",
+        "mise exec -- bundle exec kamal deploy",
+        "/root/.local/share/mise/installs/ruby/3.3.0/bin/ruby /root/.local/share/mise/installs/ruby/3.3.0/bin/kamal deploy",
+        "/home/a/.rbenv/versions/3.3.0/bin/ruby /home/a/.rbenv/versions/3.3.0/bin/kamal deploy",
+        "ruby bin/kamal deploy --skip-push",
+        "bundle exec --keep-file-descriptors kamal deploy",
         "sudo -u deploy -E kamal deploy",
         "nohup kamal deploy",
         "docker run -it --rm -v /a:/workdir -v /run/host-services/ssh-auth.sock:/x -e SSH_AUTH_SOCK=/x ghcr.io/basecamp/kamal:v2.3.0 deploy",
@@ -82,6 +87,33 @@ fn kamal_is_recognised_however_it_is_started() {
     ] {
         assert_eq!(brief(line), "kamal | deploy | deploy", "{line}");
     }
+}
+
+#[test]
+fn the_version_of_kamal_is_what_its_path_its_image_or_the_lock_file_says() {
+    let lock = [("Gemfile.lock", "GEM\n  specs:\n    kamal (2.12.0)\n      sshkit (>= 1.23)\n")];
+    for (line, expected) in [
+        ("ruby /var/lib/gems/3.1.0/gems/kamal-2.3.0/exe/kamal deploy", Some("2.3.0")),
+        ("docker run --rm ghcr.io/basecamp/kamal:v2.2.1 deploy", Some("2.2.1")),
+        ("docker run --rm ghcr.io/basecamp/kamal deploy", None),
+        // The lock file counts where Bundler is asked, and only there.
+        ("bundle exec kamal deploy", Some("2.12.0")),
+        ("ruby bin/kamal deploy", Some("2.12.0")),
+        ("ruby ./bin/kamal deploy", Some("2.12.0")),
+        ("ruby ../other/bin/kamal deploy", None),
+        ("ruby /usr/local/bin/kamal deploy", None),
+        ("kamal deploy", None),
+    ] {
+        let project = project(line, &lock);
+        assert!(project.files.iter().all(|file| file.path != "Gemfile.lock"), "{line}: it is no configuration");
+        let found = recognise(line).unwrap();
+        assert_eq!(found.tool_version(Some(&facts(project))).as_deref(), expected, "{line}");
+    }
+    let mut found = recognise("ruby /srv/shop/bin/kamal deploy").unwrap();
+    found.in_folder("/srv/sh");
+    assert!(super::super::wanted(&found).iter().all(|file| file.locks.is_none()));
+    found.in_folder("/srv/shop");
+    assert!(super::super::wanted(&found).iter().any(|file| file.locks.as_deref() == Some("kamal")));
 }
 
 #[test]
