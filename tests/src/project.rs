@@ -168,6 +168,20 @@ impl Project {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
+    /// A hook that says that it is there, and ends when it may.
+    pub fn hook_that_waits(&self, name: &str) {
+        let path = self.folder.join(".kamal/hooks").join(name);
+        fs::write(&path, "#!/bin/sh\n: > waiting\nwhile [ ! -e go ]; do sleep 0.1; done\n").unwrap();
+    }
+
+    pub fn is_waiting(&self) -> bool {
+        self.folder.join("waiting").exists()
+    }
+
+    pub fn go_on(&self) {
+        fs::write(self.folder.join("go"), "").unwrap();
+    }
+
     /// Changes the configuration.
     pub fn edit(&self, from: &str, to: &str) {
         let path = self.folder.join("config/deploy.yml");

@@ -62,7 +62,10 @@ mod tests {
     fn a_path_tells_the_version_if_a_package_manager_made_it() {
         for (path, expected) in [
             ("/var/lib/gems/3.1.0/gems/kamal-2.12.0/exe/kamal", Some("2.12.0")),
-            ("/home/a/.rbenv/versions/3.3.0/lib/ruby/gems/3.3.0/gems/kamal-2.0.0.alpha1/bin/kamal", Some("2.0.0.alpha1")),
+            (
+                "/home/a/.rbenv/versions/3.3.0/lib/ruby/gems/3.3.0/gems/kamal-2.0.0.alpha1/bin/kamal",
+                Some("2.0.0.alpha1"),
+            ),
             ("vendor/bundle/ruby/3.3.0/gems/kamal-1.9.3-x86_64-linux/exe/kamal", Some("1.9.3")),
             ("/nix/store/8s0h2kq1-kamal-2.3.0/bin/kamal", Some("2.3.0")),
             ("/home/a/.local/share/mise/installs/gem-kamal/2.3.0/bin/kamal", Some("2.3.0")),

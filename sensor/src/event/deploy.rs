@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::stream::ProcessId;
+use super::stream::{Path, ProcessId};
 
 /// What a verb does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -121,4 +121,6 @@ pub struct Facts {
     pub project: Option<Box<Project>>,
     /// Variables that the definition calls safe, by name.
     pub variables: Vec<(String, String)>,
+    /// Of a process that was there before the sensor: an exec has its own.
+    pub working_directory: Option<Path>,
 }

@@ -41,6 +41,14 @@ pub(in crate::correlate) struct Beginning {
     id: Arc<str>,
     invocation: Invocation,
     facts: Option<Facts>,
+    found: bool,
+}
+
+impl Beginning {
+    /// It began before the sensor did.
+    pub(super) fn found(self) -> Self {
+        Self { found: true, ..self }
+    }
 }
 
 /// `deploy.id`: from the identity of what it began with, so it is the same on a replay and after a restart.
@@ -87,7 +95,7 @@ impl Correlate {
             process.deploy = Some(deploy.clone());
         }
         let begins = !self.deploys.runs.contains_key(&deploy);
-        begins.then_some(Beginning { id: deploy, invocation, facts })
+        begins.then_some(Beginning { id: deploy, invocation, facts, found: false })
     }
 
     /// The run that started the container in which this tool runs: the same command line, and not yet found inside.
@@ -119,9 +127,10 @@ impl Correlate {
         beginning: Beginning,
         out: &mut Vec<Record>,
     ) {
-        let Beginning { id, invocation, facts } = beginning;
+        let Beginning { id, invocation, facts, found } = beginning;
         let mut about = self.process_started(time, exec, program);
         (about.action, about.outcome) = (Action::DeployStarted, Outcome::Unknown);
+        about.sensor.inferred = found.then_some(true);
         let mut names = Names::default();
         names.service = invocation.service(facts.as_ref());
         names.destination = invocation.destination(facts.as_ref());
@@ -143,6 +152,7 @@ impl Correlate {
             children: std::collections::HashMap::new(),
             secrets: Vec::new(),
             evidence: Evidence::default(),
+            found,
             inner: None,
         };
         run.add_secrets(run.invocation.secrets(run.facts.as_ref()));
