@@ -20,7 +20,7 @@ use std::{
 use sensor_tests::{Folder, Machine, Record, Records, Trace, project::Hosts, running, sensor};
 
 /// Enough for every kind of work, and some rounds of the bulk.
-const EXECS: usize = 4000;
+const EXECS: usize = 3000;
 
 /// The work, in a folder of its own.
 struct Day {

@@ -126,9 +126,13 @@ impl Deploys {
     }
 }
 
-/// What is to be hashed for this deploy. Its files are those of tool, service and destination, wherever they are checked out.
+/// What is to be hashed for this deploy: nothing, if it has no files here (a `docker login`, anywhere). Its files are those of tool, service and destination, wherever they are checked out.
 fn deploying(invocation: &Invocation, facts: &Facts, working_directory: Option<Vec<u8>>) -> Option<Deploying> {
-    let files = facts.project.as_ref()?.files.iter().map(|file| (file.path.clone(), file.secret)).collect();
+    let files = &facts.project.as_ref()?.files;
+    if files.iter().all(|file| matches!(file.state, FileState::Missing | FileState::Unreadable | FileState::Skipped)) {
+        return None;
+    }
+    let files = files.iter().map(|file| (file.path.clone(), file.secret)).collect();
     let service = invocation.service(Some(facts));
     let destination = invocation.destination(Some(facts));
     let project = service.map(|service| {

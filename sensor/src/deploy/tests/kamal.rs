@@ -51,6 +51,8 @@ fn what_no_version_knows_is_unknown_and_not_lost() {
         ("kamal frobnicate x", "kamal | frobnicate | unknown"),
         ("kamal app frobnicate", "kamal | app frobnicate | unknown"),
         ("kamal plugin:deploy", "kamal | plugin:deploy | unknown"),
+        ("bundle exec kamal plugin:deploy -d production", "kamal | plugin:deploy | unknown"),
+        ("docker run --rm ghcr.io/basecamp/kamal:v3.0.0 promote staging", "kamal | promote | unknown"),
     ] {
         assert_eq!(brief(line), expected);
     }
@@ -167,6 +169,20 @@ fn arguments_are_read_as_thor_reads_them() {
         (found.version(None).as_deref(), found.destination(None).as_deref()),
         (Some("5f95e7b"), Some("staging"))
     );
+    // `-H` is `--skip-hooks` and takes no value; `-h` is `--hosts` and does.
+    for line in [
+        "kamal deploy -H -d production -r web -h 1.1.1.1 --version abc123",
+        "kamal deploy -Hd production -rweb -h1.1.1.1 --version=abc123",
+        "bundle exec kamal deploy --skip-hooks --roles=web --hosts=1.1.1.1 --destination=production --version abc123 -v",
+        "docker run --rm -e A=b ghcr.io/basecamp/kamal:v2.3.0 deploy -H -d production -r web -h 1.1.1.1 --version abc123",
+        "mise exec -- kamal deploy -d production -q -h 1.1.1.1 -r web --version abc123 -c config/deploy.yml",
+    ] {
+        let found = recognise(line).unwrap();
+        let one = |list: Vec<String>| list.join(",");
+        let told = (found.destination(None), found.version(None), one(found.hosts(None)), one(found.roles(None)));
+        let told = (told.0.as_deref(), told.1.as_deref(), told.2.as_str(), told.3.as_str());
+        assert_eq!(told, (Some("production"), Some("abc123"), "1.1.1.1", "web"), "{line}");
+    }
     // Options may stand between the words of a verb.
     assert_eq!(brief("kamal app -d production exec 'bin/rails c'"), "kamal | app exec | exec");
     assert_eq!(brief("kamal app stale-containers --stop"), "kamal | app stale_containers | maintenance");
