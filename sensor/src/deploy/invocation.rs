@@ -97,8 +97,8 @@ impl Invocation {
         }
         let definition = &self.tool.definition;
         let names = definition.package.names.iter().chain(&definition.recognise.programs).map(String::as_str);
-        let names = names.chain([&*self.tool.name]);
-        let by_path = |path: &str| version::of_path(path, names.clone());
+        let names: Vec<&str> = names.chain([&*self.tool.name]).collect();
+        let by_path = |path: &str| version::of_path(path, &names);
         self.tool_version = by_path(path).or_else(|| executable.and_then(by_path));
         let bundler = |place: &Place| {
             argv.get(place.at).is_some_and(|path| matches!(program::basename(path), "bundle" | "bundler"))

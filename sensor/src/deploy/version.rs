@@ -7,15 +7,16 @@
 const VERSION_MAX: usize = 64;
 
 /// Of a path with the package's folder in it: `NAME-VERSION/`, `NAME/VERSION/`.
-pub(super) fn of_path<'a>(path: &str, names: impl Iterator<Item = &'a str> + Clone) -> Option<String> {
+pub(super) fn of_path(path: &str, names: &[&str]) -> Option<String> {
     let (folders, _) = path.rsplit_once('/')?;
     let mut folders = folders.split('/').peekable();
     while let Some(folder) = folders.next() {
         let next = folders.peek().copied();
-        for name in names.clone() {
+        for name in names {
             // A store's hash, or the kind of the package, can stand before the name: `HASH-kamal-2.3.0`, `gem-kamal`.
             let is_start = |at: usize| at == 0 || folder.as_bytes().get(at - 1) == Some(&b'-');
-            let Some(rest) = folder.rfind(name).filter(|at| is_start(*at)).and_then(|at| folder.get(at + name.len()..))
+            let Some(rest) =
+                folder.rfind(*name).filter(|at| is_start(*at)).and_then(|at| folder.get(at + name.len()..))
             else {
                 continue;
             };
@@ -80,12 +81,12 @@ mod tests {
             ("kamal-2.0.0", None),
             ("", None),
         ] {
-            assert_eq!(of_path(path, ["kamal"].into_iter()).as_deref(), expected, "{path}");
+            assert_eq!(of_path(path, &["kamal"]).as_deref(), expected, "{path}");
         }
-        let terraform = ["terraform", "tofu"].into_iter();
+        let terraform = ["terraform", "tofu"];
         let path = "/root/.local/share/mise/installs/terraform/1.5.7/bin/terraform";
-        assert_eq!(of_path(path, terraform.clone()).as_deref(), Some("1.5.7"));
-        assert_eq!(of_path("/usr/bin/tofu", terraform), None);
+        assert_eq!(of_path(path, &terraform).as_deref(), Some("1.5.7"));
+        assert_eq!(of_path("/usr/bin/tofu", &terraform), None);
     }
 
     #[test]

@@ -267,7 +267,8 @@ fn what_a_shell_becomes_stands_after_what_it_ran_before() {
     let deploy = json!({ "id": "d", "connections": ["c1"] });
     let ssh = json!({ "role": "server", "connection": { "id": "c1" }, "session": { "id": "s" }, "command": { "id": "s-1", "kind": "exec", "line": "rm a && rm -r b" } });
     let of = |second: i64, action: &str, entity: &str, parent: &str, text: &str| {
-        let process = json!({ "entity_id": entity, "command_line": text, "exit_code": 0, "parent": { "entity_id": parent } });
+        let process =
+            json!({ "entity_id": entity, "command_line": text, "exit_code": 0, "parent": { "entity_id": parent } });
         line("web", second, action, json!({ "ssh": ssh, "process": process }))
     };
     let lines = [
