@@ -75,6 +75,11 @@ impl Hosts {
         Self { sshd, account, folder: folder.to_owned() }
     }
 
+    /// The private key that logs in.
+    pub fn key(&self) -> PathBuf {
+        self.folder.join("key")
+    }
+
     /// From now on docker fails where this is in its arguments; nothing: it succeeds.
     pub fn order(&self, fails: &str) {
         let text = if fails.is_empty() { String::new() } else { format!("{fails}\n") };
@@ -115,6 +120,7 @@ impl Hosts {
         );
         fs::write(folder.join("config/deploy.yml"), config).unwrap();
         fs::write(folder.join("config/deploy.production.yml"), "# nothing of its own\n").unwrap();
+        fs::write(folder.join("Gemfile.lock"), "GEM\n  specs:\n    kamal (2.12.0)\n      sshkit (>= 1.23)\n").unwrap();
         let log = folder.join("log");
         fs::write(&log, "").unwrap();
         let project = Project { service: service.into(), folder, log, path: path(&self.folder.join("programs")) };
@@ -160,6 +166,20 @@ impl Project {
         let path = self.folder.join(".kamal/hooks").join(name);
         fs::write(&path, format!("#!/bin/sh\nsleep 0.1\nexit {code}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// A hook that says that it is there, and ends when it may.
+    pub fn hook_that_waits(&self, name: &str) {
+        let path = self.folder.join(".kamal/hooks").join(name);
+        fs::write(&path, "#!/bin/sh\n: > waiting\nwhile [ ! -e go ]; do sleep 0.1; done\n").unwrap();
+    }
+
+    pub fn is_waiting(&self) -> bool {
+        self.folder.join("waiting").exists()
+    }
+
+    pub fn go_on(&self) {
+        fs::write(self.folder.join("go"), "").unwrap();
     }
 
     /// Changes the configuration.

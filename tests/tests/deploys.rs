@@ -80,6 +80,7 @@ fn a_deploy_is_told_from_both_sides_as_it_was() {
     for record in [started, finished] {
         for (field, expected) in [
             ("deploy.tool", "kamal"),
+            ("deploy.tool_version", "2.12.0"),
             ("deploy.action", "deploy"),
             ("deploy.verb", "deploy"),
             ("deploy.service", "myapp"),

@@ -118,7 +118,10 @@ impl Correlate {
                 self.began = time;
             }
             What::Clock { offset } => self.clock(time, *offset, out),
-            What::Found(found) => self.found(time, found),
+            What::Found(found) => {
+                self.found(time, found);
+                self.deploy_found(found, out);
+            }
             What::Seeded => self.seeded(time, out),
             What::Fork(fork) => self.fork(time, fork, out),
             What::Exec(exec) => self.exec(time, exec, out),

@@ -15,6 +15,7 @@ pub struct Definition {
     /// `deploy.tool`.
     pub name: String,
     pub recognise: Recognise,
+    pub package: Package,
     pub arguments: Arguments,
     /// Verbs, of one or more words, `*` in them: what they do.
     pub verbs: BTreeMap<String, Kind>,
@@ -50,8 +51,20 @@ pub struct Recognise {
     pub programs: Vec<String>,
     /// Names of images that run it: `docker run IMAGE ...`.
     pub images: Vec<String>,
-    /// And the last word of the command line must match one of these.
+    /// And the last word of the command line must match one of these. One with `:` in it never matches a path of this host.
     pub last: Vec<String>,
+    /// And none of these.
+    pub except: Vec<String>,
+}
+
+/// Where its version can be found.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Package {
+    /// Names of the folder that it is installed in (`NAME-VERSION/`, `NAME/VERSION/`), besides those of the tool and its programs.
+    pub names: Vec<String>,
+    /// The gem that it is: `Gemfile.lock` in the working directory says which version Bundler runs.
+    pub gem: Option<String>,
 }
 
 /// How the tool reads its arguments.
@@ -189,6 +202,8 @@ pub struct Step {
     pub secrets: Vec<String>,
     /// On the target: only with this tool's client, as anybody could run it.
     pub common: bool,
+    /// And from that client it is a deploy's even where nothing else says so.
+    pub alone: bool,
     /// The container that it stops was the version before, once the new one serves.
     pub retires: bool,
 }

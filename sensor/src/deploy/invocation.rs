@@ -8,7 +8,8 @@ use super::{
     Tool,
     arguments::{self, Parsed, Verb},
     pattern::glob,
-    shell,
+    program::{self, Place},
+    shell, version,
 };
 use crate::event::deploy::{Facts, Kind, Project};
 
@@ -28,6 +29,12 @@ pub struct Invocation {
     pub container: bool,
     parsed: Parsed,
     found: Verb,
+    /// The tool's own version, as far as what was started tells.
+    tool_version: Option<String>,
+    /// Bundler chose the version: what runs is what the project locked.
+    bundled: bool,
+    /// The script or program, as argv has it.
+    script: Option<String>,
     /// Where its arguments begin in argv; none once an alias was put in their place.
     offset: Option<usize>,
 }
@@ -52,15 +59,79 @@ impl Invocation {
             offset = None;
             (parsed, found) = Self::parse(tool, &args);
         }
-        let last = &definition.recognise.last;
-        let fits = |word: &arguments::Word| last.iter().any(|pattern| glob(pattern, &word.text));
+        let (last, except) = (&definition.recognise.last, &definition.recognise.except);
+        let fits = |word: &arguments::Word| {
+            let text = word.text.as_str();
+            // `./a:b` is a file of this host, to scp and rsync alike.
+            let local = text.split(':').next().is_some_and(|host| host.contains('/'));
+            let matches = |pattern: &String| glob(pattern, text);
+            last.iter().any(|pattern| matches(pattern) && !(local && pattern.contains(':')))
+                && !except.iter().any(matches)
+        };
         if !last.is_empty() && !parsed.words.last().is_some_and(fits) {
             return None;
         }
         let (verb, kind) = (found.name.clone(), found.kind);
-        let mut invocation = Self { tool: tool.clone(), verb, kind, container, parsed, found, offset };
+        let mut invocation = Self {
+            tool: tool.clone(),
+            verb,
+            kind,
+            container,
+            tool_version: None,
+            bundled: false,
+            script: None,
+            parsed,
+            found,
+            offset,
+        };
         invocation.settle();
         Some(invocation)
+    }
+
+    /// What was started to run it: of the programs in argv it is this one.
+    pub(super) fn started_by(&mut self, argv: &[&str], places: &[Place], own: Place, executable: Option<&str>) {
+        let Some(path) = argv.get(own.at) else { return };
+        if own.image {
+            self.tool_version = version::of_image(path);
+            return;
+        }
+        let definition = &self.tool.definition;
+        let names = definition.package.names.iter().chain(&definition.recognise.programs).map(String::as_str);
+        let names: Vec<&str> = names.chain([&*self.tool.name]).collect();
+        let by_path = |path: &str| version::of_path(path, &names);
+        self.tool_version = by_path(path).or_else(|| executable.and_then(by_path));
+        let bundler = |place: &Place| {
+            argv.get(place.at).is_some_and(|path| matches!(program::basename(path), "bundle" | "bundler"))
+        };
+        // A path below the working directory is the project's own binstub.
+        let below = path.contains('/') && !path.starts_with(['/', '.', '~']) || path.starts_with("./");
+        self.bundled = below || places.iter().any(bundler);
+        self.script = Some((*path).to_owned());
+    }
+
+    /// The folder that it was started in: a binstub in there is the project's own.
+    pub fn in_folder(&mut self, folder: &str) {
+        let below = |script: &String| script.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        self.bundled |= self.script.as_ref().is_some_and(below);
+    }
+
+    /// The gem whose version `Gemfile.lock` tells.
+    pub(super) fn locked_gem(&self) -> Option<&str> {
+        let gem = self.tool.definition.package.gem.as_deref();
+        gem.filter(|_| self.bundled && self.tool_version.is_none())
+    }
+
+    /// The same start, seen further: a shim executes the program that it stands for.
+    pub fn goes_on_as(&mut self, later: &Self) {
+        if self.tool_version.is_none() && self.tool.name == later.tool.name {
+            self.tool_version.clone_from(&later.tool_version);
+        }
+    }
+
+    /// The version of the tool.
+    pub fn tool_version(&self, facts: Option<&Facts>) -> Option<String> {
+        let project = facts.and_then(|facts| facts.project.as_ref());
+        self.tool_version.clone().or_else(|| project.and_then(|project| project.tool_version.clone()))
     }
 
     fn parse(tool: &Tool, args: &[String]) -> (Parsed, Verb) {

@@ -15,6 +15,7 @@ mod project;
 mod remote;
 mod shell;
 mod tool;
+mod version;
 
 #[cfg(test)]
 mod tests;
@@ -167,7 +168,10 @@ impl Tools {
                     continue;
                 }
                 let container = place.image || places.iter().any(|place| place.image);
-                let Some(invocation) = Invocation::read(tool, argv, place.at + 1, container, aliases) else { continue };
+                let Some(mut invocation) = Invocation::read(tool, argv, place.at + 1, container, aliases) else {
+                    continue;
+                };
+                invocation.started_by(argv, &places, *place, executable);
                 if invocation.kind != Kind::None {
                     return Some(invocation);
                 }

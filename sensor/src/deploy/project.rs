@@ -7,7 +7,7 @@
 use serde_json::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
-use super::{Invocation, definition::ConfigFile};
+use super::{Invocation, definition::ConfigFile, version};
 use crate::event::deploy::{Facts, FileState, Project, ProjectFile};
 
 /// A configuration file is some KiB; its reader takes microseconds for each.
@@ -22,6 +22,8 @@ const ENTRIES_MAX: usize = 4096;
 const NAME_MAX: usize = 1024;
 /// Characters of all: a thousand hosts take half of it. What is over is left out, as a record holds 256 KiB.
 const TOTAL_MAX: usize = 64 << 10;
+/// Bundler's.
+const LOCK: &str = "Gemfile.lock";
 /// What stands where a template would print something.
 const UNKNOWN: &str = "\u{fffd}";
 
@@ -33,6 +35,8 @@ pub struct Wanted {
     pub secret: bool,
     /// Its contents too.
     pub read: bool,
+    /// It is no configuration: it tells the version of this gem.
+    pub locks: Option<String>,
 }
 
 /// The files of this invocation, in the order in which the tool merges them.
@@ -47,7 +51,7 @@ pub fn wanted(invocation: &Invocation) -> Vec<Wanted> {
             continue;
         }
         let beside = destination.as_deref().filter(|_| file.per_destination).map(|name| beside(&path, name));
-        let want = |path: String, file: &ConfigFile| Wanted { path, secret: false, read: file.yaml };
+        let want = |path: String, file: &ConfigFile| Wanted { path, secret: false, read: file.yaml, locks: None };
         files.push(want(path, file));
         files.extend(beside.map(|path| want(path, file)));
     }
@@ -56,8 +60,10 @@ pub fn wanted(invocation: &Invocation) -> Vec<Wanted> {
             Some(name) => format!("{}.{name}", file.path),
             None => file.path.clone(),
         };
-        files.push(Wanted { path, secret: true, read: false });
+        files.push(Wanted { path, secret: true, read: false, locks: None });
     }
+    let locks = invocation.locked_gem().map(str::to_owned);
+    files.extend(locks.map(|gem| Wanted { path: LOCK.into(), secret: false, read: true, locks: Some(gem) }));
     // A destination is an argument: it could be a path.
     files.retain(|file| !file.path.is_empty() && file.path.len() <= 4096 && !file.path.contains('\0'));
     files
@@ -81,6 +87,11 @@ pub fn read(invocation: &Invocation, files: Vec<(Wanted, Found)>) -> Project {
     let mut project = Project::default();
     let mut merged = Value::Null;
     for (wanted, found) in files {
+        if let Some(gem) = &wanted.locks {
+            let text = found.ok().flatten().and_then(|bytes| String::from_utf8(bytes).ok());
+            project.tool_version = text.and_then(|text| version::of_lock(&text, gem));
+            continue;
+        }
         let mut state = FileState::Read;
         match found {
             Err(why) => state = why,

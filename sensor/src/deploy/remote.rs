@@ -41,6 +41,8 @@ pub struct Remote {
     pub known: bool,
     pub may_fail: bool,
     pub retires: bool,
+    /// From the tool's client it is a deploy's, whatever else is asked.
+    pub alone: bool,
     pub reason: Option<String>,
 }
 
@@ -80,7 +82,7 @@ fn read(tool: &Tool, rules: &[Rule], words: &[Word], kind: &str) -> Remote {
         remote.kind.clone_from(&step.kind);
         remote.known = true;
         remote.marked = !step.common;
-        (remote.may_fail, remote.retires) = (step.may_fail, step.retires);
+        (remote.may_fail, remote.retires, remote.alone) = (step.may_fail, step.retires, step.alone);
         remote.reason.clone_from(&step.reason);
         remote.secrets.clone_from(&step.secrets);
         for (name, text) in kept {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::stream::ProcessId;
+use super::stream::{Path, ProcessId};
 
 /// What a verb does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -57,6 +57,8 @@ pub struct ToolFile {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Project {
     pub files: Vec<ProjectFile>,
+    /// The tool's, as the project locked it.
+    pub tool_version: Option<String>,
     pub service: Option<String>,
     pub image: Option<String>,
     pub registry: Option<String>,
@@ -119,4 +121,6 @@ pub struct Facts {
     pub project: Option<Box<Project>>,
     /// Variables that the definition calls safe, by name.
     pub variables: Vec<(String, String)>,
+    /// Of a process that was there before the sensor: an exec has its own.
+    pub working_directory: Option<Path>,
 }

@@ -240,6 +240,23 @@ pub struct Found {
     pub ssh_connection: Option<(SocketAddr, SocketAddr)>,
 }
 
+impl Found {
+    /// The exec by which it became what it is.
+    pub fn as_exec(&self, working_directory: Option<Path>) -> Exec {
+        Exec {
+            task: self.task.clone(),
+            file: self.file,
+            role: Some(self.role),
+            executable: self.executable.clone(),
+            working_directory,
+            args: self.args.clone(),
+            argc: self.args.list.len() as u32,
+            served: self.served,
+            thread: None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fork {
     /// The child.

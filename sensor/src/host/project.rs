@@ -8,7 +8,10 @@
 use std::{
     fs::File,
     io::Read as _,
-    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    os::unix::{
+        ffi::{OsStrExt as _, OsStringExt as _},
+        fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     time::{Duration, Instant},
@@ -19,7 +22,7 @@ use rustix::{
     thread::{CapabilitySet, CapabilitySets, set_capabilities},
 };
 
-use crate::event::deploy::FileState;
+use crate::event::{deploy::FileState, stream};
 
 /// A local disk answers in microseconds; the ring holds what comes in this time.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -62,6 +65,12 @@ pub struct Projects {
 impl Projects {
     pub fn new(proc: &Path) -> Self {
         Self { proc: proc.into(), worker: None, asked: 0, second: Instant::now(), in_second: 0 }
+    }
+
+    /// Where a process is now, in its own root.
+    pub fn working_directory(&self, tgid: u32) -> Option<stream::Path> {
+        let path = std::fs::read_link(self.proc.join(tgid.to_string()).join("cwd")).ok()?;
+        Some(stream::Path { bytes: path.into_os_string().into_vec(), cut: false })
     }
 
     /// None: not now. Too many were asked for, or the thread is stuck in a file system.

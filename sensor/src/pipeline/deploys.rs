@@ -56,7 +56,17 @@ impl Deploys {
                 let facts = self.facts(exec);
                 out.extend(facts.map(|facts| Event { time: event.time, what: What::Deploy(Box::new(facts)) }));
             }
-            What::Found(found) if self.tools.concern(&found.args, None) => self.redact(&mut found.args),
+            What::Found(found)
+                if self.tools.concern(&found.args, found.executable.as_ref().map(|path| &*path.bytes)) =>
+            {
+                self.redact(&mut found.args);
+                let folder = self.projects.working_directory(found.task.id.tgid);
+                let mut facts = self.facts(&found.as_exec(folder.clone()));
+                if let Some(facts) = &mut facts {
+                    facts.working_directory = folder;
+                }
+                out.extend(facts.map(|facts| Event { time: event.time, what: What::Deploy(Box::new(facts)) }));
+            }
             _ => {}
         }
     }
@@ -81,15 +91,19 @@ impl Deploys {
             file_max: FILE_MAX,
             variables: Vec::new(),
         };
-        let Some(invocation) = self.tools.recognise(&argv, executable, &[]) else {
+        let Some(mut invocation) = self.tools.recognise(&argv, executable, &[]) else {
             let tool = self.tools.hook(&argv)?;
             request.variables.clone_from(&tool.definition.environment.safe);
             let variables = safe(self.projects.look(request)?.variables);
-            return Some(Facts { process, tool: tool.name.clone(), project: None, variables });
+            return Some(Facts { process, tool: tool.name.clone(), project: None, variables, working_directory: None });
         };
         let working_directory = request.working_directory.clone();
+        if let Some(folder) = working_directory.as_deref().and_then(|folder| std::str::from_utf8(folder).ok()) {
+            invocation.in_folder(folder);
+        }
         let project = Some(self.project(&invocation, request)?);
-        let facts = Facts { process, tool: invocation.tool.name.clone(), project, variables: Vec::new() };
+        let tool = invocation.tool.name.clone();
+        let facts = Facts { process, tool, project, variables: Vec::new(), working_directory: None };
         // What only looks changes nothing, and needs no account of what it read.
         if !matches!(invocation.kind, Kind::Inspect | Kind::None) {
             self.started.extend(deploying(&invocation, &facts, working_directory));
@@ -112,9 +126,13 @@ impl Deploys {
     }
 }
 
-/// What is to be hashed for this deploy. Its files are those of tool, service and destination, wherever they are checked out.
+/// What is to be hashed for this deploy: nothing, if it has no files here (a `docker login`, anywhere). Its files are those of tool, service and destination, wherever they are checked out.
 fn deploying(invocation: &Invocation, facts: &Facts, working_directory: Option<Vec<u8>>) -> Option<Deploying> {
-    let files = facts.project.as_ref()?.files.iter().map(|file| (file.path.clone(), file.secret)).collect();
+    let files = &facts.project.as_ref()?.files;
+    if files.iter().all(|file| matches!(file.state, FileState::Missing | FileState::Unreadable | FileState::Skipped)) {
+        return None;
+    }
+    let files = files.iter().map(|file| (file.path.clone(), file.secret)).collect();
     let service = invocation.service(Some(facts));
     let destination = invocation.destination(Some(facts));
     let project = service.map(|service| {

@@ -26,6 +26,8 @@ pub struct Deploy {
     pub ended: Option<Time>,
     /// ns
     pub duration: Option<u64>,
+    /// True: it was running when the sensor started, so the log may not have all of it.
+    pub inferred: Option<bool>,
     pub tool: Option<String>,
     pub tool_version: Option<String>,
     pub action: Option<String>,

@@ -173,7 +173,13 @@ impl Draft {
 
     fn started(&mut self, fields: &Fields) {
         self.ran_here = true;
-        self.deploy.started = Some(Time(fields.time));
+        let before = self.deploy.started.map_or(fields.time, |time| time.0);
+        self.deploy.started = Some(Time(before.min(fields.time)));
+        if fields.sensor.inferred == Some(true) {
+            self.deploy.inferred = Some(true);
+            // The sensor was started anew meanwhile: its end will be told by this one.
+            self.run.clone_from(&fields.sensor.boot_id);
+        }
         self.tool(fields);
     }
 
@@ -248,7 +254,8 @@ impl Draft {
             add(*sent);
         }
         self.deploy.failed_steps = total.failed;
-        if self.deploy.steps == 0 {
+        // A sensor that was started meanwhile has counted its own.
+        if self.deploy.steps == 0 || self.deploy.inferred.is_some() {
             self.deploy.steps = total.steps;
         }
     }

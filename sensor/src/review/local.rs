@@ -24,6 +24,8 @@ pub(super) struct Process {
     pub command: Option<String>,
     pub connection: Option<String>,
     pub of_deploy: bool,
+    /// Of a command's shell: what it became after it had started others (`a && b`: it runs `a` and becomes `b`). Shown after them.
+    became: Option<usize>,
     node: Node,
     /// Its place in the tree is taken: it is shown once.
     shown: bool,
@@ -44,32 +46,62 @@ impl Processes {
         let Some(entity) = fields.process.entity_id.clone() else { return };
         let key = (fields.host.id.clone(), entity);
         if let Some(at) = self.by_entity.get(&key).copied() {
-            let Some(process) = self.all.get_mut(at) else { return };
-            process.learn(fields);
-            return;
+            return self.again(at, fields);
         }
         let parent = fields.process.parent.entity_id.clone();
         let above = parent.and_then(|parent| self.by_entity.get(&(key.0.clone(), parent)).copied());
+        let at = self.add(&key, above, fields);
+        if let Some(command) = fields.ssh.command.id.clone() {
+            self.by_command.entry((key.0.clone(), command)).or_default().push(at);
+        }
+        self.by_entity.insert(key, at);
+    }
+
+    fn add(&mut self, (host, entity): &(String, String), above: Option<usize>, fields: &Fields) -> usize {
         let mut process = Process {
-            host: key.0.clone(),
-            entity: key.1.clone(),
+            host: host.clone(),
+            entity: entity.clone(),
             above,
             command: fields.ssh.command.id.clone(),
             connection: fields.ssh.connection.id.clone(),
             of_deploy: fields.deploy.id.is_some(),
+            became: None,
             node: Node::new(Kind::Process, ""),
             shown: false,
         };
         process.learn(fields);
         let at = self.all.len();
-        if let Some(command) = &process.command {
-            self.by_command.entry((key.0.clone(), command.clone())).or_default().push(at);
-        }
-        self.by_entity.insert(key, at);
         self.all.push(process);
         self.children.push(Vec::new());
         if let Some(children) = above.and_then(|above| self.children.get_mut(above)) {
             children.push(at);
+        }
+        at
+    }
+
+    /// Another record of a process that is known.
+    fn again(&mut self, at: usize, fields: &Fields) {
+        let has_children = self.children.get(at).is_some_and(|children| !children.is_empty());
+        let Some(process) = self.all.get_mut(at) else { return };
+        let became = process.became;
+        let goes_on = has_children && process.command.is_some();
+        let ended = fields.action() == "process-ended";
+        if ended || (became.is_none() && !goes_on) {
+            let line = became.map(|_| process.node.line.clone());
+            process.learn(fields);
+            process.node.line = line.unwrap_or_else(|| std::mem::take(&mut process.node.line));
+        } else if became.is_none() {
+            let key = (process.host.clone(), process.entity.clone());
+            let next = self.add(&key, Some(at), fields);
+            if let Some(process) = self.all.get_mut(at) {
+                process.became = Some(next);
+            }
+        }
+        if let Some(process) = became.and_then(|became| self.all.get_mut(became)) {
+            process.learn(fields);
+            // Its own part of the time.
+            let since = process.node.time.map(|time| fields.time.saturating_sub(time.0).cast_unsigned());
+            process.node.duration = since.filter(|_| ended);
         }
     }
 

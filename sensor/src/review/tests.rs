@@ -263,6 +263,32 @@ fn a_hostile_tree_of_processes_is_neither_deep_nor_endless() {
 }
 
 #[test]
+fn what_a_shell_becomes_stands_after_what_it_ran_before() {
+    let deploy = json!({ "id": "d", "connections": ["c1"] });
+    let ssh = json!({ "role": "server", "connection": { "id": "c1" }, "session": { "id": "s" }, "command": { "id": "s-1", "kind": "exec", "line": "rm a && rm -r b" } });
+    let of = |second: i64, action: &str, entity: &str, parent: &str, text: &str| {
+        let process =
+            json!({ "entity_id": entity, "command_line": text, "exit_code": 0, "parent": { "entity_id": parent } });
+        line("web", second, action, json!({ "ssh": ssh, "process": process }))
+    };
+    let lines = [
+        started("dev", 0, &deploy),
+        line("web", 1, "ssh-command-started", json!({ "ssh": ssh })),
+        of(1, "process-started", "shell", "sshd", "bash -c rm a && rm -r b"),
+        of(2, "process-started", "child", "shell", "rm a"),
+        of(3, "process-ended", "child", "shell", "rm a"),
+        of(3, "process-started", "shell", "sshd", "rm -r b"),
+        of(5, "process-ended", "shell", "sshd", "rm -r b"),
+        line("web", 5, "ssh-command-ended", json!({ "ssh": ssh })),
+    ];
+    let (_, tree) = tree(&lines, "d");
+    let host = tree.iter().find(|node| node.host.is_some()).unwrap();
+    let below: Vec<&str> = host.children[0].children.iter().map(|node| node.line.as_str()).collect();
+    assert_eq!((host.children[0].line.as_str(), below), ("rm a && rm -r b", vec!["rm a", "rm -r b"]));
+    assert_eq!(host.children[0].children[1].duration, Some(2_000_000_000));
+}
+
+#[test]
 fn only_what_belongs_to_the_deploy_is_in_its_tree() {
     let own = |second, line_text: &str| {
         let ids = json!({ "entity_id": format!("e{second}"), "command_line": line_text });

@@ -73,6 +73,7 @@ fn what(input: &mut Unstructured<'_>) -> Result<What> {
             tool: text(input)?.into(),
             project: maybe(input, project)?,
             variables: vec![("KAMAL_PERFORMER".into(), text(input)?)],
+            working_directory: maybe(input, path)?,
         })),
         _ => What::Tick,
     })

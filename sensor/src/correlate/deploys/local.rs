@@ -41,6 +41,14 @@ pub(in crate::correlate) struct Beginning {
     id: Arc<str>,
     invocation: Invocation,
     facts: Option<Facts>,
+    found: bool,
+}
+
+impl Beginning {
+    /// It began before the sensor did.
+    pub(super) fn found(self) -> Self {
+        Self { found: true, ..self }
+    }
 }
 
 /// `deploy.id`: from the identity of what it began with, so it is the same on a replay and after a restart.
@@ -56,10 +64,13 @@ impl Correlate {
         let facts = self.deploys.facts.remove(&id);
         let process = self.processes.get(id)?;
         if let Some(run) = process.deploy.clone().and_then(|deploy| self.deploys.runs.get_mut(&deploy)) {
-            let again = if id == run.root { None } else { self.deploys.tools.read(exec, facts.as_ref()) };
-            // `sudo kamal`, `timeout 1h kamal`: the tool itself is the child.
-            if run.inner.is_none() && again.is_some_and(|again| run.invocation.asks_the_same_as(&again)) {
-                run.inner = Some(id);
+            let again = self.deploys.tools.read(exec, facts.as_ref());
+            if let Some(again) = again.filter(|again| run.invocation.asks_the_same_as(again)) {
+                run.invocation.goes_on_as(&again);
+                // `sudo kamal`, `timeout 1h kamal`: the tool itself is the child.
+                if run.inner.is_none() && id != run.root {
+                    run.inner = Some(id);
+                }
             }
             if let Some(facts) = facts {
                 run.note(facts);
@@ -84,7 +95,7 @@ impl Correlate {
             process.deploy = Some(deploy.clone());
         }
         let begins = !self.deploys.runs.contains_key(&deploy);
-        begins.then_some(Beginning { id: deploy, invocation, facts })
+        begins.then_some(Beginning { id: deploy, invocation, facts, found: false })
     }
 
     /// The run that started the container in which this tool runs: the same command line, and not yet found inside.
@@ -116,9 +127,10 @@ impl Correlate {
         beginning: Beginning,
         out: &mut Vec<Record>,
     ) {
-        let Beginning { id, invocation, facts } = beginning;
+        let Beginning { id, invocation, facts, found } = beginning;
         let mut about = self.process_started(time, exec, program);
         (about.action, about.outcome) = (Action::DeployStarted, Outcome::Unknown);
+        about.sensor.inferred = found.then_some(true);
         let mut names = Names::default();
         names.service = invocation.service(facts.as_ref());
         names.destination = invocation.destination(facts.as_ref());
@@ -140,6 +152,7 @@ impl Correlate {
             children: std::collections::HashMap::new(),
             secrets: Vec::new(),
             evidence: Evidence::default(),
+            found,
             inner: None,
         };
         run.add_secrets(run.invocation.secrets(run.facts.as_ref()));
@@ -248,6 +261,8 @@ impl Run {
         let own = self.facts.get_or_insert_with(|| Facts { project: None, variables: Vec::new(), ..facts.clone() });
         if own.project.is_none() && facts.tool == own.tool {
             own.project = facts.project;
+        } else if let (Some(own), Some(project)) = (&mut own.project, facts.project) {
+            own.tool_version = own.tool_version.take().or(project.tool_version);
         }
         for (name, value) in facts.variables {
             own.variables.retain(|(known, _)| *known != name);

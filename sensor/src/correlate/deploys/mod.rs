@@ -7,6 +7,7 @@
 //! On the other side, a session that runs what a tool sends is a deploy's too (`target`): the deployer's own, if that is on this host and the connection's id says so, else one that this host knows by
 //! service, destination and who connected. What a limit refuses is counted; a run whose root is lost ends unknown.
 
+mod found;
 mod local;
 mod names;
 mod outcome;
@@ -34,7 +35,7 @@ use crate::{
     event::{
         deploy::{Facts, ToolFile},
         record::Record,
-        stream::ProcessId,
+        stream::{Path, ProcessId},
     },
 };
 
@@ -66,6 +67,8 @@ pub(in crate::correlate) struct Run {
     /// Names of the secrets that its steps handled.
     pub(super) secrets: Vec<String>,
     evidence: Evidence,
+    /// It ran before the sensor: not all of it was seen.
+    found: bool,
     /// The tool's own process, where the root only starts a container.
     pub(super) inner: Option<ProcessId>,
 }
@@ -100,6 +103,11 @@ impl Deploys {
             self.facts.clear();
         }
         self.facts.insert(facts.process, facts.clone());
+    }
+
+    /// The working directory of a process that was there before, as it was read for its deploy.
+    fn folder_of(&self, id: ProcessId) -> Option<Path> {
+        self.facts.get(&id).and_then(|facts| facts.working_directory.clone())
     }
 
     fn add(&mut self, run: Run) {

@@ -133,7 +133,12 @@ fn succeeded(run: &Run) -> Verdict {
     if !matches!(kind, Kind::Deploy | Kind::Rollback) || rules.proof.is_empty() {
         return success();
     }
-    if !evidence.remote {
+    let tried = |proof: &String| {
+        evidence.done.contains_key(proof) || evidence.failed.iter().any(|failed| failed.kind == *proof)
+    };
+    // What proves it may have been done before the sensor was there.
+    let unseen = run.found && !rules.proof.iter().any(tried);
+    if !evidence.remote || unseen {
         let unsure = rules.unsure.contains(&kind) && !evidence.succeeded;
         return if unsure { verdict(Outcome::Unknown, None, None) } else { success() };
     }

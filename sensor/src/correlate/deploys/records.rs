@@ -75,6 +75,7 @@ impl Run {
             version: invocation.version(facts).or_else(|| names.version.clone()),
             previous_version: names.previous.clone(),
             performer: invocation.performer(facts).or_else(|| names.performer.clone()),
+            tool_version: invocation.tool_version(facts),
             ..fields_of(names, invocation.tool.name.clone())
         }
     }

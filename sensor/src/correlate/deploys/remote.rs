@@ -146,7 +146,7 @@ impl Correlate {
         if talk.deploy.is_some() {
             self.tell(talk, record, out);
         } else {
-            target.wait(record, step.known);
+            target.wait(record, step.marked || step.alone);
         }
     }
 

@@ -30,7 +30,7 @@ const WAITING_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(in crate::correlate) struct Talked {
     pub(super) names: Names,
-    /// Steps that are not told yet, and whether a rule knows them.
+    /// Steps that are not told yet, and whether one is enough to tell them all.
     waiting: Vec<(Record, bool)>,
     /// The client's software is the tool's.
     client: bool,
@@ -39,9 +39,9 @@ pub(in crate::correlate) struct Talked {
 }
 
 impl Talked {
-    pub(super) fn wait(&mut self, record: Record, known: bool) {
+    pub(super) fn wait(&mut self, record: Record, enough: bool) {
         if self.waiting.len() < WAITING_MAX {
-            self.waiting.push((record, known));
+            self.waiting.push((record, enough));
         }
     }
 
@@ -182,21 +182,20 @@ impl Correlate {
         self.share(talk);
     }
 
-    /// The session is over and nothing named a service: what only the tool sends, or what its client ran that its rules know (a login to a registry), was a deploy all the same.
+    /// The session is over and nothing named a service: what only the tool sends, or what its client ran that is enough (a login to a registry), was a deploy all the same.
     pub(in crate::correlate) fn target_ended(&mut self, talk: &mut Talk, out: &mut Vec<Record>) {
         self.told_late(talk, out);
         self.deploys.groups.closed(talk.id);
     }
 
     fn told_late(&mut self, talk: &mut Talk, out: &mut Vec<Record>) {
-        let known =
-            |target: &Talked| target.marked || (target.client && target.waiting.iter().any(|(_, known)| *known));
-        if talk.deploy.is_some() || !talk.target.as_deref().is_some_and(known) {
+        if talk.deploy.is_some() {
             return;
         }
         let name = talk.target.as_ref().and_then(|target| {
-            let fields = target.waiting.iter().find(|(_, known)| *known)?.0.deploy.as_ref()?.fields.as_ref()?;
-            fields.tool.clone()
+            let enough = target.waiting.iter().find(|(_, enough)| *enough && (target.marked || target.client));
+            let waiting = enough.or_else(|| target.waiting.first().filter(|_| target.marked));
+            waiting?.0.deploy.as_ref()?.fields.as_ref()?.tool.clone()
         });
         let tool = self.deploys.tools.iter().find(|tool| Some(&tool.name) == name.as_ref()).cloned();
         if let Some(tool) = tool {

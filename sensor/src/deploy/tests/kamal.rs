@@ -51,6 +51,8 @@ fn what_no_version_knows_is_unknown_and_not_lost() {
         ("kamal frobnicate x", "kamal | frobnicate | unknown"),
         ("kamal app frobnicate", "kamal | app frobnicate | unknown"),
         ("kamal plugin:deploy", "kamal | plugin:deploy | unknown"),
+        ("bundle exec kamal plugin:deploy -d production", "kamal | plugin:deploy | unknown"),
+        ("docker run --rm ghcr.io/basecamp/kamal:v3.0.0 promote staging", "kamal | promote | unknown"),
     ] {
         assert_eq!(brief(line), expected);
     }
@@ -73,6 +75,11 @@ fn kamal_is_recognised_however_it_is_started() {
         "asdf exec kamal deploy",
         "mise exec ruby@3.3 -- kamal deploy",
         "mise x -- kamal deploy",
+        "mise exec -- bundle exec kamal deploy",
+        "/root/.local/share/mise/installs/ruby/3.3.0/bin/ruby /root/.local/share/mise/installs/ruby/3.3.0/bin/kamal deploy",
+        "/home/a/.rbenv/versions/3.3.0/bin/ruby /home/a/.rbenv/versions/3.3.0/bin/kamal deploy",
+        "ruby bin/kamal deploy --skip-push",
+        "bundle exec --keep-file-descriptors kamal deploy",
         "sudo -u deploy -E kamal deploy",
         "nohup kamal deploy",
         "docker run -it --rm -v /a:/workdir -v /run/host-services/ssh-auth.sock:/x -e SSH_AUTH_SOCK=/x ghcr.io/basecamp/kamal:v2.3.0 deploy",
@@ -82,6 +89,33 @@ fn kamal_is_recognised_however_it_is_started() {
     ] {
         assert_eq!(brief(line), "kamal | deploy | deploy", "{line}");
     }
+}
+
+#[test]
+fn the_version_of_kamal_is_what_its_path_its_image_or_the_lock_file_says() {
+    let lock = [("Gemfile.lock", "GEM\n  specs:\n    kamal (2.12.0)\n      sshkit (>= 1.23)\n")];
+    for (line, expected) in [
+        ("ruby /var/lib/gems/3.1.0/gems/kamal-2.3.0/exe/kamal deploy", Some("2.3.0")),
+        ("docker run --rm ghcr.io/basecamp/kamal:v2.2.1 deploy", Some("2.2.1")),
+        ("docker run --rm ghcr.io/basecamp/kamal deploy", None),
+        // The lock file counts where Bundler is asked, and only there.
+        ("bundle exec kamal deploy", Some("2.12.0")),
+        ("ruby bin/kamal deploy", Some("2.12.0")),
+        ("ruby ./bin/kamal deploy", Some("2.12.0")),
+        ("ruby ../other/bin/kamal deploy", None),
+        ("ruby /usr/local/bin/kamal deploy", None),
+        ("kamal deploy", None),
+    ] {
+        let project = project(line, &lock);
+        assert!(project.files.iter().all(|file| file.path != "Gemfile.lock"), "{line}: it is no configuration");
+        let found = recognise(line).unwrap();
+        assert_eq!(found.tool_version(Some(&facts(project))).as_deref(), expected, "{line}");
+    }
+    let mut found = recognise("ruby /srv/shop/bin/kamal deploy").unwrap();
+    found.in_folder("/srv/sh");
+    assert!(super::super::wanted(&found).iter().all(|file| file.locks.is_none()));
+    found.in_folder("/srv/shop");
+    assert!(super::super::wanted(&found).iter().any(|file| file.locks.as_deref() == Some("kamal")));
 }
 
 #[test]
@@ -135,6 +169,20 @@ fn arguments_are_read_as_thor_reads_them() {
         (found.version(None).as_deref(), found.destination(None).as_deref()),
         (Some("5f95e7b"), Some("staging"))
     );
+    // `-H` is `--skip-hooks` and takes no value; `-h` is `--hosts` and does.
+    for line in [
+        "kamal deploy -H -d production -r web -h 1.1.1.1 --version abc123",
+        "kamal deploy -Hd production -rweb -h1.1.1.1 --version=abc123",
+        "bundle exec kamal deploy --skip-hooks --roles=web --hosts=1.1.1.1 --destination=production --version abc123 -v",
+        "docker run --rm -e A=b ghcr.io/basecamp/kamal:v2.3.0 deploy -H -d production -r web -h 1.1.1.1 --version abc123",
+        "mise exec -- kamal deploy -d production -q -h 1.1.1.1 -r web --version abc123 -c config/deploy.yml",
+    ] {
+        let found = recognise(line).unwrap();
+        let one = |list: Vec<String>| list.join(",");
+        let told = (found.destination(None), found.version(None), one(found.hosts(None)), one(found.roles(None)));
+        let told = (told.0.as_deref(), told.1.as_deref(), told.2.as_str(), told.3.as_str());
+        assert_eq!(told, (Some("production"), Some("abc123"), "1.1.1.1", "web"), "{line}");
+    }
     // Options may stand between the words of a verb.
     assert_eq!(brief("kamal app -d production exec 'bin/rails c'"), "kamal | app exec | exec");
     assert_eq!(brief("kamal app stale-containers --stop"), "kamal | app stale_containers | maintenance");

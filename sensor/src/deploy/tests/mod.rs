@@ -40,6 +40,7 @@ fn facts(project: Project) -> Facts {
         tool: "kamal".into(),
         project: Some(Box::new(project)),
         variables: Vec::new(),
+        working_directory: None,
     }
 }
 

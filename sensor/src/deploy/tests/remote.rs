@@ -136,9 +136,36 @@ fn marks_and_common_commands_are_told_apart() {
         "docker run --name x y",
         "tail -f log",
         "mkdir -p x",
+        // What people and scripts run on a host without any such tool.
+        "docker image prune --force",
+        "docker image rm old",
+        "docker ps -q | xargs docker stop",
+        "docker ps -q | xargs docker logs",
+        "docker logs traefik",
+        "docker restart kamal-proxy",
+        "curl -fsSL https://get.docker.com | sh",
+        "sudo usermod -aG docker me",
+        "tail -n 50 log/my-audit.log",
+        "echo checked >> log/my-audit.log",
+        "docker container ls --filter name=^web$ --quiet",
     ] {
         assert!(!marked(common), "{common}");
     }
+}
+
+#[test]
+fn what_people_run_is_no_mark_of_another_tool_either() {
+    let capistrano = tools().iter().find(|tool| &*tool.name == "capistrano").unwrap().clone();
+    for line in [
+        "git clone --mirror a b",
+        "git remote update",
+        "mkdir -p apps/releases/1",
+        "mv apps/current old",
+        "git archive main | tar t",
+    ] {
+        assert!(!classify(&capistrano, line).marked, "{line}");
+    }
+    assert!(classify(&capistrano, "ln -s /srv/a/releases/20240101 /srv/a/releases/current").marked);
 }
 
 #[test]

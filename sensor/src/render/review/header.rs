@@ -157,6 +157,12 @@ fn lines(look: &Look, deploy: &Deploy) -> Vec<(&'static str, String)> {
     let targets =
         (!targets.is_empty()).then(|| format!("{} ({})", targets.join(", "), plural(targets.len() as u64, "target")));
     lines.push(("seen from", deployer.into_iter().chain(targets).collect::<Vec<_>>().join(", ")));
+    if deploy.inferred == Some(true) {
+        lines.push((
+            "note",
+            "it was running when the sensor started: what it did before that may not be in the log".into(),
+        ));
+    }
     lines
 }
 

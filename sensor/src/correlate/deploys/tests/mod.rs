@@ -1,6 +1,7 @@
 //! Deploys on hand-made streams: each test tells one in events, from the deployer's side, the target's, or both.
 
 mod deployer;
+mod found;
 mod target;
 
 use serde_bytes::ByteBuf;
@@ -12,8 +13,8 @@ use crate::{
         record::{Action, DeployFields, Outcome, Record},
         ssh::{AuthRequest, ChannelOpen, Direction, KexInit, Key, Message, Packet, Request},
         stream::{
-            Args, Connect, Credentials, Event, Exec, Exit, Fork, Limits, Names, Path, ProcessId, Status, Task,
-            TcpChange, TcpState, What,
+            Args, Connect, Credentials, Event, Exec, Exit, Fork, Found, Limits, Names, Path, ProcessId, Role, Status,
+            Task, TcpChange, TcpState, What,
         },
     },
 };
@@ -118,6 +119,21 @@ impl Story {
         self.exit(tgid, parent, code);
     }
 
+    /// A process that was there before the sensor.
+    fn found(&mut self, tgid: u32, parent: u32, argv: &[&str]) {
+        let list = argv.iter().map(|arg| bytes(arg)).collect();
+        let path = argv.first().map_or("/bin/x", |first| first).to_owned();
+        self.event(What::Found(Box::new(Found {
+            task: task(tgid, parent),
+            file: None,
+            role: Role::Other,
+            executable: Some(Path { bytes: path.into_bytes(), cut: false }),
+            args: Args { list, ..Args::default() },
+            served: None,
+            ssh_connection: None,
+        })));
+    }
+
     fn exit(&mut self, tgid: u32, parent: u32, code: u8) {
         self.event(What::Exit(Exit { task: task(tgid, parent), status: Status::Code(code) }));
     }
@@ -133,7 +149,9 @@ impl Story {
     fn facts(&mut self, tgid: u32, project: Option<Project>, variables: &[(&str, &str)]) {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let project = project.map(Box::new);
-        self.event(What::Deploy(Box::new(Facts { process: id(tgid), tool: "kamal".into(), project, variables })));
+        let (process, tool) = (id(tgid), "kamal".into());
+        let facts = Facts { process, tool, project, variables, working_directory: None };
+        self.event(What::Deploy(Box::new(facts)));
     }
 
     fn packet(&mut self, end: End, direction: Direction, clear: bool, message: Message) {

@@ -75,6 +75,11 @@ fn ordinary_sessions_are_no_deploys() {
         "git pull",
         "ls -la .ssh",
         "tail -f /var/log/syslog",
+        "docker image prune --force",
+        "docker ps -q | xargs docker stop",
+        "docker logs traefik",
+        "git clone --mirror a b",
+        "mkdir -p apps/releases/1",
     ];
     for (number, software) in [(1, "OpenSSH_9.2p1"), (2, "paramiko_5.1.0")] {
         let mut end = story.connects(number, 50, false, software);
@@ -85,7 +90,9 @@ fn ordinary_sessions_are_no_deploys() {
     }
     // Net::SSH alone makes no deploy either, if no command is one that a tool sends.
     let mut end = story.connects(3, 50, false, NET_SSH);
-    for line in ["uptime", "git pull", "whoami"] {
+    let own =
+        ["uptime", "git pull", "whoami", "docker ps -a", "docker logs web 2>&1", "docker exec web env", "scp -t note"];
+    for line in own {
         story.command(&mut end, line, 0);
     }
     story.closes(end);
