@@ -1,4 +1,5 @@
-//! Applications in a container, whose libraries are files of its own: the first connection is told whole or says that it is not, the second is told whole.
+//! Applications in containers. Where the libraries are files of the container's own, the first connection is told whole or says that it is not, and the second is told whole; where containers share the files
+//! of an image, each thing is told once.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -71,5 +72,43 @@ fn in_a_container_the_second_connection_is_whole_at_the_latest() {
                 assert_eq!(ended.number("ssh.command.exit_status"), Some(status), "{line}");
             }
         }
+    }
+}
+
+#[test]
+fn containers_of_one_image_are_told_once() {
+    let _machine = Machine::take();
+    let folder = Folder::new("inprocess-image");
+    let lab = Lab::start(&folder);
+    let app = App::new(&folder, &lab, &[]);
+    let mut sensor = Sensor::run(&folder, "");
+    // The host's own files through two overlays: one inode each, and three numbers.
+    let containers = [Container::start(&folder, "true"), Container::start(&folder, "true")];
+    let mut sessions = 0;
+    for (library, interpreter) in [(Library::ParamikoDebian, "/usr/bin/python3"), (Library::NetSsh, "/usr/bin/ruby")] {
+        // Each of them is known before the host's own is run.
+        for container in [Some(&containers[0]), Some(&containers[1]), Some(&containers[0]), None] {
+            let mut command =
+                app.program(interpreter.as_ref(), library.is_python(), &["--key", "ed25519"], &["exec=exit 7"]);
+            if let Some(container) = container {
+                command = container.command(&command);
+            }
+            let done = app.run(&mut command);
+            assert_eq!(done.one("exec")["status"], 7, "{library:?}: {done:?}");
+            sessions += 1;
+            sensor.until_sessions_end(lab.sshd.port, sessions);
+        }
+    }
+    drop(containers);
+    let records = sensor.stop();
+    records.assert_nothing_lost();
+    let client = records.of_clients(lab.sshd.port);
+    assert_eq!(client.count("ssh-connection"), sessions);
+    for connection in client.of("ssh-connection") {
+        let own = Records(client.iter().filter(|record| record.pid() == connection.pid()).cloned().collect());
+        let success = own.of("ssh-authentication").filter(|record| record.text("event.outcome") == "success").count();
+        let counts =
+            ["ssh-session-started", "ssh-command-started", "ssh-command-ended"].map(|action| own.count(action));
+        assert_eq!((success, counts), (1, [1; 3]), "{connection:?}");
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod config_files;
 pub mod facts;
+mod holders;
 pub mod identity;
 mod inside;
 pub mod known_hosts;

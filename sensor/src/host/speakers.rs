@@ -3,6 +3,8 @@
 //! What enters: well-known places, the running processes, executed files, changes in the folders of what is known. What leaves: files with the offsets of their
 //! cipher calls (`sites`), or why there are none. A program is known by what it imports and holds, not by its name.
 //!
+//! Containers of one image have the same files, each container under a number of its own: such a file is probed once (`holders`).
+//!
 //! A probe at a wrong offset would break the program it is in. So the file that is examined is the file that is probed: both go through one open descriptor
 //! (`/proc/self/fd`), never twice through a path. While a file is probed the kernel holds its inode, so the number cannot come to mean another file; one that is
 //! written to in place is released at once.
@@ -21,6 +23,7 @@ use object::read::ReadCache;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
 use super::{
+    holders::{self, Real},
     libraries, program,
     sites::{self, Convention, NotCovered, SiteRole},
     snapshot::file_id,
@@ -101,10 +104,30 @@ pub struct Changes {
     pub written: Vec<FileId>,
 }
 
+/// A file that was told.
+pub(super) struct Told {
+    pub(super) real: Real,
+    /// Its paths, each in a root of its own.
+    pub(super) names: Vec<PathBuf>,
+}
+
+/// Paths of a file that are remembered.
+const NAMES_MAX: usize = 8;
+
+impl Told {
+    fn named(&mut self, name: &Path) {
+        if self.names.len() < NAMES_MAX && !self.names.iter().any(|known| known == name) {
+            self.names.push(name.into());
+        }
+    }
+}
+
 pub struct Speakers {
     proc: PathBuf,
     /// Examined, and what of it: true where it speaks SSH.
     seen: HashMap<FileId, bool>,
+    /// Those that speak SSH and have been told.
+    told: HashMap<FileId, Told>,
     /// Paths of speakers in watched folders.
     paths: HashMap<PathBuf, FileId>,
     watches: HashMap<i32, PathBuf>,
@@ -116,7 +139,14 @@ impl Speakers {
         let notify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)
             .inspect_err(|error| tracing::warn!(%error, "upgrades of SSH programs are seen when they run, not before"))
             .ok();
-        Self { proc: proc.into(), seen: HashMap::new(), paths: HashMap::new(), watches: HashMap::new(), notify }
+        Self {
+            proc: proc.into(),
+            seen: HashMap::new(),
+            told: HashMap::new(),
+            paths: HashMap::new(),
+            watches: HashMap::new(),
+            notify,
+        }
     }
 
     /// Programs in their well-known places, and those of running processes.
@@ -204,20 +234,17 @@ impl Speakers {
         changes
     }
 
-    /// Is the file that was probed still to be found at the path where it was?
-    pub fn is_current(&self, file: FileId) -> bool {
-        let mut places = self.paths.iter().filter(|(_, known)| **known == file).peekable();
-        places.peek().is_none() || places.any(|(path, _)| file_id(path) == Some(file))
+    /// Files that were told and that nobody has any more: they are not where they were, in any root, and no process runs them or has them mapped.
+    pub fn gone(&self) -> Vec<FileId> {
+        let current: HashSet<FileId> =
+            self.paths.iter().filter(|(path, file)| file_id(path) == Some(**file)).map(|(_, file)| *file).collect();
+        holders::gone(&self.proc, self.told.iter().filter(|(file, _)| !current.contains(file)))
     }
 
-    /// Files that processes run now.
-    pub fn running(&self) -> HashSet<FileId> {
-        let processes = fs::read_dir(&self.proc).into_iter().flatten().flatten();
-        processes.filter_map(|entry| file_id(&entry.path().join("exe"))).collect()
-    }
-
+    /// Also what is silent: the numbers of a root that is gone are given to the files of another.
     pub fn forget(&mut self, file: FileId) {
-        self.seen.remove(&file);
+        self.told.remove(&file);
+        self.seen.retain(|known, _| self.told.contains_key(known));
         self.paths.retain(|_, known| *known != file);
     }
 
@@ -239,7 +266,13 @@ impl Speakers {
         if self.seen.contains_key(&file) {
             return None;
         }
-        if self.seen.values().filter(|speaks| **speaks).count() >= SPEAKERS_MAX {
+        let real = Real::of(path)?;
+        if let Some(twin) = self.told.values_mut().find(|told| told.real.is_same(real)) {
+            twin.named(name);
+            self.seen.insert(file, false);
+            return None;
+        }
+        if self.told.len() >= SPEAKERS_MAX {
             return None;
         }
         let examined = examine(path, name)
@@ -247,6 +280,7 @@ impl Speakers {
             .ok()?;
         self.seen.insert(file, examined.is_some());
         let program = examined.filter(|program| program.file == file)?;
+        self.told.insert(file, Told { real, names: vec![name.into()] });
         if !path.starts_with(&self.proc) {
             self.watch(path, file);
         }
