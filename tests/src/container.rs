@@ -16,7 +16,7 @@ pub struct Container {
     pub id: String,
     cgroup: PathBuf,
     init: u32,
-    _process: Running,
+    process: Running,
 }
 
 impl Container {
@@ -46,7 +46,7 @@ impl Container {
         let init = wait::until("the container's init", || {
             fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?.trim().parse().ok()
         });
-        Self { id, cgroup, init, _process: process }
+        Self { id, cgroup, init, process: process }
     }
 
     /// The command, inside.
@@ -71,8 +71,8 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        let _ = self._process.child().kill();
-        let _ = self._process.child().wait();
+        let _ = self.process.child().kill();
+        let _ = self.process.child().wait();
         // Its processes are killed with its init.
         let _ = wait::within(wait::PATIENCE, || fs::remove_dir(&self.cgroup).ok());
     }

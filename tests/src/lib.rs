@@ -10,6 +10,7 @@
 //! | `attempts` | attempts to log in, as each side's records and logs tell them |
 //! | `clients` | applications that speak SSH from inside: Paramiko and Net::SSH |
 //! | `container` | a container without a runtime, with a root of its own |
+//! | `kernel_maps` | what a sensor has in the kernel: entries of maps, probes |
 //! | `secrets` | secrets that a test plants, and the search for them |
 //! | `project` | a project with its hosts, and a `kamal` that deploys it |
 //! | `terminal` | a session with a terminal, typed into line by line |
@@ -37,6 +38,7 @@ pub mod clients;
 pub mod container;
 pub mod deploy_log;
 pub mod folder;
+pub mod kernel_maps;
 pub mod lab;
 pub mod machine;
 pub mod nat;

@@ -53,8 +53,11 @@ struct Row {
     process: &'static str,
     asks: Asks,
     far: Far,
-    command: Box<dyn Fn(&Stage, &str) -> Command>,
+    command: Box<Client>,
 }
+
+/// Its program, with the line that it is to run.
+type Client = dyn Fn(&Stage, &str) -> Command;
 
 struct Stage {
     lab: Lab,

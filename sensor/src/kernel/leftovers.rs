@@ -30,11 +30,11 @@ impl Leftovers {
     pub(super) fn sweep(&mut self, ebpf: &mut Ebpf, carried: &HashSet<u64>, proc: &Path) -> Result<(), Error> {
         let lives = |tgid: u64| proc.join(tgid.to_string()).exists();
         let mut connections = open::<u64, Connection>(ebpf, "CONNECTIONS")?;
-        let known: Vec<(u64, u64)> =
-            connections.iter().map_while(Result::ok).map(|(key, [id, ..])| (key, id)).collect();
-        // The others' keys are addresses in the kernel.
-        let ended = known.iter().map(|(key, _)| *key).filter(|key| key.cast_signed() > 0 && !carried.contains(key));
-        take(&mut connections, &mut self.carried, ended.collect());
+        let known = connections.iter().map_while(Result::ok).map(|(key, [id, ..])| (key, id));
+        // The keys of those with a socket are addresses in the kernel.
+        let (ended, known): (Vec<_>, Vec<_>) =
+            known.partition(|(key, _)| key.cast_signed() > 0 && !carried.contains(key));
+        take(&mut connections, &mut self.carried, ended.into_iter().map(|(key, _)| key).collect());
         let ids: HashSet<u64> = known.into_iter().map(|(_, id)| id).collect();
         let mut contexts = open::<ContextKey, Context>(ebpf, "CONTEXTS")?;
         let stale = contexts
