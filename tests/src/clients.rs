@@ -74,6 +74,11 @@ pub fn other_python(folder: &Path) -> Option<PathBuf> {
     Some(copy(&environment(&name, python.trim(), &["paramiko"]), folder).join("bin/python"))
 }
 
+/// A copy in this folder of an environment of the distribution's Python with these wheels.
+pub fn python_with(folder: &Path, name: &str, wheels: &[&str]) -> PathBuf {
+    copy(&environment(name, PYTHON, wheels), folder).join("bin/python")
+}
+
 /// A virtual environment, made once.
 fn environment(name: &str, python: &str, wheels: &[&str]) -> PathBuf {
     let path = sensor::target().join("clients").join(name);

@@ -9,6 +9,8 @@
 //! | `lab` | an sshd that takes every kind of login, and clients that try them |
 //! | `attempts` | attempts to log in, as each side's records and logs tell them |
 //! | `clients` | applications that speak SSH from inside: Paramiko and Net::SSH |
+//! | `container` | a container without a runtime, with a root of its own |
+//! | `kernel_maps` | what a sensor has in the kernel: entries of maps, probes |
 //! | `secrets` | secrets that a test plants, and the search for them |
 //! | `project` | a project with its hosts, and a `kamal` that deploys it |
 //! | `terminal` | a session with a terminal, typed into line by line |
@@ -33,8 +35,10 @@ pub mod account;
 pub mod attempts;
 pub mod audit;
 pub mod clients;
+pub mod container;
 pub mod deploy_log;
 pub mod folder;
+pub mod kernel_maps;
 pub mod lab;
 pub mod machine;
 pub mod nat;
@@ -51,6 +55,7 @@ pub mod wait;
 
 pub use account::Account;
 pub use audit::Audit;
+pub use container::Container;
 pub use folder::Folder;
 pub use machine::Machine;
 pub use records::{Record, Records};

@@ -36,6 +36,11 @@ const PACKAGES: &[&str] = &[
     "ruby-net-sftp",
     "ruby-ed25519",
     "ruby-bcrypt-pbkdf",
+    "python3-asyncssh",
+    "libssh-4",
+    "curl",
+    "dropbear-bin",
+    "putty-tools",
 ];
 
 #[derive(clap::Args)]

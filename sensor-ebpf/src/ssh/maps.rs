@@ -106,7 +106,7 @@ pub mod phase {
     pub const DONE: u32 = 5;
 }
 
-/// An SSH connection: its first bytes were `SSH-`. Gone when its socket or channel closes.
+/// An SSH connection: its first bytes were `SSH-`. Gone when its socket closes; one that a channel carries, when the loader finds that no channel does any more.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Connection {
@@ -128,7 +128,8 @@ pub struct ContextKey {
 /// Bytes of an incoming packet that are put together. What a client receives and we tell is shorter; more is told as cut.
 pub const ROOM: usize = 512;
 
-/// A cipher context in a library that encrypts or decrypts one direction of a connection. Gone when its socket closes or its keys are replaced.
+/// A cipher context in a library that encrypts or decrypts one direction of a connection. Gone when its socket closes or its keys are replaced; the loader takes what is left: of processes
+/// and connections that are gone.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct CipherContext {
@@ -183,7 +184,7 @@ pub struct Channel {
 #[derive(Clone, Copy)]
 pub struct Flow {
     pub bytes: u64,
-    /// The id of the SSH connection that it carries, if it does; 0: it does not.
+    /// The id of the SSH connection that it carries, if it does; 0: it does not. The highest bit: it has been read as far as it is wanted.
     pub stream: u64,
 }
 

@@ -61,16 +61,21 @@ pub extern "C" fn resume() -> u32 {
     let Some(flow) = FLOWS.get_ptr_mut(channel) else { return 0 };
     // SAFETY: a live value of the map; one process works on a connection's direction at a time.
     let (stream, before) = unsafe { ((*flow).stream, (*flow).bytes.wrapping_sub(data.len as u64)) };
-    if stream == 0 {
+    if stream == 0 || stream & READ != 0 {
         return 0;
     }
-    if before == 0 && !begins(channel, stream, data) || follow(stream, data, before, channel.direction) == OVER {
+    if before == 0 && !begins(channel, stream, data) {
         // SAFETY: as above.
         unsafe { (*flow).stream = 0 };
+    } else if follow(stream, data, before, channel.direction) == OVER {
+        // SAFETY: as above.
+        unsafe { (*flow).stream = stream | READ };
     }
     0
 }
 
+/// Beside a stream's id: nothing more of this direction is read. The id stays: it says that the connection has not ended.
+const READ: u64 = 1 << 63;
 /// Bits of what came before that fit beside the direction.
 const SEQUENCE: u32 = !(1 << 31);
 const OVER: u32 = 1;
@@ -147,6 +152,7 @@ pub fn flowed(channel: Channel, close: bool) -> u64 {
     // SAFETY: copied out at once.
     let Some(flow) = (unsafe { FLOWS.get(channel) }).copied() else { return 0 };
     if close {
+        // What the connection has carried may still have to be decrypted by whoever reads it from a pipe: once it has its keys, the loader takes it away.
         let _ = FLOWS.remove(channel);
         ends(flow.stream);
     }

@@ -31,6 +31,8 @@ const ENTRIES_MAX: usize = 64;
 /// Where cryptography has its extension, below a `site-packages`.
 const CRYPTOGRAPHY: [&str; 2] =
     ["cryptography/hazmat/bindings/_rust.abi3.so", "cryptography/hazmat/bindings/_openssl.abi3.so"];
+/// Folders beside it into which wheels put the libssh2 or libssh that they bring along: ssh2-python, ssh-python, Ansible's pylibssh.
+const BROUGHT: [&str; 3] = ["ssh2_python.libs", "ssh_python.libs", "ansible_pylibssh.libs"];
 /// Of libraries that are told by their names; a wheel that brings one along puts a hash into it (`libssh-0a1b2c3d.so.4.9`).
 const NAMES: [&str; 3] = ["libssh2", "libssh", "openssl.so"];
 /// The addon of ssh2 for Node, which has no cipher functions of its own: it takes node's.
@@ -220,6 +222,11 @@ impl Found {
     fn packages(&mut self, folder: &Path) {
         for place in CRYPTOGRAPHY {
             self.file(&folder.join(place));
+        }
+        for brought in BROUGHT {
+            for library in self.list(&folder.join(brought), |name| name.starts_with("libssh")) {
+                self.file(&library);
+            }
         }
     }
 

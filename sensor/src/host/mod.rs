@@ -5,7 +5,9 @@
 //! `proc` may be another machine's view mounted aside (/host/proc in a container).
 
 pub mod config_files;
+mod examine;
 pub mod facts;
+mod holders;
 pub mod identity;
 mod inside;
 pub mod known_hosts;

@@ -1,31 +1,30 @@
 //! The programs that speak SSH and can be decrypted, OpenSSH's, wherever they are; and the libraries through which others do (`libraries` says where those may be).
 //!
 //! What enters: well-known places, the running processes, executed files, changes in the folders of what is known. What leaves: files with the offsets of their
-//! cipher calls (`sites`), or why there are none. A program is known by what it imports and holds, not by its name.
+//! cipher calls, or why there are none (`examine`). A program is known by what it imports and holds, not by its name.
 //!
-//! A probe at a wrong offset would break the program it is in. So the file that is examined is the file that is probed: both go through one open descriptor
-//! (`/proc/self/fd`), never twice through a path. While a file is probed the kernel holds its inode, so the number cannot come to mean another file; one that is
-//! written to in place is released at once.
+//! Containers of one image have the same files, each container under a number of its own: such a file is probed once (`holders`).
+//!
+//! While a file is probed the kernel holds its inode, so the number cannot come to mean another file; one that is written to in place is released at once.
 
 use std::{
     collections::{HashMap, HashSet},
-    fmt,
-    fs::{self, File},
-    io::{self, Read as _},
+    fs,
     mem::MaybeUninit,
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
-use object::read::ReadCache;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
+pub use super::examine::Program;
 use super::{
-    libraries, program,
-    sites::{self, Convention, NotCovered, SiteRole},
+    examine::{Examine, examine, examine_library},
+    holders::{self, Real},
+    libraries,
     snapshot::{Stamp, file_id},
 };
-use crate::event::stream::{Exec, FileId, Hook};
+use crate::event::stream::{Exec, FileId};
 
 /// Where distributions put OpenSSH's parts. sshd-session and sshd-auth must be known before the first connection: sshd executes them for it.
 const PLACES: &[&str] = &[
@@ -46,51 +45,10 @@ const PLACES: &[&str] = &[
     "usr/local/libexec/sshd-auth",
 ];
 
-/// Bytes of a library that are read: cryptography's wheels have 14 MiB, node 95. What is cut is no ELF file that can be read.
-const LIBRARY_MAX: u64 = program::FILE_MAX;
 /// Files remembered as silent; a host with more starts over.
 const KEPT_MAX: usize = 16_384;
 /// Programs that are told. Anybody can make more of them; OpenSSH has four, in each container's image.
 const SPEAKERS_MAX: usize = 512;
-
-/// A program that speaks SSH.
-pub struct Program {
-    pub file: FileId,
-    /// As people know it.
-    pub name: String,
-    /// What to probe where in the file; or why it cannot be probed.
-    pub sites: Result<Sites, NotCovered>,
-    /// Interpreters load it.
-    pub is_library: bool,
-    open: File,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sites {
-    /// By offset in the file.
-    pub places: Vec<(Hook, u64)>,
-    calls: usize,
-    /// Calls that carry no packet and are left alone.
-    spared: usize,
-    /// Every site is emulated by the kernel, not single-stepped.
-    emulated: bool,
-}
-
-impl fmt::Display for Sites {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (calls, all) = (self.calls, self.calls + self.spared);
-        // Measured on x86-64: a call and its jump together.
-        let cost = if self.emulated { "emulated, 0.4 us a packet" } else { "single-stepped, 3 us a packet" };
-        write!(f, "{calls} of {all} cipher calls probed, {cost}")
-    }
-}
-
-impl Program {
-    /// A path to the very file that was examined.
-    pub fn path(&self) -> PathBuf {
-        format!("/proc/self/fd/{}", self.open.as_raw_fd()).into()
-    }
-}
 
 /// What changed in the folders of known programs.
 #[derive(Default)]
@@ -109,10 +67,30 @@ enum Seen {
     Silent(Option<Stamp>),
 }
 
+/// A file that was told.
+pub(super) struct Told {
+    pub(super) real: Real,
+    /// Its paths, each in a root of its own.
+    pub(super) names: Vec<PathBuf>,
+}
+
+/// Paths of a file that are remembered.
+const NAMES_MAX: usize = 8;
+
+impl Told {
+    fn named(&mut self, name: &Path) {
+        if self.names.len() < NAMES_MAX && !self.names.iter().any(|known| known == name) {
+            self.names.push(name.into());
+        }
+    }
+}
+
 pub struct Speakers {
     proc: PathBuf,
     /// Examined.
     seen: HashMap<FileId, Seen>,
+    /// Those that speak SSH and have been told.
+    told: HashMap<FileId, Told>,
     /// Paths of speakers in watched folders.
     paths: HashMap<PathBuf, FileId>,
     watches: HashMap<i32, PathBuf>,
@@ -124,7 +102,14 @@ impl Speakers {
         let notify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)
             .inspect_err(|error| tracing::warn!(%error, "upgrades of SSH programs are seen when they run, not before"))
             .ok();
-        Self { proc: proc.into(), seen: HashMap::new(), paths: HashMap::new(), watches: HashMap::new(), notify }
+        Self {
+            proc: proc.into(),
+            seen: HashMap::new(),
+            told: HashMap::new(),
+            paths: HashMap::new(),
+            watches: HashMap::new(),
+            notify,
+        }
     }
 
     /// Programs in their well-known places, and those of running processes.
@@ -215,19 +200,15 @@ impl Speakers {
         changes
     }
 
-    /// Is the file that was probed still to be found at the path where it was?
-    pub fn is_current(&self, file: FileId) -> bool {
-        let mut places = self.paths.iter().filter(|(_, known)| **known == file).peekable();
-        places.peek().is_none() || places.any(|(path, _)| file_id(path) == Some(file))
-    }
-
-    /// Files that processes run now.
-    pub fn running(&self) -> HashSet<FileId> {
-        let processes = fs::read_dir(&self.proc).into_iter().flatten().flatten();
-        processes.filter_map(|entry| file_id(&entry.path().join("exe"))).collect()
+    /// Files that were told and that nobody has any more: they are not where they were, in any root, and no process runs them or has them mapped.
+    pub fn gone(&self) -> Vec<FileId> {
+        let current: HashSet<FileId> =
+            self.paths.iter().filter(|(path, file)| file_id(path) == Some(**file)).map(|(_, file)| *file).collect();
+        holders::gone(&self.proc, self.told.iter().filter(|(file, _)| !current.contains(file)))
     }
 
     pub fn forget(&mut self, file: FileId) {
+        self.told.remove(&file);
         self.seen.remove(&file);
         self.paths.retain(|_, known| *known != file);
     }
@@ -259,7 +240,13 @@ impl Speakers {
         if self.is_seen(file, path) {
             return None;
         }
-        if self.seen.values().filter(|seen| **seen == Seen::Speaks).count() >= SPEAKERS_MAX {
+        let real = Real::of(path)?;
+        if let Some(twin) = self.told.values_mut().find(|told| told.real.is_same(real)) {
+            twin.named(name);
+            self.seen.insert(file, Seen::Silent(Stamp::of(path)));
+            return None;
+        }
+        if self.told.len() >= SPEAKERS_MAX {
             return None;
         }
         let examined = examine(path, name)
@@ -267,6 +254,7 @@ impl Speakers {
             .ok()?;
         self.seen.insert(file, if examined.is_some() { Seen::Speaks } else { Seen::Silent(Stamp::of(path)) });
         let program = examined.filter(|program| program.file == file)?;
+        self.told.insert(file, Told { real, names: vec![name.into()] });
         if !path.starts_with(&self.proc) {
             self.watch(path, file);
         }
@@ -284,92 +272,6 @@ impl Speakers {
             }
         }
     }
-}
-
-/// How a file is examined. None: it does not speak SSH, as far as can be seen.
-type Examine = fn(&Path, &Path) -> io::Result<Option<Program>>;
-
-fn examine(path: &Path, name: &Path) -> io::Result<Option<Program>> {
-    let program = probable(path, name, false, |open| {
-        let cache = ReadCache::new(open);
-        match sites::find(&cache) {
-            Err(NotCovered::NoImport { .. }) => None,
-            _ if !program::speaks_ssh(&cache) => None,
-            found => Some(found.map(|sites| wanted(&sites))),
-        }
-    })?;
-    // An interpreter that has OpenSSL inside and lends it to its addons.
-    if program.is_none() && File::open(path).is_ok_and(|open| sites::lends(&ReadCache::new(&open))) {
-        return examine_library(path, name);
-    }
-    Ok(program)
-}
-
-/// A library is read as a whole: it has to be done before the interpreter imports it, and there is much to look at (*measured*: 14 MiB of cryptography in a fifth of the time).
-fn examine_library(path: &Path, name: &Path) -> io::Result<Option<Program>> {
-    probable(path, name, true, |open| {
-        let mut bytes = Vec::new();
-        open.take(LIBRARY_MAX).read_to_end(&mut bytes).ok()?;
-        match sites::find_in_library(&*bytes) {
-            Err(NotCovered::NoImport { .. }) => None,
-            found => {
-                let speaks = name.ends_with(libraries::NODE_ADDON) || program::identifies(&*bytes);
-                Some(found.map(|sites| of_library(&sites, speaks)))
-            }
-        }
-    })
-}
-
-fn probable(
-    path: &Path,
-    name: &Path,
-    is_library: bool,
-    find: impl FnOnce(&File) -> Option<Result<Sites, NotCovered>>,
-) -> io::Result<Option<Program>> {
-    let open = File::open(path)?;
-    let metadata = open.metadata()?;
-    if !metadata.is_file() || metadata.len() > program::FILE_MAX {
-        return Ok(None);
-    }
-    let Some(sites) = find(&open) else { return Ok(None) };
-    let Some(file) = file_id(Path::new(&format!("/proc/self/fd/{}", open.as_raw_fd()))) else { return Ok(None) };
-    Ok(Some(Program { file, name: name.display().to_string(), sites, is_library, open }))
-}
-
-/// The sites that carry packets.
-fn wanted(sites: &[sites::Site]) -> Sites {
-    let bodies: Vec<_> = sites.iter().filter(|site| site.role == SiteRole::Body).collect();
-    Sites {
-        places: places(&bodies, |_| Hook::CipherCall, Hook::CipherJump),
-        calls: bodies.len(),
-        spared: sites.len() - bodies.len(),
-        emulated: bodies.iter().all(|site| site.emulated),
-    }
-}
-
-fn of_library(sites: &[sites::Site], speaks: bool) -> Sites {
-    let call = |convention| match convention {
-        Convention::Cipher => Hook::LibraryCall,
-        Convention::Update if speaks => Hook::SpeakerCall,
-        Convention::Update => Hook::UpdateCall,
-    };
-    // What has no output carries no packet, whatever the convention; the other roles are OpenSSH's.
-    let carrying: Vec<_> = sites.iter().filter(|site| site.role != SiteRole::Other(sites::AAD)).collect();
-    Sites {
-        places: places(&carrying, call, Hook::LibraryJump),
-        calls: carrying.len(),
-        spared: sites.len() - carrying.len(),
-        emulated: carrying.iter().all(|site| site.emulated),
-    }
-}
-
-/// Two calls can share the branch after them.
-fn places(sites: &[&sites::Site], call: impl Fn(Convention) -> Hook, jump: Hook) -> Vec<(Hook, u64)> {
-    let mut jumps: Vec<u64> = sites.iter().map(|site| site.jump).collect();
-    jumps.sort_unstable();
-    jumps.dedup();
-    let calls = sites.iter().map(|site| (call(site.convention), site.call));
-    calls.chain(jumps.into_iter().map(|at| (jump, at))).collect()
 }
 
 #[cfg(test)]

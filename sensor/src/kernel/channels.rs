@@ -12,7 +12,10 @@ use super::Error;
 /// `Channel` of the probes: connection; number in the lower half (little endian, as the object is), direction in the upper.
 type Key = [u64; 2];
 
-/// Bytes, and what is none of ours.
+/// Beside the id of a connection that a channel carries (`sensor-ebpf/src/ssh/stream.rs`).
+const READ: u64 = 1 << 63;
+
+/// Bytes, and the connection that is carried.
 type Flow = [u64; 2];
 
 pub struct ChannelBytes {
@@ -40,6 +43,12 @@ impl ChannelBytes {
     pub fn connections(&self) -> HashSet<u64> {
         // A key that goes away during the walk ends it; the next walk sees the rest.
         self.map.keys().map_while(Result::ok).map(|[connection, _]| connection).collect()
+    }
+
+    /// SSH connections that channels carry now.
+    pub fn carried(&self) -> HashSet<u64> {
+        // As above: a walk that ends early knows too few, and the caller waits for a second look.
+        self.map.iter().map_while(Result::ok).map(|(_, [_, stream])| stream & !READ).filter(|id| *id != 0).collect()
     }
 
     /// Removes all counts of these.

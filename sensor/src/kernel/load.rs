@@ -17,6 +17,7 @@ use sensor_common::{Layout, RING_BYTES};
 
 use super::{
     Account, BTF, ChannelBytes, Error, Ring, layout,
+    leftovers::Leftovers,
     uprobes::{self, Uprobes},
 };
 use crate::event::stream::{FileId, Hook, Probe};
@@ -91,6 +92,7 @@ pub struct Kernel {
     ebpf: Ebpf,
     /// Marks seen by the last sweep.
     marks: HashSet<[u64; 2]>,
+    leftovers: Leftovers,
     layout: Layout,
     probes: Vec<Probe>,
 }
@@ -122,7 +124,14 @@ impl Kernel {
             let state = if why.is_none() { "attached" } else { "missing" };
             probes.push(Probe { name: spec.name.into(), target: spec.target.into(), state: state.into(), why });
         }
-        Ok(Self { uprobes: Uprobes::default(), ebpf, marks: HashSet::new(), layout, probes })
+        Ok(Self {
+            uprobes: Uprobes::default(),
+            leftovers: Leftovers::default(),
+            ebpf,
+            marks: HashSet::new(),
+            layout,
+            probes,
+        })
     }
 
     /// Tries each probe on its own and reports: for `sensor check`.
@@ -152,6 +161,11 @@ impl Kernel {
         }
         self.marks = marks;
         Ok(())
+    }
+
+    /// Removes what the SSH probes remember of connections and processes that are gone. `carried`: connections that channels carry now.
+    pub fn sweep_ssh(&mut self, carried: &HashSet<u64>, proc: &Path) -> Result<(), Error> {
+        self.leftovers.sweep(&mut self.ebpf, carried, proc)
     }
 
     /// Can programs be probed at all?

@@ -6,6 +6,7 @@
 mod channels;
 mod counters;
 mod layout;
+mod leftovers;
 mod load;
 mod memory;
 mod ring;

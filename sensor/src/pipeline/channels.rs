@@ -108,6 +108,11 @@ impl Channels {
         }
     }
 
+    /// SSH connections that channels carry now.
+    pub(super) fn carried(&self) -> HashSet<u64> {
+        self.counts.carried()
+    }
+
     /// Takes away the counts of connections of which two looks in a row know nothing.
     pub(super) fn sweep(&mut self) {
         let unknown: HashSet<_> =

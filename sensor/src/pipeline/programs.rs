@@ -73,12 +73,8 @@ impl Programs {
 
     /// Takes the probes from programs that nobody has any more.
     pub(super) fn sweep(&mut self, kernel: &mut Kernel) {
-        let stale: Vec<FileId> = kernel.probed_programs().filter(|file| !self.speakers.is_current(*file)).collect();
-        if !stale.is_empty() {
-            let running = self.speakers.running();
-            for file in stale.into_iter().filter(|file| !running.contains(file)) {
-                self.release(kernel, file);
-            }
+        for file in self.speakers.gone() {
+            self.release(kernel, file);
         }
     }
 

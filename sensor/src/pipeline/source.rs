@@ -227,6 +227,7 @@ impl Source {
             self.channels.sweep();
             if let Some(kernel) = &mut self.kernel {
                 self.programs.sweep(kernel);
+                kernel.sweep_ssh(&self.channels.carried(), &self.proc)?;
             }
         }
         out.push(Event { time, what: What::Tick });

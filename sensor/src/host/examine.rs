@@ -1,0 +1,147 @@
+//! What one file is to the probes: a program that speaks SSH, or a library through which others do, with the offsets of its cipher calls (`sites`); or why there are none; or none of our business.
+//!
+//! A probe at a wrong offset would break the program it is in. So the file that is examined is the file that is probed: both go through one open descriptor (`/proc/self/fd`), never twice through a path.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read as _},
+    os::fd::AsRawFd as _,
+    path::{Path, PathBuf},
+};
+
+use object::read::ReadCache;
+
+use super::{
+    libraries, program,
+    sites::{self, Convention, NotCovered, SiteRole},
+    snapshot::file_id,
+};
+use crate::event::stream::{FileId, Hook};
+
+/// Bytes of a library that are read: cryptography's wheels have 14 MiB, node 95. What is cut is no ELF file that can be read.
+const LIBRARY_MAX: u64 = program::FILE_MAX;
+/// A program that speaks SSH.
+pub struct Program {
+    pub file: FileId,
+    /// As people know it.
+    pub name: String,
+    /// What to probe where in the file; or why it cannot be probed.
+    pub sites: Result<Sites, NotCovered>,
+    /// Interpreters load it.
+    pub is_library: bool,
+    open: File,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sites {
+    /// By offset in the file.
+    pub places: Vec<(Hook, u64)>,
+    calls: usize,
+    /// Calls that carry no packet and are left alone.
+    spared: usize,
+    /// Every site is emulated by the kernel, not single-stepped.
+    emulated: bool,
+}
+
+impl fmt::Display for Sites {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (calls, all) = (self.calls, self.calls + self.spared);
+        // Measured on x86-64: a call and its jump together.
+        let cost = if self.emulated { "emulated, 0.4 us a packet" } else { "single-stepped, 3 us a packet" };
+        write!(f, "{calls} of {all} cipher calls probed, {cost}")
+    }
+}
+
+impl Program {
+    /// A path to the very file that was examined.
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.open.as_raw_fd()).into()
+    }
+}
+
+/// How a file is examined. None: it does not speak SSH, as far as can be seen.
+pub(super) type Examine = fn(&Path, &Path) -> io::Result<Option<Program>>;
+
+pub(super) fn examine(path: &Path, name: &Path) -> io::Result<Option<Program>> {
+    let program = probable(path, name, false, |open| {
+        let cache = ReadCache::new(open);
+        match sites::find(&cache) {
+            Err(NotCovered::NoImport { .. }) => None,
+            _ if !program::speaks_ssh(&cache) => None,
+            found => Some(found.map(|sites| wanted(&sites))),
+        }
+    })?;
+    // An interpreter that has OpenSSL inside and lends it to its addons.
+    if program.is_none() && File::open(path).is_ok_and(|open| sites::lends(&ReadCache::new(&open))) {
+        return examine_library(path, name);
+    }
+    Ok(program)
+}
+
+/// A library is read as a whole: it has to be done before the interpreter imports it, and there is much to look at (*measured*: 14 MiB of cryptography in a fifth of the time).
+pub(super) fn examine_library(path: &Path, name: &Path) -> io::Result<Option<Program>> {
+    probable(path, name, true, |open| {
+        let mut bytes = Vec::new();
+        open.take(LIBRARY_MAX).read_to_end(&mut bytes).ok()?;
+        match sites::find_in_library(&*bytes) {
+            Err(NotCovered::NoImport { .. }) => None,
+            found => {
+                let speaks = name.ends_with(libraries::NODE_ADDON) || program::identifies(&*bytes);
+                Some(found.map(|sites| of_library(&sites, speaks)))
+            }
+        }
+    })
+}
+
+fn probable(
+    path: &Path,
+    name: &Path,
+    is_library: bool,
+    find: impl FnOnce(&File) -> Option<Result<Sites, NotCovered>>,
+) -> io::Result<Option<Program>> {
+    let open = File::open(path)?;
+    let metadata = open.metadata()?;
+    if !metadata.is_file() || metadata.len() > program::FILE_MAX {
+        return Ok(None);
+    }
+    let Some(sites) = find(&open) else { return Ok(None) };
+    let Some(file) = file_id(Path::new(&format!("/proc/self/fd/{}", open.as_raw_fd()))) else { return Ok(None) };
+    Ok(Some(Program { file, name: name.display().to_string(), sites, is_library, open }))
+}
+
+/// The sites that carry packets.
+fn wanted(sites: &[sites::Site]) -> Sites {
+    let bodies: Vec<_> = sites.iter().filter(|site| site.role == SiteRole::Body).collect();
+    Sites {
+        places: places(&bodies, |_| Hook::CipherCall, Hook::CipherJump),
+        calls: bodies.len(),
+        spared: sites.len() - bodies.len(),
+        emulated: bodies.iter().all(|site| site.emulated),
+    }
+}
+
+fn of_library(sites: &[sites::Site], speaks: bool) -> Sites {
+    let call = |convention| match convention {
+        Convention::Cipher => Hook::LibraryCall,
+        Convention::Update if speaks => Hook::SpeakerCall,
+        Convention::Update => Hook::UpdateCall,
+    };
+    // What has no output carries no packet, whatever the convention; the other roles are OpenSSH's.
+    let carrying: Vec<_> = sites.iter().filter(|site| site.role != SiteRole::Other(sites::AAD)).collect();
+    Sites {
+        places: places(&carrying, call, Hook::LibraryJump),
+        calls: carrying.len(),
+        spared: sites.len() - carrying.len(),
+        emulated: carrying.iter().all(|site| site.emulated),
+    }
+}
+
+/// Two calls can share the branch after them.
+fn places(sites: &[&sites::Site], call: impl Fn(Convention) -> Hook, jump: Hook) -> Vec<(Hook, u64)> {
+    let mut jumps: Vec<u64> = sites.iter().map(|site| site.jump).collect();
+    jumps.sort_unstable();
+    jumps.dedup();
+    let calls = sites.iter().map(|site| (call(site.convention), site.call));
+    calls.chain(jumps.into_iter().map(|at| (jump, at))).collect()
+}

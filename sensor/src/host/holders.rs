@@ -1,0 +1,217 @@
+//! Who has a file that is probed: whether two paths lead to one inode, and whether anybody has it any more.
+//!
+//! A uprobe belongs to an inode of the file system where the file really is. Through an overlay, as containers have it, that file has another number in every container, so one that was probed by each number
+//! would tell everything as often as there are containers of its image. Its size, its last change and the lower half of its number shine through the overlay. (A copy that the overlay makes keeps the number,
+//! but not the time of its change.) Elsewhere numbers are trusted: snapshots of a file system have files that agree in all of these and are others.
+//!
+//! In: /proc. Out: files that can be let go. What cannot be looked at in time is kept until the next look.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _},
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    snapshot::{file_id, file_id_of, namespace_number},
+    speakers::Told,
+};
+use crate::event::stream::FileId;
+
+/// statfs(2)
+const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
+/// Paths looked at in one search, which holds up everything else: about as many microseconds, twice.
+const LOOKS_MAX: usize = 20_000;
+/// Of the maps of a process.
+const READ_MAX: u64 = 4 << 20;
+
+/// What is known of the inode behind a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Real {
+    /// The lower half: overlayfs may use the upper one (`xino`).
+    inode: u32,
+    size: u64,
+    changed: (i64, i64),
+    overlaid: bool,
+}
+
+impl Real {
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let overlaid =
+            rustix::fs::statfs(path).is_ok_and(|found| found.f_type.cast_unsigned() == OVERLAYFS_SUPER_MAGIC);
+        Some(Self::from(&fs::metadata(path).ok()?, overlaid))
+    }
+
+    fn from(metadata: &fs::Metadata, overlaid: bool) -> Self {
+        let inode = (metadata.ino() & u64::from(u32::MAX)) as u32;
+        Self { inode, size: metadata.size(), changed: (metadata.ctime(), metadata.ctime_nsec()), overlaid }
+    }
+
+    /// One inode under two numbers?
+    pub(super) fn is_same(self, other: Self) -> bool {
+        (self.overlaid || other.overlaid) && Self { overlaid: other.overlaid, ..self } == other
+    }
+}
+
+/// Of these files those that nobody has any more.
+pub(super) fn gone<'a>(proc: &Path, told: impl Iterator<Item = (&'a FileId, &'a Told)>) -> Vec<FileId> {
+    let mut left: HashMap<FileId, &Told> = told.map(|(file, told)| (*file, told)).collect();
+    if left.is_empty() {
+        return Vec::new();
+    }
+    let processes = processes(proc);
+    let roots = roots(&processes);
+    let mut looks = 0;
+    left.retain(|file, told| {
+        looks += told.names.len() * roots.len();
+        looks <= LOOKS_MAX && !roots.iter().any(|root| told.names.iter().any(|name| is_at(root, name, *file, told)))
+    });
+    for process in &processes {
+        if left.is_empty() {
+            break;
+        }
+        if let Some(file) = file_id(&process.join("exe")) {
+            left.remove(&file);
+        }
+        leave_mapped(process, &mut left);
+    }
+    left.into_keys().collect()
+}
+
+fn processes(proc: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().as_bytes().first().is_some_and(u8::is_ascii_digit))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// Every root that a process has, once: in a mount namespace, perhaps below its root.
+fn roots(processes: &[PathBuf]) -> Vec<PathBuf> {
+    let mut roots = HashMap::new();
+    for process in processes {
+        let root = process.join("root");
+        if let (Some(namespace), Some(file)) = (namespace_number(&process.join("ns/mnt")), file_id(&root)) {
+            roots.entry((namespace, file)).or_insert(root);
+        }
+    }
+    roots.into_values().collect()
+}
+
+fn is_at(root: &Path, name: &Path, file: FileId, told: &Told) -> bool {
+    let found = fs::metadata(root.join(name.strip_prefix("/").unwrap_or(name)));
+    found.is_ok_and(|found| file_id_of(&found) == file || Real::from(&found, told.real.overlaid) == told.real)
+}
+
+/// Leaves out what a process has mapped: by its number, which may be another's, or by its name, if it has been deleted. Rather too much is kept than too little.
+fn leave_mapped(process: &Path, left: &mut HashMap<FileId, &Told>) {
+    let Ok(maps) = File::open(process.join("maps")) else { return };
+    for line in BufReader::new(maps.take(READ_MAX)).split(b'\n').map_while(Result::ok) {
+        let mut fields = line.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
+        let inode = fields.nth(4).and_then(|field| std::str::from_utf8(field).ok()).and_then(|text| text.parse().ok());
+        let Some(inode) = inode.filter(|inode: &u64| *inode != 0) else { continue };
+        let deleted = line.strip_suffix(b" (deleted)");
+        left.retain(|file, told| {
+            let named =
+                deleted.is_some_and(|line| told.names.iter().any(|name| line.ends_with(name.as_os_str().as_bytes())));
+            file.inode != inode && !named
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    struct Proc(PathBuf);
+
+    impl Drop for Proc {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    impl Proc {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("sensor-holders-{}-{name}", std::process::id()));
+            fs::create_dir_all(path.join("proc")).unwrap();
+            Self(path)
+        }
+
+        fn proc(&self) -> PathBuf {
+            self.0.join("proc")
+        }
+
+        fn process(&self, pid: u32, root: &str, maps: &str) {
+            let process = self.proc().join(pid.to_string());
+            fs::create_dir_all(process.join("ns")).unwrap();
+            fs::create_dir_all(self.0.join(root)).unwrap();
+            symlink(self.0.join(root), process.join("root")).unwrap();
+            symlink("mnt:[7]", process.join("ns/mnt")).unwrap();
+            fs::write(process.join("maps"), maps).unwrap();
+        }
+
+        fn ends(&self, pid: u32) {
+            fs::remove_dir_all(self.proc().join(pid.to_string())).unwrap();
+        }
+
+        fn gone(&self, files: &HashMap<FileId, Told>) -> usize {
+            gone(&self.proc(), files.iter()).len()
+        }
+    }
+
+    fn told(path: &Path, name: &str) -> (FileId, Told) {
+        (file_id(path).unwrap(), Told { real: Real::of(path).unwrap(), names: vec![name.into()] })
+    }
+
+    #[test]
+    fn a_file_is_kept_while_a_root_has_it_or_a_process_uses_it() {
+        let host = Proc::new("roots");
+        host.process(1, "host", "");
+        host.process(20, "container", "");
+        host.process(21, "container", "");
+        fs::write(host.0.join("container/lib.so"), "x").unwrap();
+        let files = HashMap::from([told(&host.0.join("container/lib.so"), "/lib.so")]);
+        assert_eq!(host.gone(&files), 0);
+        host.ends(20);
+        assert_eq!(host.gone(&files), 0, "another process has the root");
+        host.ends(21);
+        assert_eq!(host.gone(&files), 1, "nobody has the root any more");
+        host.process(30, "host", "7f00-7f01 r-xp 00000000 00:28 12  /other/lib.so (deleted)\n");
+        assert_eq!(host.gone(&files), 0, "deleted, and still mapped");
+        host.ends(30);
+        let inode = files.keys().next().unwrap().inode;
+        host.process(31, "host", &format!("7f00-7f01 r-xp 00000000 00:28 {inode}   /another/name\n"));
+        assert_eq!(host.gone(&files), 0, "mapped under another name");
+        host.ends(31);
+        host.process(32, "host", "7f00-7f01 r-xp 00000000 00:28 12   /lib.so\n7f02-7f03 rw-p 00000000 00:00 0\n");
+        assert_eq!(host.gone(&files), 1, "another file with its name");
+    }
+
+    #[test]
+    fn a_file_that_was_replaced_is_kept_as_long_as_it_is_mapped() {
+        let host = Proc::new("replaced");
+        host.process(1, "host", "");
+        let path = host.0.join("host/lib.so");
+        fs::write(&path, "old").unwrap();
+        let files = HashMap::from([told(&path, "/lib.so")]);
+        fs::write(host.0.join("host/lib.so.new"), "newer").unwrap();
+        fs::rename(host.0.join("host/lib.so.new"), &path).unwrap();
+        assert_eq!(host.gone(&files), 1);
+        host.process(2, "host", "7f00-7f01 r-xp 00000000 00:28 12  /lib.so (deleted)\n");
+        assert_eq!(host.gone(&files), 0);
+    }
+
+    #[test]
+    fn only_through_an_overlay_are_two_numbers_one_file() {
+        let real = Real { inode: 5, size: 100, changed: (1, 2), overlaid: false };
+        let above = Real { overlaid: true, ..real };
+        assert!(real.is_same(above) && above.is_same(real) && above.is_same(above));
+        assert!(!real.is_same(real), "a snapshot of a file system");
+        assert!(!above.is_same(Real { changed: (1, 3), ..above }), "a copy that was made for a container");
+    }
+}
