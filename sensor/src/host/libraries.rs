@@ -34,7 +34,7 @@ const CRYPTOGRAPHY: [&str; 2] =
 /// Folders beside it into which wheels put the libssh2 or libssh that they bring along: ssh2-python, ssh-python, Ansible's pylibssh.
 const BROUGHT: [&str; 3] = ["ssh2_python.libs", "ssh_python.libs", "ansible_pylibssh.libs"];
 /// Of libraries that are told by their names; a wheel that brings one along puts a hash into it (`libssh-0a1b2c3d.so.4.9`).
-const NAMES: [&str; 3] = ["libssh2", "libssh", "openssl.so"];
+const NAMES: [&str; 4] = ["libssh2", "libssh", "openssl.so", "libnode.so"];
 /// The addon of ssh2 for Node, which has no cipher functions of its own: it takes node's.
 pub(super) const NODE_ADDON: &str = "sshcrypto.node";
 
@@ -212,10 +212,13 @@ impl Found {
             .collect()
     }
 
-    /// `libssh2.so.1`, `libssh.so.4`
     fn shared(&mut self, folder: &Path) {
         for name in ["libssh2.so.1", "libssh.so.4"] {
             self.file(&folder.join(name));
+        }
+        // Distributions' Node 16 to 24: the number is that of its ABI.
+        for abi in [93, 108, 109, 115, 127, 137] {
+            self.file(&folder.join(format!("libnode.so.{abi}")));
         }
     }
 
