@@ -46,7 +46,7 @@ impl Container {
         let init = wait::until("the container's init", || {
             fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?.trim().parse().ok()
         });
-        Self { id, cgroup, init, process: process }
+        Self { id, cgroup, init, process }
     }
 
     /// The command, inside.

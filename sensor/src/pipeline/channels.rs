@@ -4,7 +4,7 @@
 //! over it (over pipes there is no other end, and a peer that is gone without a word leaves a socket for minutes). The counts are final by then: who counts is who
 //! closes. Also the counts of connections that nobody will end are taken away, or the map would fill: their packets were lost, so no record misses them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use sensor_common::ssh::direction;
 
@@ -21,10 +21,15 @@ const KEPT_MAX: usize = 16_384;
 /// Both directions of as many channels as are told of one connection.
 const CHANNELS_MAX: usize = 2048;
 
+/// Ended connections remembered: those of a burst between two drains.
+const ENDED_MAX: usize = 512;
+
 pub(super) struct Channels {
     counts: ChannelBytes,
     /// What is open: the number by which its receiver knows the channel.
     open: HashMap<ConnectionId, Vec<(u32, Direction)>>,
+    /// Whose socket has closed lately. A server that finds its client gone still closes the channel: nobody would end the connection again.
+    ended: VecDeque<ConnectionId>,
     /// Who speaks over which connection, and whether over pipes.
     processes: HashMap<ProcessId, (ConnectionId, bool)>,
     /// Connections with counts that nothing is known of, by the last look.
@@ -33,7 +38,13 @@ pub(super) struct Channels {
 
 impl Channels {
     pub(super) fn new(counts: ChannelBytes) -> Self {
-        Self { counts, open: HashMap::new(), processes: HashMap::new(), suspects: HashSet::new() }
+        Self {
+            counts,
+            open: HashMap::new(),
+            ended: VecDeque::new(),
+            processes: HashMap::new(),
+            suspects: HashSet::new(),
+        }
     }
 
     /// What is to be told before this event.
@@ -60,7 +71,8 @@ impl Channels {
     }
 
     fn known(&mut self, connection: ConnectionId) -> Option<&mut Vec<(u32, Direction)>> {
-        if self.open.len() >= KEPT_MAX && !self.open.contains_key(&connection) {
+        let full = self.open.len() >= KEPT_MAX;
+        if !self.open.contains_key(&connection) && (full || self.ended.contains(&connection)) {
             return None;
         }
         Some(self.open.entry(connection).or_default())
@@ -82,6 +94,12 @@ impl Channels {
 
     fn ended(&mut self, time: u64, connection: ConnectionId, out: &mut Vec<Event>) {
         self.tell(time, connection, out);
+        if self.open.contains_key(&connection) {
+            if self.ended.len() >= ENDED_MAX {
+                self.ended.pop_front();
+            }
+            self.ended.push_back(connection);
+        }
         self.forget(connection);
     }
 
