@@ -76,6 +76,13 @@ pub fn texts(args: &Args) -> Vec<Cow<'_, str>> {
 }
 
 impl Tools {
+    /// The shipped definitions, read once.
+    pub fn shipped() -> Self {
+        // They are sound: a test reads them all.
+        static SHIPPED: LazyLock<Tools> = LazyLock::new(|| Tools::new(&[]).unwrap_or_default());
+        SHIPPED.clone()
+    }
+
     /// The shipped definitions, and the user's: one with the same name replaces a shipped one.
     pub fn new(own: &[ToolFile]) -> Result<Self, Error> {
         let mut tools: Vec<Arc<Tool>> = Vec::new();
