@@ -20,7 +20,11 @@ mod version;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, collections::HashSet, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::HashSet,
+    sync::{Arc, LazyLock},
+};
 
 use memchr::memmem;
 
