@@ -2,7 +2,7 @@
 //!
 //! The probes forget a connection and its cipher contexts when its socket closes. They do not know of the end of these: a connection that a channel carried (what it carried may
 //! be decrypted after the channel has closed), a context whose keys were replaced before, or that came too late, keys that were to be replaced when their process
-//! ended. Whoever is unknown in two looks in a row goes, so that nothing is taken between its two halves. In: the connections that channels carry now.
+//! ended. Whoever is unknown in two looks in a row goes, so that nothing is taken between its two halves. In: the connections that channels carry now. Out: those that go on.
 
 use std::{collections::HashSet, hash::Hash, path::Path};
 
@@ -27,7 +27,12 @@ pub(super) struct Leftovers {
 }
 
 impl Leftovers {
-    pub(super) fn sweep(&mut self, ebpf: &mut Ebpf, carried: &HashSet<u64>, proc: &Path) -> Result<(), Error> {
+    pub(super) fn sweep(
+        &mut self,
+        ebpf: &mut Ebpf,
+        carried: &HashSet<u64>,
+        proc: &Path,
+    ) -> Result<HashSet<u64>, Error> {
         let lives = |tgid: u64| proc.join(tgid.to_string()).exists();
         let mut connections = open::<u64, Connection>(ebpf, "CONNECTIONS")?;
         let known = connections.iter().map_while(Result::ok).map(|(key, [id, ..])| (key, id));
@@ -50,7 +55,7 @@ impl Leftovers {
             // Gone meanwhile is as good.
             let _ = rekeyed.remove(&key);
         }
-        Ok(())
+        Ok(ids)
     }
 }
 

@@ -163,8 +163,9 @@ impl Kernel {
         Ok(())
     }
 
-    /// Removes what the SSH probes remember of connections and processes that are gone. `carried`: connections that channels carry now.
-    pub fn sweep_ssh(&mut self, carried: &HashSet<u64>, proc: &Path) -> Result<(), Error> {
+    /// Removes what the SSH probes remember of connections and processes that are gone. `carried`: connections that channels carry now. Returns those that the probes
+    /// follow.
+    pub fn sweep_ssh(&mut self, carried: &HashSet<u64>, proc: &Path) -> Result<HashSet<u64>, Error> {
         self.leftovers.sweep(&mut self.ebpf, carried, proc)
     }
 

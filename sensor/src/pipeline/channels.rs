@@ -32,6 +32,8 @@ pub(super) struct Channels {
     ended: VecDeque<ConnectionId>,
     /// Who speaks over which connection, and whether over pipes.
     processes: HashMap<ProcessId, (ConnectionId, bool)>,
+    /// Known connections that nobody has, by the last look.
+    over: HashSet<ConnectionId>,
     /// Connections with counts that nothing is known of, by the last look.
     suspects: HashSet<ConnectionId>,
 }
@@ -43,6 +45,7 @@ impl Channels {
             open: HashMap::new(),
             ended: VecDeque::new(),
             processes: HashMap::new(),
+            over: HashSet::new(),
             suspects: HashSet::new(),
         }
     }
@@ -131,8 +134,16 @@ impl Channels {
         self.counts.carried()
     }
 
-    /// Takes away the counts of connections of which two looks in a row know nothing.
-    pub(super) fn sweep(&mut self) {
+    /// Takes away the counts of connections of which two looks in a row know nothing. `live`: those that the probes follow; one that was carried by another has no other end.
+    pub(super) fn sweep(&mut self, live: &HashSet<u64>) {
+        let bound: HashSet<_> = self.processes.values().map(|(connection, _)| *connection).collect();
+        let over = |connection: &&ConnectionId| !live.contains(connection) && !bound.contains(connection);
+        let over: HashSet<_> = self.open.keys().filter(over).copied().collect();
+        let stale: Vec<_> = over.intersection(&self.over).copied().collect();
+        for connection in stale {
+            self.forget(connection);
+        }
+        self.over = over;
         let unknown: HashSet<_> =
             self.counts.connections().into_iter().filter(|connection| !self.open.contains_key(connection)).collect();
         let stale: HashSet<_> = unknown.intersection(&self.suspects).copied().collect();

@@ -224,10 +224,10 @@ impl Source {
         self.next_sweep = self.next_sweep.saturating_sub(1);
         if self.next_sweep == 0 {
             self.next_sweep = SWEEP;
-            self.channels.sweep();
             if let Some(kernel) = &mut self.kernel {
                 self.programs.sweep(kernel);
-                kernel.sweep_ssh(&self.channels.carried(), &self.proc)?;
+                let live = kernel.sweep_ssh(&self.channels.carried(), &self.proc)?;
+                self.channels.sweep(&live);
             }
         }
         out.push(Event { time, what: What::Tick });
