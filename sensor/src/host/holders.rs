@@ -105,20 +105,30 @@ fn is_at(root: &Path, name: &Path, file: FileId, told: &Told) -> bool {
     found.is_ok_and(|found| file_id_of(&found) == file || Real::from(&found, told.real.overlaid) == told.real)
 }
 
-/// Leaves out what a process has mapped: by its number, which may be another's, or by its name, if it has been deleted. Rather too much is kept than too little.
+/// Leaves out what a process has mapped. Where it is known by its number, its device or its name must be the same too (overlays and snapshots have devices that stat(2) does not tell; a
+/// tmpfs has small numbers); where it has been deleted its name is enough. Rather too much is kept than too little.
 fn leave_mapped(process: &Path, left: &mut HashMap<FileId, &Told>) {
     let Ok(maps) = File::open(process.join("maps")) else { return };
     for line in BufReader::new(maps.take(READ_MAX)).split(b'\n').map_while(Result::ok) {
-        let mut fields = line.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
-        let inode = fields.nth(4).and_then(|field| std::str::from_utf8(field).ok()).and_then(|text| text.parse().ok());
-        let Some(inode) = inode.filter(|inode: &u64| *inode != 0) else { continue };
-        let deleted = line.strip_suffix(b" (deleted)");
+        let Some(mapped) = mapped(&line) else { continue };
+        let (path, deleted) = line.strip_suffix(b" (deleted)").map_or((&*line, false), |path| (path, true));
         left.retain(|file, told| {
-            let named =
-                deleted.is_some_and(|line| told.names.iter().any(|name| line.ends_with(name.as_os_str().as_bytes())));
-            file.inode != inode && !named
+            let ends = |name: &[u8]| path.ends_with(name);
+            let named = told.names.iter().any(|name| name.file_name().is_some_and(|name| ends(name.as_bytes())));
+            let whole = told.names.iter().any(|name| ends(name.as_os_str().as_bytes()));
+            let numbered = mapped.inode == file.inode && (mapped.dev == file.dev || named);
+            !numbered && !(deleted && whole)
         });
     }
+}
+
+/// Of a line of maps: `7f00-7f01 r-xp 00000000 fe:00 320355   /path`
+fn mapped(line: &[u8]) -> Option<FileId> {
+    let mut fields = line.split(|byte| *byte == b' ').filter_map(|field| std::str::from_utf8(field).ok());
+    let (major, minor) = fields.nth(3)?.split_once(':')?;
+    let number = |text| u32::from_str_radix(text, 16).ok();
+    let inode = fields.next()?.parse().ok().filter(|inode| *inode != 0)?;
+    Some(FileId { dev: number(major)? << 20 | number(minor)?, inode })
 }
 
 #[cfg(test)]
@@ -184,9 +194,16 @@ mod tests {
         host.process(30, "host", "7f00-7f01 r-xp 00000000 00:28 12  /other/lib.so (deleted)\n");
         assert_eq!(host.gone(&files), 0, "deleted, and still mapped");
         host.ends(30);
-        let inode = files.keys().next().unwrap().inode;
-        host.process(31, "host", &format!("7f00-7f01 r-xp 00000000 00:28 {inode}   /another/name\n"));
+        let FileId { dev, inode } = *files.keys().next().unwrap();
+        let device = format!("{:02x}:{:02x}", dev >> 20, dev & 0xf_ffff);
+        host.process(31, "host", &format!("7f00-7f01 r-xp 00000000 {device} {inode}   /another/name\n"));
         assert_eq!(host.gone(&files), 0, "mapped under another name");
+        host.ends(31);
+        host.process(31, "host", &format!("7f00-7f01 r-xp 00000000 00:99 {inode}   /merged/lib.so\n"));
+        assert_eq!(host.gone(&files), 0, "mapped through an overlay");
+        host.ends(31);
+        host.process(31, "host", &format!("7f00-7f01 r-xp 00000000 00:99 {inode}   /memfd:other (deleted)\n"));
+        assert_eq!(host.gone(&files), 1, "another file with its number");
         host.ends(31);
         host.process(32, "host", "7f00-7f01 r-xp 00000000 00:28 12   /lib.so\n7f02-7f03 rw-p 00000000 00:00 0\n");
         assert_eq!(host.gone(&files), 1, "another file with its name");
