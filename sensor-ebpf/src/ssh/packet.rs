@@ -116,7 +116,7 @@ fn count_data(connection: u64, payload: Payload, direction: u32, cipher: u64) ->
             // SAFETY: a live value of the map; one process works on a connection's direction at a time.
             let carries = unsafe {
                 (*flow).bytes += len as u64;
-                (*flow).stream != 0
+                stream::is_wanted((*flow).stream)
             };
             if carries && payload.message == message::CHANNEL_DATA {
                 return stream::remember(channel, data(payload, len, cipher));

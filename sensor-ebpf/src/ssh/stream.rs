@@ -61,7 +61,7 @@ pub extern "C" fn resume() -> u32 {
     let Some(flow) = FLOWS.get_ptr_mut(channel) else { return 0 };
     // SAFETY: a live value of the map; one process works on a connection's direction at a time.
     let (stream, before) = unsafe { ((*flow).stream, (*flow).bytes.wrapping_sub(data.len as u64)) };
-    if stream == 0 || stream & READ != 0 {
+    if !is_wanted(stream) {
         return 0;
     }
     if before == 0 && !begins(channel, stream, data) {
@@ -76,6 +76,13 @@ pub extern "C" fn resume() -> u32 {
 
 /// Beside a stream's id: nothing more of this direction is read. The id stays: it says that the connection has not ended.
 const READ: u64 = 1 << 63;
+
+/// Is more of a channel wanted?
+#[inline(always)]
+pub fn is_wanted(stream: u64) -> bool {
+    stream != 0 && stream & READ == 0
+}
+
 /// Bits of what came before that fit beside the direction.
 const SEQUENCE: u32 = !(1 << 31);
 const OVER: u32 = 1;
