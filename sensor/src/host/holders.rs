@@ -117,7 +117,7 @@ fn leave_mapped(process: &Path, left: &mut HashMap<FileId, &Told>) {
             let named = told.names.iter().any(|name| name.file_name().is_some_and(|name| ends(name.as_bytes())));
             let whole = told.names.iter().any(|name| ends(name.as_os_str().as_bytes()));
             let numbered = mapped.inode == file.inode && (mapped.dev == file.dev || named);
-            !numbered && !(deleted && whole)
+            !(numbered || deleted && whole)
         });
     }
 }
