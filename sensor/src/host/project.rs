@@ -24,8 +24,8 @@ use rustix::{
 
 use crate::event::{deploy::FileState, stream};
 
-/// A local disk answers in microseconds; the ring holds what comes in this time.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// A local disk answers in microseconds, and on a machine with too much to do sometimes in a fifth of a second; the ring holds what comes in this time.
+const PATIENCE: Duration = Duration::from_millis(300);
 /// Deploys looked at in one second. More is a loop, or somebody who wants the sensor busy.
 const PER_SECOND: u32 = 20;
 /// An environment is read this far: the kernel's own limit for all of argv and environment is larger, but nobody's is.
