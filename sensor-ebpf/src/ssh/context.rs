@@ -132,12 +132,12 @@ fn nid(address: u64) -> u32 {
     read::<u32>(read::<u64>(address).0).0
 }
 
-/// Binds a context to the connection whose first bytes these are, if they are in this direction. True: there is one. Not `keeps`: the context is for this packet, and only its
-/// process is told to speak over that connection.
+/// Binds a context to the connection whose first bytes these are, if they are in this direction. True: there is one. `how`: `KEEPS`, or the context is for this packet, and only its
+/// process is told to speak over that connection; `READABLE`.
 #[inline(always)]
-pub fn bind_first(address: u64, bytes: u64, direction: u32, keeps: bool) -> bool {
+pub fn bind_first(address: u64, bytes: u64, direction: u32, how: u32) -> bool {
     let Some(first) = take_first(bytes, direction) else { return false };
-    tie(address, first.connection, first.key, direction | (keeps as u32) << 1) != 0
+    tie(address, first.connection, first.key, direction | how) != 0
 }
 
 /// Binds a context to the connection of this process whose keys were replaced in this direction.
@@ -167,8 +167,9 @@ pub fn rekeyed(address: u64, connection: u64, direction: u32) {
     let _ = CONTEXTS.remove(self::key(address));
 }
 
-/// `how` of `tie`, beside the direction.
-const KEEPS: u32 = 2;
+/// `how` of `tie`, beside the direction: the context lives as long as its keys; packets of such contexts can be read.
+pub const KEEPS: u32 = 2;
+pub const READABLE: u32 = 4;
 
 /// `known_as`: the connection in `CONNECTIONS`; 0 where that knows the context's predecessor. Returns 0 where there was no room.
 #[unsafe(no_mangle)]
@@ -202,8 +203,10 @@ pub extern "C" fn tie(address: u64, connection: u64, known_as: Addr, how: u32) -
         // SAFETY: a live value of the map; an entry of 16 bytes that one thread writes.
         unsafe { (*known).contexts[direction as usize] = key };
         // Before its first packet: it is one that can be read.
-        let told = bind::tell(key.tgid, start, bind::socket(known_as), connection, flags);
-        settle(program::SSH_PACKET, Turn::First, told);
+        if how & READABLE != 0 {
+            let told = bind::tell(key.tgid, start, bind::socket(known_as), connection, flags);
+            settle(program::SSH_PACKET, Turn::First, told);
+        }
     }
     1
 }

@@ -123,7 +123,14 @@ pub extern "C" fn called(cipher: u64, out: u64, input: u64, len: u32, keeps: u32
 fn unbound(cipher: u64, input: u64, len: u32, first: u64, keeps: u32) -> u32 {
     let nature = context::nature(cipher);
     let keeps = keeps != 0 || nature & is::AEAD == 0;
-    if context::bind_first(cipher, first, IN, keeps) && keeps {
+    let how = if keeps {
+        context::KEEPS | context::READABLE
+    } else if nature & (is::ENCRYPTS | is::DECRYPTS) != 0 {
+        context::READABLE
+    } else {
+        0
+    };
+    if context::bind_first(cipher, first, IN, how) && keeps {
         return expects::PIECE;
     }
     if !keeps {
@@ -139,7 +146,7 @@ fn unbound(cipher: u64, input: u64, len: u32, first: u64, keeps: u32) -> u32 {
     // What it encrypted first has been sent meanwhile, if it is for a connection.
     // SAFETY: copied out at once.
     let before = unsafe { UNBOUND.get(context::key(cipher)) }.copied();
-    let bound = before.is_some_and(|before| context::bind_first(cipher, before, OUT, keeps))
+    let bound = before.is_some_and(|before| context::bind_first(cipher, before, OUT, how))
         || nature & is::ENCRYPTS != 0 && context::bind_rekeyed(cipher, OUT);
     if bound {
         outgoing(cipher, input, len);

@@ -160,7 +160,7 @@ impl Correlate {
             What::Labels(labels) => self.set_labels(labels),
             What::DeployTools(own) => self.deploys.set_tools(own),
             What::Deploy(facts) => self.deploys.note(facts),
-            What::Readable { process, since } => {
+            What::Readable(process, since) => {
                 if let Some(process) = self.processes.get_mut(*process) {
                     process.readable_since = Some(*since);
                 }

@@ -90,10 +90,7 @@ pub enum What {
     /// What is known of a deploy, or of a child of one, before its exec.
     Deploy(Box<Facts>),
     /// A library through which a process may speak SSH is probed since then, boot time in ns.
-    Readable {
-        process: ProcessId,
-        since: u64,
-    },
+    Readable(ProcessId, u64),
     /// As `SshBound`, of a process whose connections are not told apart from here on.
     SshMixed(Bound),
 }

@@ -57,7 +57,7 @@ impl Programs {
         programs
             .iter()
             .any(|program| program.is_library)
-            .then_some(Event { time: event.time, what: What::Readable { process, since } })
+            .then_some(Event { time: event.time, what: What::Readable(process, since) })
     }
 
     /// A program that is replaced is probed before anybody runs the new one; one that is written to in place is released.
