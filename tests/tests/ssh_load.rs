@@ -135,7 +135,8 @@ fn peers_that_break_the_protocol_are_reported_and_do_no_harm() {
     }
     let used = anonymous(sensor.pid());
     assert!(used < MEMORY_KIB, "{used} KiB after {CHANNELS} channels");
-    client.signal(rustix::process::Signal::TERM);
+    // Not TERM: seen twice on a busy machine, ssh does not end for minutes after it, and this is not about that.
+    client.signal(rustix::process::Signal::KILL);
     client.wait();
     // It still tells what honest people do.
     assert_eq!(running::finish(lab.ssh(&lab.one.name, "ed25519", true, &[]).arg("exit 2")).code(), 2);
