@@ -54,6 +54,7 @@ def web(fernet, count):
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self):
             body = box.encrypt(box.decrypt(cookie)) if fernet == "1" else cookie
