@@ -124,6 +124,9 @@ pub struct Carried {
     pub direction: u32,
 }
 
+/// Beside the id of a connection that a channel carries, in the probes' map FLOWS: nothing more of this direction is read. The id stays: it says that the connection has not ended.
+pub const FLOW_READ: u64 = 1 << 63;
+
 pub const CLEAR_SMALL: usize = 256;
 pub const CLEAR_LARGE: usize = 2048;
 

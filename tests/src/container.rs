@@ -11,6 +11,10 @@ use std::{
 
 use crate::{Running, lab::random, wait};
 
+/// For `prepare`: the distribution's libraries through which programs speak SSH, as files of the container's own.
+pub const OWN_LIBRARIES: &str = "for file in $ROOT/usr/lib/python3/dist-packages/cryptography/hazmat/bindings/*.so \
+    $(find $ROOT/usr/lib -path \"*/ruby/*\" -name openssl.so); do cp -a $file $file.new; mv $file.new $file; done";
+
 pub struct Container {
     /// 64 hex digits.
     pub id: String,

@@ -13,13 +13,9 @@ use std::path::Path;
 use sensor_tests::{
     Container, Folder, Machine, Records, Sensor,
     clients::{App, Library},
+    container::OWN_LIBRARIES,
     lab::Lab,
 };
-
-/// Files that are the container's own: a virtual environment that only it has, and copies of the distribution's libraries.
-const PREPARE: &str = "mkdir $ROOT/opt/app; cp -a ENVIRONMENT $ROOT/opt/app/venv
-    for file in $ROOT/usr/lib/python3/dist-packages/cryptography/hazmat/bindings/*.so \
-                $(find $ROOT/usr/lib -path \"*/ruby/*\" -name openssl.so); do cp -a $file $file.new; mv $file.new $file; done";
 
 #[test]
 fn in_a_container_the_second_connection_is_whole_at_the_latest() {
@@ -32,7 +28,9 @@ fn in_a_container_the_second_connection_is_whole_at_the_latest() {
     let made = Library::ParamikoNewest.interpreter(&own);
     let environment = made.ancestors().nth(2).unwrap().display().to_string();
     let mut sensor = Sensor::run(&folder, "");
-    let container = Container::start(&folder, &PREPARE.replace("ENVIRONMENT", &environment));
+    // A virtual environment that only the container has.
+    let prepare = format!("mkdir $ROOT/opt/app; cp -a {environment} $ROOT/opt/app/venv\n{OWN_LIBRARIES}");
+    let container = Container::start(&folder, &prepare);
     let mut sessions = 0;
     let kinds = [
         (Library::ParamikoNewest, Path::new("/opt/app/venv/bin/python"), "/opt/app/venv"),

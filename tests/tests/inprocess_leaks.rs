@@ -12,6 +12,7 @@ use std::{path::Path, time::Duration};
 use sensor_tests::{
     Container, Folder, Machine, Sensor,
     clients::{App, Library},
+    container::OWN_LIBRARIES,
     kernel_maps,
     lab::Lab,
     wait,
@@ -23,10 +24,6 @@ const ROUNDS: usize = 3;
 const PATIENCE: Duration = Duration::from_mins(5);
 const THREADS: &str = "10";
 
-/// Libraries that are the container's own.
-const PREPARE: &str = "for file in $ROOT/usr/lib/python3/dist-packages/cryptography/hazmat/bindings/*.so \
-                       $(find $ROOT/usr/lib -path \"*/ruby/*\" -name openssl.so); do cp -a $file $file.new; mv $file.new $file; done";
-
 #[test]
 fn what_is_over_leaves_nothing_behind() {
     let rounds = std::env::var("SENSOR_LEAK_ROUNDS").map_or(ROUNDS, |count| count.parse().unwrap());
@@ -36,7 +33,7 @@ fn what_is_over_leaves_nothing_behind() {
     let app = App::new(&folder, &lab, &[Library::ParamikoDebian, Library::NetSsh]);
     let mut sensor = Sensor::run(&folder, "");
     let probes = kernel_maps::probes(sensor.pid());
-    let container = Container::start(&folder, PREPARE);
+    let container = Container::start(&folder, OWN_LIBRARIES);
     for (library, interpreter) in [(Library::ParamikoDebian, "/usr/bin/python3"), (Library::NetSsh, "/usr/bin/ruby")] {
         let inner = app.program(Path::new(interpreter), library.is_python(), &["--key", "ed25519"], &["exec=exit 3"]);
         app.run(&mut container.command(&inner));

@@ -39,6 +39,7 @@ const PACKAGES: &[&str] = &[
     "python3-asyncssh",
     "libssh-4",
     "curl",
+    "make",
     "dropbear-bin",
     "putty-tools",
 ];

@@ -184,7 +184,7 @@ pub struct Channel {
 #[derive(Clone, Copy)]
 pub struct Flow {
     pub bytes: u64,
-    /// The id of the SSH connection that it carries, if it does; 0: it does not. The highest bit: it has been read as far as it is wanted.
+    /// The id of the SSH connection that it carries, if it does; 0: it does not. With FLOW_READ: it has been read as far as it is wanted.
     pub stream: u64,
 }
 

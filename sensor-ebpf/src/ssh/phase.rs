@@ -110,6 +110,7 @@ pub fn advance(bytes: &impl Bytes, key: Addr, len: u32, place: u64) -> u64 {
         if ahead == 0 {
             encrypted(bytes, 0, id, key, place as u32);
         }
+        settle(program::SSH_CLEAR, Turn::First, tell_encrypted(id, place as u32));
         return 0;
     }
     if ahead > 0 {
@@ -121,6 +122,7 @@ pub fn advance(bytes: &impl Bytes, key: Addr, len: u32, place: u64) -> u64 {
     let mut wanted = walk(bytes, side, len);
     if side.phase == phase::DONE {
         encrypted(bytes, wanted, id, key, place as u32);
+        settle(program::SSH_CLEAR, Turn::First, tell_encrypted(id, place as u32));
     }
     if side.offset.wrapping_add(wanted) > LIMIT {
         wanted = LIMIT.saturating_sub(side.offset);
@@ -190,7 +192,6 @@ fn encrypted(bytes: &impl Bytes, at: u32, id: u64, key: Addr, direction: u32) {
     {
         let [first, second] = [first, second].map(u64::from_le_bytes);
         context::first(id, key, direction, [first, second], u32::from_le_bytes(third));
-        settle(program::SSH_CLEAR, Turn::First, tell_encrypted(id, direction));
     }
 }
 

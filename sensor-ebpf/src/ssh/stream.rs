@@ -10,7 +10,7 @@
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read};
 use sensor_common::{
     program,
-    ssh::{Carried, kind},
+    ssh::{Carried, FLOW_READ, kind},
 };
 
 use super::{
@@ -69,18 +69,15 @@ pub extern "C" fn resume() -> u32 {
         unsafe { (*flow).stream = 0 };
     } else if follow(stream, data, before, channel.direction) == OVER {
         // SAFETY: as above.
-        unsafe { (*flow).stream = stream | READ };
+        unsafe { (*flow).stream = stream | FLOW_READ };
     }
     0
 }
 
-/// Beside a stream's id: nothing more of this direction is read. The id stays: it says that the connection has not ended.
-const READ: u64 = 1 << 63;
-
 /// Is more of a channel wanted?
 #[inline(always)]
 pub fn is_wanted(stream: u64) -> bool {
-    stream != 0 && stream & READ == 0
+    stream != 0 && stream & FLOW_READ == 0
 }
 
 /// Bits of what came before that fit beside the direction.

@@ -72,9 +72,10 @@ pub(super) fn examine(path: &Path, name: &Path) -> io::Result<Option<Program>> {
             found => Some(found.map(|sites| wanted(&sites))),
         }
     })?;
-    // An interpreter that has OpenSSL inside and lends it to its addons.
+    // An interpreter that has OpenSSL inside and lends it to its addons. Without calls of its own it has nothing to do with SSH.
     if program.is_none() && File::open(path).is_ok_and(|open| sites::lends(&ReadCache::new(&open))) {
-        return examine_library(path, name);
+        let called = |program: &Program| !matches!(program.sites, Err(NotCovered::NoCall { .. }));
+        return Ok(examine_library(path, name)?.filter(called));
     }
     Ok(program)
 }

@@ -209,7 +209,8 @@ impl Speakers {
 
     pub fn forget(&mut self, file: FileId) {
         self.told.remove(&file);
-        self.seen.remove(&file);
+        // Also what the kernel calls it, where that is another number.
+        self.seen.retain(|known, seen| *seen != Seen::Speaks || self.told.contains_key(known));
         self.paths.retain(|_, known| *known != file);
     }
 

@@ -6,14 +6,12 @@
 use std::collections::HashSet;
 
 use aya::maps::{HashMap, Map, MapData, MapError};
+use sensor_common::ssh::FLOW_READ;
 
 use super::Error;
 
 /// `Channel` of the probes: connection; number in the lower half (little endian, as the object is), direction in the upper.
 type Key = [u64; 2];
-
-/// Beside the id of a connection that a channel carries (`sensor-ebpf/src/ssh/stream.rs`).
-const READ: u64 = 1 << 63;
 
 /// Bytes, and the connection that is carried.
 type Flow = [u64; 2];
@@ -48,7 +46,12 @@ impl ChannelBytes {
     /// SSH connections that channels carry now.
     pub fn carried(&self) -> HashSet<u64> {
         // As above: a walk that ends early knows too few, and the caller waits for a second look.
-        self.map.iter().map_while(Result::ok).map(|(_, [_, stream])| stream & !READ).filter(|id| *id != 0).collect()
+        self.map
+            .iter()
+            .map_while(Result::ok)
+            .map(|(_, [_, stream])| stream & !FLOW_READ)
+            .filter(|id| *id != 0)
+            .collect()
     }
 
     /// Removes all counts of these.

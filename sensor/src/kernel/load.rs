@@ -184,11 +184,6 @@ impl Kernel {
         self.uprobes.detach(file);
     }
 
-    /// Programs that are probed.
-    pub fn probed_programs(&self) -> impl Iterator<Item = FileId> {
-        self.uprobes.files()
-    }
-
     pub fn layout(&self) -> &Layout {
         &self.layout
     }

@@ -83,10 +83,6 @@ impl Uprobes {
             std::thread::spawn(move || drop_at_once(links.into_iter()));
         }
     }
-
-    pub(super) fn files(&self) -> impl Iterator<Item = FileId> {
-        self.links.keys().copied()
-    }
 }
 
 impl Drop for Uprobes {

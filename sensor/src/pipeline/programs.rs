@@ -50,14 +50,12 @@ impl Programs {
             }
             _ => return None,
         };
+        let mut readable = false;
         for program in &programs {
-            cover_later(kernel, program, event.time, out);
+            readable |= cover_later(kernel, program, event.time, out) && program.is_library;
         }
         let since = identity::boot_time();
-        programs
-            .iter()
-            .any(|program| program.is_library)
-            .then_some(Event { time: event.time, what: What::Readable(process, since) })
+        readable.then_some(Event { time: event.time, what: What::Readable(process, since) })
     }
 
     /// A program that is replaced is probed before anybody runs the new one; one that is written to in place is released.
@@ -127,9 +125,11 @@ fn cover(kernel: &mut Kernel, program: &Program) -> (Probe, Option<Degraded>) {
     (probe, degraded)
 }
 
-/// The same, while events come.
-fn cover_later(kernel: &mut Kernel, program: &Program, time: u64, out: &mut Vec<Event>) {
+/// The same, while events come. True: it is probed.
+fn cover_later(kernel: &mut Kernel, program: &Program, time: u64, out: &mut Vec<Event>) -> bool {
     let (probe, degraded) = cover(kernel, program);
+    let probed = degraded.is_none();
     tracing::info!(program = probe.target, state = probe.state, "a program that speaks SSH");
     out.extend(degraded.map(|degraded| Event { time, what: What::Degraded(degraded) }));
+    probed
 }

@@ -3,12 +3,15 @@
 //! Paramiko (Debian's, over the system's cryptography): commands on one connection, and a copy by sftp, to a real sshd here (which is probed too). Not SSH: a Python web server that answers without
 //! cryptography, and one that opens and seals a Fernet token for each request, with the very functions that are probed. Measured in pairs ([`super::paired`]). Needs root.
 
-use std::process::{Command, Stdio};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
-    paired::{Load, Paired, ensure_file},
+    paired::{Load, Paired},
     sessions::Sshd,
 };
 
@@ -34,8 +37,8 @@ pub(super) struct InprocessArgs {
 }
 
 pub(super) fn run(args: &InprocessArgs) -> Result<()> {
-    ensure_file("/usr/bin/python3", "python3")?;
-    ensure_file("/usr/lib/python3/dist-packages/paramiko", "python3-paramiko")?;
+    let paramiko = Path::new("/usr/lib/python3/dist-packages/paramiko");
+    ensure!(paramiko.exists(), "there is no {} here (Debian: apt-get install python3-paramiko)", paramiko.display());
     println!("{} commands, {} MiB, {} requests a sample", args.commands, args.mib, args.requests);
     let paired = Paired::prepare(args.pairs)?;
     let sshd = Sshd::start(|name| paired.file(name))?;

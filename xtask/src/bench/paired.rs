@@ -1,7 +1,7 @@
 //! Rates with the sensor against rates without it: pairs in alternating order, as in [`super::exec`], and what the sensor had to see is checked in its records.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -34,7 +34,7 @@ pub(super) struct Load<'a> {
 
 pub(super) struct Paired {
     program: PathBuf,
-    pub(super) scratch: Scratch,
+    scratch: Scratch,
     pairs: u32,
 }
 
@@ -100,10 +100,4 @@ impl Paired {
         sleep(SETTLE);
         Ok(rate)
     }
-}
-
-/// Is this file there? Else which package has it.
-pub(super) fn ensure_file(path: &str, package: &str) -> Result<()> {
-    ensure!(Path::new(path).exists(), "there is no {path} here (Debian: apt-get install {package})");
-    Ok(())
 }
