@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::{
     figures::{Spread, verdict},
@@ -93,7 +93,12 @@ impl Paired {
             sleep(Duration::from_millis(20));
             records = seen();
         }
-        ensure!(records >= expected, "the sensor wrote {records} of {expected} records {action}");
+        if records < expected {
+            // The scratch directory goes with this run; what is missing can be found in the records only.
+            let kept = shell::target().join("bench-missed.json");
+            std::fs::copy(self.file("sensor.json"), &kept)?;
+            bail!("the sensor wrote {records} of {expected} records {action}; all it wrote is in {}", kept.display());
+        }
         *used += sensor.cpu()?.saturating_sub(before);
         drop(seen);
         sensor.stop()?;
