@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{
     figures::{Spread, verdict},
@@ -93,15 +93,17 @@ impl Paired {
             sleep(Duration::from_millis(20));
             records = seen();
         }
-        if records < expected {
-            // The scratch directory goes with this run; what is missing can be found in the records only.
-            let kept = shell::target().join("bench-missed.json");
-            std::fs::copy(self.file("sensor.json"), &kept)?;
-            bail!("the sensor wrote {records} of {expected} records {action}; all it wrote is in {}", kept.display());
-        }
         *used += sensor.cpu()?.saturating_sub(before);
         drop(seen);
         sensor.stop()?;
+        if records < expected {
+            // The scratch directory goes with this run, and only the records say what is missing; the last ones count what was lost.
+            let kept = shell::target().join("bench-missed.json");
+            let copied = std::fs::copy(self.file("sensor.json"), &kept);
+            let records = format!("the sensor wrote {records} of {expected} records {action}");
+            copied.with_context(|| format!("{records}; {} cannot be written", kept.display()))?;
+            bail!("{records}; all it wrote is in {}", kept.display());
+        }
         sleep(SETTLE);
         Ok(rate)
     }
