@@ -46,7 +46,7 @@ impl Table {
             return;
         }
         let (event, style) = if is_failed_login(record) { ("login", "31") } else { event(record.action) };
-        let result = result(record);
+        let result = printable(result(record).as_bytes());
         let style = if record.outcome == Outcome::Failure { "31" } else { style };
         let session = record.ssh.as_ref().map_or("", |ssh| ssh.session.id.get(..6).unwrap_or(&ssh.session.id));
         let head = format!(
@@ -305,5 +305,20 @@ mod tests {
     fn long_text_is_cut_visibly() {
         assert_eq!(cut("abcdef", 4), "abc…");
         assert_eq!(cut("äöü", 3), "äöü");
+    }
+
+    /// The fuzzer found it: the peer chooses the name of the signal that ended its command.
+    #[test]
+    fn no_column_forges_a_line() {
+        use crate::event::record::{Command, Ssh};
+        let mut record = Record::new(0, Action::SshCommandEnded, Outcome::Failure);
+        let command =
+            Command { exit_signal: Some("\nfake\x1b[2J".into()), line: Some("a\nb".into()), ..Command::default() };
+        record.ssh = Some(Ssh { command: Some(command), ..Ssh::default() });
+        let mut out = Vec::new();
+        Table::new(false, None, true).render(&record, &mut out);
+        let line = String::from_utf8(out).unwrap();
+        assert_eq!((line.matches('\n').count(), line.matches('\x1b').count()), (1, 0), "{line:?}");
+        assert!(line.contains("signal \\n"), "{line:?}");
     }
 }

@@ -45,7 +45,7 @@ impl Drawing<'_> {
     fn node(&mut self, node: &Node, branch: &str, below: &str) {
         let after = node.time.map(|time| self.after(time)).unwrap_or_default();
         let took = node.duration.map(duration).unwrap_or_default();
-        let gutter = format!("{after:>9} {took:>7}  {:<9}  ", cut(&result(node), 9));
+        let gutter = format!("{after:>9} {took:>7}  {:<9}  ", cut(&text(&result(node)), 9));
         let empty = " ".repeat(gutter.chars().count());
         let used = gutter.chars().count() + branch.chars().count();
         let room = self.look.width.map_or(usize::MAX, |width| width.saturating_sub(used).max(NARROW));
