@@ -7,6 +7,7 @@
 //! so a mismatch is an error and not a misreading.
 #![no_std]
 
+pub mod kept;
 mod layout;
 mod record;
 pub mod ssh;

@@ -1,9 +1,12 @@
-//! uprobes at the calls of `EVP_Cipher(ctx, out, in, inl)` in a program's own text, and at the conditional jump that follows each call.
+//! uprobes at the calls of `EVP_Cipher(ctx, out, in, inl)` in a program's own text.
 //!
-//! Outgoing packets are clear at the call (`in`), incoming ones at the jump (`out`, remembered per thread). Both directions pass the same places, and the
-//! input of a decryption is random bytes, which sometimes parse: so nothing is read as a packet before its direction is proven.
-//! chacha20-poly1305 (its context claims to encrypt in both directions) is proven by its header call, whose four bytes are the next call's length either before
-//! (outgoing) or after (incoming); every other cipher by `ctx->encrypt`. A body without proof is dropped and counted.
+//! Outgoing packets are clear in `in`, before and after the call; incoming ones in `out`, after it. A trap costs more than what a program does with it, so where the
+//! text shows that the arguments outlive the call (`kept`), one probe after it reads both. Elsewhere there are two: at the call, and at the conditional jump that
+//! follows it, with the arguments remembered per thread.
+//!
+//! Both directions pass the same places, and the input of a decryption is random bytes, which sometimes parse: so nothing is read as a packet before its direction is proven:
+//! by `ctx->encrypt`, or, for chacha20-poly1305 (its context claims to encrypt in both directions), by the four bytes before the packet, which its own call has
+//! passed already: they are the packet's length before `in` (outgoing) or before `out` (incoming). A body without proof is dropped and counted.
 //!
 //! A cipher with a plain MAC decrypts an incoming packet's first block, which has the length, and then the rest: the rest is parsed with the block before it.
 
@@ -11,8 +14,8 @@ use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::uprobe, programs::Prob
 use sensor_common::{program, ssh::direction};
 
 use super::{
-    bind,
-    maps::{THREADS, Thread, expects, header},
+    bind, kept,
+    maps::{THREADS, Thread, expects},
     memory::{is_user, read},
     packet, stream,
 };
@@ -30,8 +33,6 @@ const POLY_KEY_BYTES: u32 = 32;
 /// The largest and smallest cipher block.
 const BLOCK_BYTES: u32 = 16;
 const BLOCK_BYTES_3DES: u32 = 8;
-/// `evp_cipher_ctx_st::encrypt`, of OpenSSL 1.1 and 3.
-const ENCRYPT: u64 = 0x10;
 pub const NID_CHACHA20: u32 = 1019;
 
 #[inline(always)]
@@ -71,20 +72,9 @@ pub fn cipher_call(context: ProbeContext) -> u32 {
     thread.input = input;
     thread.len = len;
     if len == HEADER_BYTES {
-        thread.header_in = u32::from_be(read(input).0);
-        thread.header = header::BEFORE;
-        thread.expects = expects::HEADER;
         return 0;
     }
-    let known = core::mem::replace(&mut thread.header, 0);
-    let side = if known & header::BEFORE != 0 && thread.header_in == len {
-        Some(direction::OUT)
-    } else if known & header::AFTER != 0 && thread.header_out == len {
-        Some(direction::IN)
-    } else {
-        by_context(cipher)
-    };
-    match side {
+    match by_context(cipher).or_else(|| by_length(out, input, len)) {
         Some(direction::OUT) => {
             let told = packet::observe(input, len, direction::OUT as u32, packet::BY_PROCESS, len);
             stream::resume_if(told);
@@ -103,13 +93,25 @@ pub fn cipher_call(context: ProbeContext) -> u32 {
 /// The direction that a cipher's context claims; None for chacha20, which claims nothing of worth.
 #[inline(always)]
 fn by_context(context: u64) -> Option<u8> {
-    let (cipher, _) = read::<u64>(context);
+    let ([cipher, _, claimed], readable) = read::<[u64; 3]>(context);
     let (nid, known) = read::<u32>(cipher);
-    let (encrypt, readable) = read::<u32>(context.wrapping_add(ENCRYPT));
+    // `evp_cipher_ctx_st`, of OpenSSL 1.1 and 3: cipher, engine, int encrypt.
+    let encrypt = claimed as u32;
     if !known || !readable || nid == NID_CHACHA20 || encrypt > 1 {
         return None;
     }
     Some(encrypt as u8)
+}
+
+/// The direction of a chacha20-poly1305 packet. (Of other ciphers a length before it would be clear on both sides.)
+#[inline(always)]
+fn by_length(out: u64, input: u64, len: u32) -> Option<u8> {
+    let at = |address: u64| u32::from_be(read(address.wrapping_sub(HEADER_BYTES as u64)).0);
+    match (at(input) == len, at(out) == len) {
+        (true, false) => Some(direction::OUT),
+        (false, true) => Some(direction::IN),
+        _ => None,
+    }
 }
 
 #[inline(always)]
@@ -117,20 +119,8 @@ pub fn thread(id: u64) -> Option<*mut Thread> {
     if let Some(thread) = THREADS.get_ptr_mut(id) {
         return Some(thread);
     }
-    let fresh = Thread {
-        context: 0,
-        out: 0,
-        input: 0,
-        len: 0,
-        expects: 0,
-        header_in: 0,
-        header_out: 0,
-        header: 0,
-        rest: 0,
-        block: 0,
-        pad: 0,
-        block_context: 0,
-    };
+    let fresh =
+        Thread { context: 0, out: 0, input: 0, len: 0, expects: 0, rest: 0, block: 0, pad: 0, block_context: 0 };
     THREADS.insert(id, fresh, 0).ok()?;
     THREADS.get_ptr_mut(id)
 }
@@ -144,46 +134,83 @@ pub fn cipher_jump(context: ProbeContext) -> u32 {
     };
     // SAFETY: a live value of the map that only this thread uses.
     let thread = unsafe { &mut *thread };
-    match core::mem::replace(&mut thread.expects, expects::NOTHING) {
-        expects::HEADER => {
-            thread.header_out = u32::from_be(read(thread.out).0);
-            thread.header |= header::AFTER;
-        }
-        expects::BODY => {
-            let (base, len) = incoming(thread);
-            if len != 0 {
-                let told = packet::observe(base, len, direction::IN as u32, packet::BY_PROCESS, len);
-                stream::resume_if(told);
-            }
-        }
-        _ => {}
+    if core::mem::replace(&mut thread.expects, expects::NOTHING) == expects::BODY {
+        received(thread.context, thread.out, thread.len);
     }
     0
 }
 
+/// After a call whose arguments outlive it: both directions at once.
+#[uprobe]
+pub fn cipher_done(context: ProbeContext) -> u32 {
+    let Some(kept::Call { cipher, out, input, len }) = kept::call(&context) else {
+        stack::keep_own(&context);
+        return 0;
+    };
+    if !is_user(out) || !is_user(input) || !(HEADER_BYTES + 1..=PACKET_MAX).contains(&len) {
+        return 0;
+    }
+    let side = match cipher {
+        Some(cipher) => by_context(cipher),
+        None => by_length(out, input, len),
+    };
+    match side {
+        Some(direction::OUT) => {
+            let told = packet::observe(input, len, direction::OUT as u32, packet::BY_PROCESS, len);
+            stream::resume_if(told);
+        }
+        Some(_) => {
+            if len >= BLOCK_BYTES {
+                bind::by_first((bpf_get_current_pid_tgid() >> 32) as u32, input);
+            }
+            received(cipher.unwrap_or(0), out, len);
+        }
+        None => settle(program::SSH_PACKET, Turn::First, Err(Lost::Unreadable)),
+    }
+    0
+}
+
+/// Bytes of an incoming packet, decrypted.
+#[inline(always)]
+fn received(cipher: u64, out: u64, len: u32) {
+    let (base, len) = incoming(cipher, out, len);
+    if len != 0 {
+        let told = packet::observe(base, len, direction::IN as u32, packet::BY_PROCESS, len);
+        stream::resume_if(told);
+    }
+}
+
 /// Where an incoming packet that is complete now begins, and its length; a length of 0: nothing to read yet.
 #[inline(always)]
-fn incoming(thread: &mut Thread) -> (u64, u32) {
-    let rest = core::mem::replace(&mut thread.rest, 0);
-    if rest != 0 && thread.block_context == thread.context {
-        // The buffer may have moved since, with the block in it.
-        return if rest == thread.len {
-            (thread.out.wrapping_sub(thread.block as u64), rest + thread.block)
-        } else {
-            (0, 0)
-        };
+fn incoming(cipher: u64, out: u64, len: u32) -> (u64, u32) {
+    let id = bpf_get_current_pid_tgid();
+    let known = THREADS.get_ptr_mut(id);
+    if let Some(thread) = known {
+        // SAFETY: a live value of the map that only this thread uses.
+        let thread = unsafe { &mut *thread };
+        if thread.rest != 0 && thread.block_context == cipher {
+            let rest = core::mem::replace(&mut thread.rest, 0);
+            // The buffer may have moved since, with the block in it.
+            return if rest == len { (out.wrapping_sub(thread.block as u64), rest + thread.block) } else { (0, 0) };
+        }
     }
-    thread.rest = if thread.block_context == thread.context { 0 } else { rest };
-    let first: u32 = u32::from_be(read(thread.out).0);
-    let is_block = thread.len == BLOCK_BYTES || thread.len == BLOCK_BYTES_3DES;
+    let first: u32 = u32::from_be(read(out).0);
+    let is_block = len == BLOCK_BYTES || len == BLOCK_BYTES_3DES;
     // A packet without its length begins with the length of its padding, at least 4: the first byte of a length is 0.
-    if first >> 24 == 0 && is_block && first + HEADER_BYTES != thread.len {
-        if first > thread.len - HEADER_BYTES && first < PACKET_MAX {
-            thread.rest = first + HEADER_BYTES - thread.len;
-            thread.block = thread.len;
-            thread.block_context = thread.context;
+    if first >> 24 == 0 && is_block && first + HEADER_BYTES != len {
+        if first > len - HEADER_BYTES && first < PACKET_MAX {
+            match known.or_else(|| thread(id)) {
+                Some(thread) => {
+                    // SAFETY: as above.
+                    let thread = unsafe { &mut *thread };
+                    thread.rest = first + HEADER_BYTES - len;
+                    thread.block = len;
+                    thread.block_context = cipher;
+                }
+                None => settle(program::SSH_PACKET, Turn::First, Err(Lost::Full)),
+            }
         }
         return (0, 0);
     }
-    (thread.out, thread.len)
+    (out, len)
 }

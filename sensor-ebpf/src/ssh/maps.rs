@@ -18,10 +18,6 @@ pub struct Thread {
     pub input: u64,
     pub len: u32,
     pub expects: u32,
-    /// chacha20-poly1305: the four bytes of the header call, before and after, as big-endian numbers. `header` says which are there.
-    pub header_in: u32,
-    pub header_out: u32,
-    pub header: u32,
     /// A cipher with a plain MAC: the first block of an incoming packet was seen, so many bytes are to come with the next call of `block_context`.
     pub rest: u32,
     pub block: u32,
@@ -31,7 +27,6 @@ pub struct Thread {
 
 pub mod expects {
     pub const NOTHING: u32 = 0;
-    pub const HEADER: u32 = 1;
     pub const BODY: u32 = 2;
     /// Nothing to read there: the call was told.
     pub const JUMP: u32 = 3;
@@ -41,11 +36,6 @@ pub mod expects {
     pub const UNBOUND: u32 = 5;
     /// In a library: a whole incoming packet, of the only connection of the process.
     pub const SOLE: u32 = 6;
-}
-
-pub mod header {
-    pub const BEFORE: u32 = 1;
-    pub const AFTER: u32 = 2;
 }
 
 /// Channel data where it lies: a few bytes in one place, if a cipher's first block holds them, and the rest in another.

@@ -9,6 +9,7 @@ mod bind;
 mod cipher;
 mod clear;
 mod context;
+mod kept;
 mod library;
 mod maps;
 mod memory;

@@ -37,6 +37,8 @@ struct Payload {
     len: u32,
     /// Of `len`, what is there to be copied.
     available: u32,
+    /// Its first two numbers, read with the message number: channel data is most of what comes.
+    numbers: [u32; 2],
     flags: u16,
 }
 
@@ -81,32 +83,44 @@ pub extern "C" fn observe(base: u64, len: u32, direction: u32, cipher: u64, avai
 
 #[inline(always)]
 fn payload(base: u64, len: u32, available: u32) -> Option<Payload> {
-    let (head, readable) = read::<[u8; 8]>(base);
+    // What is shorter may end where the memory ends; it has no two numbers.
+    let (head, readable) = if len < 16 {
+        let (head, readable) = read::<u64>(base);
+        ([head, 0], readable)
+    } else {
+        read::<[u64; 2]>(base)
+    };
     if !readable || len < 8 {
         return None;
     }
-    let [a, b, c, d, e, f, ..] = head;
-    let (skip, padding, message, flags) = if a == 0 {
+    let [a, b, c, d, e, f, ..] = head[0].to_le_bytes();
+    // The numbers are 16 or 48 bits from the beginning.
+    let (skip, padding, message, flags, shift) = if a == 0 {
         if u32::from_be_bytes([a, b, c, d]).wrapping_add(4) != len {
             return None;
         }
-        (6, e as u32, f, packet_flag::LENGTH)
+        (6, e as u32, f, packet_flag::LENGTH, 48)
     } else {
-        (2, a as u32, b, 0)
+        (2, a as u32, b, 0, 16)
     };
     if padding < PADDING_MIN || padding + skip > len {
         return None;
     }
     let at = base.wrapping_add(skip as u64);
-    Some(Payload { message, at, len: len - skip - padding, available: available.saturating_sub(skip), flags })
+    let words = head[0] >> shift | head[1] << (64 - shift);
+    let numbers = [words as u32, (words >> 32) as u32].map(u32::from_be);
+    Some(Payload { message, at, len: len - skip - padding, available: available.saturating_sub(skip), numbers, flags })
 }
 
 /// CHANNEL_DATA: recipient, string; CHANNEL_EXTENDED_DATA: recipient, type, string.
 #[inline(always)]
 fn count_data(connection: u64, payload: Payload, direction: u32, cipher: u64) -> u32 {
-    let header = if payload.message == message::CHANNEL_DATA { 8 } else { 12 };
-    let number = u32::from_be(read(payload.at).0);
-    let len = u32::from_be(read(payload.at.wrapping_add(header - 4)).0);
+    let [number, len_or_type] = payload.numbers;
+    let (header, len) = if payload.message == message::CHANNEL_DATA {
+        (8, len_or_type)
+    } else {
+        (12, u32::from_be(read(payload.at.wrapping_add(8)).0))
+    };
     if len as u64 + header != payload.len as u64 {
         return 0;
     }

@@ -138,6 +138,8 @@ pub enum Hook {
     CipherCall,
     /// The branch after such a call.
     CipherJump,
+    /// A branch after such a call where one probe does for both, with where the arguments are (`sensor_common::kept::Arguments`, packed).
+    CipherDone(u64),
     /// A library calls `EVP_CipherUpdate` or one of its halves.
     UpdateCall,
     /// The same in a library that speaks SSH itself, and so keeps its contexts.

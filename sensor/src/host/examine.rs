@@ -35,9 +35,13 @@ pub struct Program {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sites {
-    /// By offset in the file.
+    /// By offset in the file: one probe at a call where that does.
     pub places: Vec<(Hook, u64)>,
+    /// The same with two probes at each call, for kernels before 5.15.
+    pub pairs: Vec<(Hook, u64)>,
     calls: usize,
+    /// Of `calls`, those with one probe.
+    single: usize,
     /// Calls that carry no packet and are left alone.
     spared: usize,
     /// Every site is emulated by the kernel, not single-stepped.
@@ -47,9 +51,13 @@ pub struct Sites {
 impl fmt::Display for Sites {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (calls, all) = (self.calls, self.calls + self.spared);
-        // Measured on x86-64: a call and its jump together.
-        let cost = if self.emulated { "emulated, 0.4 us a packet" } else { "single-stepped, 3 us a packet" };
-        write!(f, "{calls} of {all} cipher calls probed, {cost}")
+        let hits = match self.single {
+            0 => "two traps a packet",
+            single if single == calls => "one trap a packet",
+            _ => "one or two traps a packet, by cipher",
+        };
+        let how = if self.emulated { "" } else { ", some of them single-stepped" };
+        write!(f, "{calls} of {all} cipher calls probed, {hits}{how}")
     }
 }
 
@@ -114,11 +122,23 @@ fn probable(
 /// The sites that carry packets.
 fn wanted(sites: &[sites::Site]) -> Sites {
     let bodies: Vec<_> = sites.iter().filter(|site| site.role == SiteRole::Body).collect();
+    let (single, double): (Vec<&sites::Site>, Vec<_>) = bodies.iter().partition(|site| site.single.is_some());
+    let pairs = |sites: &[&sites::Site]| places(sites, |_| Hook::CipherCall, Hook::CipherJump);
+    let mut alone: Vec<_> = single
+        .iter()
+        .filter_map(|site| site.single)
+        .map(|single| (Hook::CipherDone(single.arguments.pack()), single.at))
+        .collect();
+    // At one branch one probe.
+    alone.sort_unstable_by_key(|(_, at)| *at);
+    alone.dedup_by_key(|(_, at)| *at);
     Sites {
-        places: places(&bodies, |_| Hook::CipherCall, Hook::CipherJump),
+        places: pairs(&double).into_iter().chain(alone).collect(),
+        pairs: pairs(&bodies),
         calls: bodies.len(),
+        single: single.len(),
         spared: sites.len() - bodies.len(),
-        emulated: bodies.iter().all(|site| site.emulated),
+        emulated: bodies.iter().all(|site| site.emulated || site.single.is_some()),
     }
 }
 
@@ -130,9 +150,12 @@ fn of_library(sites: &[sites::Site], speaks: bool) -> Sites {
     };
     // What has no output carries no packet, whatever the convention; the other roles are OpenSSH's.
     let carrying: Vec<_> = sites.iter().filter(|site| site.role != SiteRole::Other(sites::AAD)).collect();
+    let places = places(&carrying, call, Hook::LibraryJump);
     Sites {
-        places: places(&carrying, call, Hook::LibraryJump),
+        pairs: places.clone(),
+        places,
         calls: carrying.len(),
+        single: 0,
         spared: sites.len() - carrying.len(),
         emulated: carrying.iter().all(|site| site.emulated),
     }

@@ -179,6 +179,11 @@ impl Kernel {
         self.uprobes.attach(&mut self.ebpf, file, path, places)
     }
 
+    /// Can a probe be told where it is (`Hook::CipherDone`)? Linux 5.15.
+    pub fn has_cookies(&self) -> bool {
+        uprobes::has_cookies(&self.ebpf)
+    }
+
     /// Takes the probes of a program away.
     pub fn release_program(&mut self, file: FileId) {
         self.uprobes.detach(file);

@@ -1,6 +1,6 @@
 //! uprobes at call sites of the cipher function in programs that speak SSH.
 //!
-//! What enters: a file and the offsets of its calls and of the branches after them. What leaves: links, kept by file; a uprobe belongs to an inode, so every
+//! What enters: a file and the offsets of its calls and of the branches after them (`Hook`). What leaves: links, kept by file; a uprobe belongs to an inode, so every
 //! process that runs the file, now or later and in any container, is covered by one attachment. A file is covered as a whole or not at all: half of its sites would
 //! give half of a session. Attaching takes a fraction of a millisecond a site; detaching waits for the kernel (*measured*: 0.1 s a site), so it is done by threads.
 
@@ -10,7 +10,7 @@ use aya::{
     Ebpf,
     programs::{
         Program, UProbe,
-        uprobe::{UProbeLink, UProbeScope},
+        uprobe::{UProbeAttachPoint, UProbeLink, UProbeScope},
     },
 };
 
@@ -24,13 +24,16 @@ pub(super) struct Uprobes {
 }
 
 /// Every uprobe's program.
-pub(super) const PROGRAMS: [&str; 6] =
-    ["cipher_jump", "cipher_call", "library_jump", "update_call", "speaker_call", "library_call"];
+pub(super) const PROGRAMS: [&str; 7] =
+    ["cipher_jump", "cipher_call", COOKIE, "library_jump", "update_call", "speaker_call", "library_call"];
+/// The one that asks where it is: not before Linux 5.15.
+const COOKIE: &str = "cipher_done";
 
 fn name(hook: Hook) -> &'static str {
     match hook {
         Hook::CipherJump => "cipher_jump",
         Hook::CipherCall => "cipher_call",
+        Hook::CipherDone(_) => COOKIE,
         Hook::LibraryJump => "library_jump",
         Hook::UpdateCall => "update_call",
         Hook::SpeakerCall => "speaker_call",
@@ -45,7 +48,10 @@ fn is_jump(hook: Hook) -> bool {
 /// Loads the programs. An error: this kernel cannot run them.
 pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), String> {
     for name in PROGRAMS {
-        program(ebpf, name)?.load().map_err(chain)?;
+        match program(ebpf, name)?.load().map_err(chain) {
+            Err(why) if name == COOKIE => tracing::debug!(why, "two probes at a call instead of one"),
+            loaded => loaded?,
+        }
     }
     Ok(())
 }
@@ -55,6 +61,11 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut UProbe, String>
         Some(Program::UProbe(program)) => Ok(program),
         _ => Err("the object has no such program: rebuild sensor".into()),
     }
+}
+
+/// Was the program loaded that needs cookies?
+pub(super) fn has_cookies(ebpf: &Ebpf) -> bool {
+    matches!(ebpf.program(COOKIE), Some(Program::UProbe(program)) if program.fd().is_ok())
 }
 
 impl Uprobes {
@@ -70,7 +81,12 @@ impl Uprobes {
         let (jumps, calls): (Vec<_>, Vec<_>) = places.iter().partition(|(hook, _)| is_jump(*hook));
         for (hook, offset) in jumps.into_iter().chain(calls) {
             let program = program(ebpf, name(hook))?;
-            let link = program.attach(offset, path, UProbeScope::AllProcesses).map_err(chain)?;
+            let cookie = match hook {
+                Hook::CipherDone(cookie) => Some(cookie),
+                _ => None,
+            };
+            let point = UProbeAttachPoint { location: offset.into(), cookie };
+            let link = program.attach(point, path, UProbeScope::AllProcesses).map_err(chain)?;
             links.push(program.take_link(link).map_err(chain)?);
         }
         self.links.insert(file, links);

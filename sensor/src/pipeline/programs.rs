@@ -107,7 +107,10 @@ fn cover(kernel: &mut Kernel, program: &Program) -> (Probe, Option<Degraded>) {
     let why = match &program.sites {
         Err(why) => Some(why.to_string()),
         Ok(_) if !kernel.can_decrypt() => Some("this kernel cannot run the probe `cipher`".into()),
-        Ok(sites) => privileges::raised(|| kernel.probe_program(program.file, &program.path(), &sites.places).err()),
+        Ok(sites) => privileges::raised(|| {
+            let places = if kernel.has_cookies() { &sites.places } else { &sites.pairs };
+            kernel.probe_program(program.file, &program.path(), places).err()
+        }),
     };
     let probe = Probe {
         name: "cipher".into(),

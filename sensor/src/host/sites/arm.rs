@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use super::{
-    AAD, Convention, JUMP_WITHIN, NotCovered, Site, SiteRole,
+    AAD, Convention, JUMP_WITHIN, NotCovered, POLY_KEY, Site, SiteRole,
     elf::{Image, Text},
 };
 
@@ -132,6 +132,7 @@ fn site(text: &Text<'_>, at: u64, before: &[(u64, Word)], after: &[(u64, Word)])
                     convention: Convention::Cipher,
                     result_intact,
                     emulated: true,
+                    single: None,
                 });
             }
             Word::Call(_) | Word::Jump(_) | Word::Indirect => break,
@@ -149,9 +150,7 @@ fn role(before: &[(u64, Word)]) -> SiteRole {
     match (out, input, len) {
         (Operand::Constant(0), Operand::Constant(0), Operand::Constant(0)) => SiteRole::Other("final"),
         (Operand::Constant(0), ..) => SiteRole::Other(AAD),
-        (Operand::Copy(out), Operand::Copy(input), Operand::Constant(32)) if out == input => {
-            SiteRole::Other("poly key")
-        }
+        (Operand::Copy(out), Operand::Copy(input), Operand::Constant(32)) if out == input => SiteRole::Other(POLY_KEY),
         (_, _, Operand::Constant(4)) => SiteRole::Other("length"),
         _ => SiteRole::Body,
     }

@@ -10,11 +10,16 @@
 mod arm;
 mod elf;
 mod local;
+mod single;
+#[cfg(test)]
+mod single_tests;
 #[cfg(test)]
 mod tests;
+mod values;
 mod x86;
 
 use object::read::ReadRef;
+use sensor_common::kept::Arguments;
 
 /// A call of the function.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +34,16 @@ pub struct Site {
     pub result_intact: bool,
     /// A direct call: the kernel emulates it. A call through memory is single-stepped, which takes five times as long.
     pub emulated: bool,
+    /// One probe that does for both.
+    pub single: Option<Single>,
+}
+
+/// A place after a call where its arguments are still known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Single {
+    /// Offset in the file, of a branch, which the kernel emulates.
+    pub at: u64,
+    pub arguments: Arguments,
 }
 
 /// Where a function has its arguments.
@@ -92,6 +107,9 @@ const SITES_MAX: usize = 64;
 
 /// The role of a call without output: additional data, or a length that is announced.
 pub const AAD: &str = "aad";
+/// chacha20-poly1305: the key for the tag, and the length before a packet.
+const POLY_KEY: &str = "poly key";
+const HEADER: &str = "header";
 
 /// The function through which OpenSSH and libssh2 pass every packet.
 const CIPHER: &str = "EVP_Cipher";

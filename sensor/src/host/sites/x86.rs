@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 
 use iced_x86::{
-    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
-    Register,
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register,
 };
 
 use super::{
-    AAD, Care, Convention, JUMP_WITHIN, NotCovered, Site, SiteRole,
+    AAD, Care, Convention, JUMP_WITHIN, NotCovered, POLY_KEY, SITES_MAX, Site, SiteRole,
     elf::{Image, Text},
+    single::{self, Call},
+    values::{Values, writes},
 };
 
 /// Instructions before a call in which its operands are looked for.
@@ -19,15 +20,21 @@ const CALL_BYTES: usize = 5;
 
 pub(super) fn find(image: &Image<'_>, symbol: &str, care: Care) -> Result<Vec<Site>, NotCovered> {
     let stubs = stubs(image);
-    let mut sites = Vec::new();
-    for text in &image.texts {
+    let (mut found, mut called) = (Vec::new(), Vec::new());
+    for (n, text) in image.texts.iter().enumerate() {
         let mut recent: Vec<Instruction> = Vec::with_capacity(OPERANDS_WITHIN + 1);
         let mut met = HashSet::new();
         for instruction in instructions(text, 0) {
+            if care == Care::Whole && instruction.code() == Code::Call_rel32_64 {
+                called.push((instruction.ip(), instruction.near_branch_target()));
+            }
             if let Some(emulated) = calls(&instruction, image, &stubs) {
                 met.insert(instruction.ip());
                 match site(text, &instruction, &recent, emulated, care) {
-                    Ok(site) => sites.push(site),
+                    Ok(site) => {
+                        let arguments = Values::of(&recent);
+                        found.push(Call { site, ip: instruction.ip(), text: n, arguments });
+                    }
                     Err(error) if care == Care::Whole => return Err(error),
                     Err(_) => {}
                 }
@@ -45,7 +52,10 @@ pub(super) fn find(image: &Image<'_>, symbol: &str, care: Care) -> Result<Vec<Si
             return Err(NotCovered::Ambiguous { at });
         }
     }
-    Ok(sites)
+    if care == Care::Whole && found.len() <= SITES_MAX {
+        single::simplify(image, &called, &mut found);
+    }
+    Ok(found.into_iter().map(|call| call.site).collect())
 }
 
 pub(super) fn instructions<'a>(text: &Text<'a>, from: usize) -> impl Iterator<Item = Instruction> + use<'a> {
@@ -121,18 +131,14 @@ pub(super) fn site(
                     break;
                 };
                 let convention = Convention::Cipher;
-                return Ok(Site { call, jump, role: role(recent), convention, result_intact, emulated });
+                return Ok(Site { call, jump, role: role(recent), convention, result_intact, emulated, single: None });
             }
             FlowControl::Next => {}
             // A function that keeps errno, between the call and the one that takes the interpreter's lock again.
             FlowControl::IndirectCall if care == Care::Calls => {}
             _ => break,
         }
-        let writes = |used: &iced_x86::UsedRegister| {
-            used.register().full_register() == Register::RAX
-                && !matches!(used.access(), OpAccess::Read | OpAccess::CondRead)
-        };
-        result_intact &= !info.info(&instruction).used_registers().iter().any(writes);
+        result_intact &= !writes(&mut info, &instruction, Register::RAX);
     }
     Err(missing)
 }
@@ -155,8 +161,10 @@ fn role(recent: &[Instruction]) -> SiteRole {
         (NULL, NULL, NULL) => SiteRole::Other("final"),
         (NULL, _, _) => SiteRole::Other(AAD),
         (Operand::Register(out), Operand::Register(input), Operand::Constant(32)) if out == input => {
-            SiteRole::Other("poly key")
+            SiteRole::Other(POLY_KEY)
         }
+        // The same, if the one is a copy of the other.
+        (Operand::Register(Register::RDX), _, Operand::Constant(32)) => SiteRole::Other(POLY_KEY),
         // chacha20's header is passed with a length in a variable; a constant 4 is the peek at an incoming length.
         (_, _, Operand::Constant(4)) => SiteRole::Other("length"),
         _ => SiteRole::Body,
@@ -171,10 +179,7 @@ fn operand(recent: &[Instruction], register: Register) -> Operand {
         if instruction.flow_control() != FlowControl::Next {
             return Operand::Unknown;
         }
-        let written = info.info(instruction).used_registers().iter().any(|used| {
-            used.register().full_register() == register && !matches!(used.access(), OpAccess::Read | OpAccess::CondRead)
-        });
-        if !written {
+        if !writes(&mut info, instruction, register) {
             continue;
         }
         let same =
@@ -189,12 +194,7 @@ fn operand(recent: &[Instruction], register: Register) -> Operand {
                     let from = instruction.op1_register().full_register();
                     // It must still be what it was when the call comes.
                     let later = recent.get(at + 1..).unwrap_or_default();
-                    let kept = !later.iter().any(|instruction| {
-                        info.info(instruction).used_registers().iter().any(|used| {
-                            used.register().full_register() == from
-                                && !matches!(used.access(), OpAccess::Read | OpAccess::CondRead)
-                        })
-                    });
+                    let kept = !later.iter().any(|instruction| writes(&mut info, instruction, from));
                     if kept { Operand::Register(from) } else { Operand::Unknown }
                 }
                 _ => Operand::Unknown,
