@@ -34,6 +34,8 @@ const POLY_KEY_BYTES: u32 = 32;
 const BLOCK_BYTES: u32 = 16;
 const BLOCK_BYTES_3DES: u32 = 8;
 pub const NID_CHACHA20: u32 = 1019;
+/// aes-128-gcm, aes-192-gcm, aes-256-gcm.
+const NIDS_GCM: [u32; 3] = [895, 898, 901];
 
 #[inline(always)]
 fn arguments(context: &ProbeContext) -> Option<(u64, u64, u64, u32)> {
@@ -74,7 +76,9 @@ pub fn cipher_call(context: ProbeContext) -> u32 {
     if len == HEADER_BYTES {
         return 0;
     }
-    match by_context(cipher).or_else(|| by_length(out, input, len)) {
+    let claimed = by_context(cipher);
+    let side = claimed.map(|claimed| claimed.direction).or_else(|| by_length(out, input, len));
+    match side {
         Some(direction::OUT) => {
             let told = packet::observe(input, len, direction::OUT as u32, packet::BY_PROCESS, len);
             stream::resume_if(told);
@@ -83,16 +87,24 @@ pub fn cipher_call(context: ProbeContext) -> u32 {
             if len >= BLOCK_BYTES {
                 bind::by_first((id >> 32) as u32, input);
             }
-            thread.expects = expects::BODY;
+            thread.expects = if claimed.is_some_and(|claimed| claimed.splits) { expects::BODY } else { expects::WHOLE };
         }
         None => settle(program::SSH_PACKET, Turn::First, Err(Lost::Unreadable)),
     }
     0
 }
 
-/// The direction that a cipher's context claims; None for chacha20, which claims nothing of worth.
+/// What a cipher's context claims.
+#[derive(Clone, Copy)]
+struct Claimed {
+    direction: u8,
+    /// An incoming packet may come in two pieces: of every cipher that does not authenticate by itself.
+    splits: bool,
+}
+
+/// None for chacha20, which claims nothing of worth.
 #[inline(always)]
-fn by_context(context: u64) -> Option<u8> {
+fn by_context(context: u64) -> Option<Claimed> {
     let ([cipher, _, claimed], readable) = read::<[u64; 3]>(context);
     let (nid, known) = read::<u32>(cipher);
     // `evp_cipher_ctx_st`, of OpenSSL 1.1 and 3: cipher, engine, int encrypt.
@@ -100,7 +112,7 @@ fn by_context(context: u64) -> Option<u8> {
     if !known || !readable || nid == NID_CHACHA20 || encrypt > 1 {
         return None;
     }
-    Some(encrypt as u8)
+    Some(Claimed { direction: encrypt as u8, splits: !NIDS_GCM.contains(&nid) })
 }
 
 /// The direction of a chacha20-poly1305 packet. (Of other ciphers a length before it would be clear on both sides.)
@@ -134,8 +146,10 @@ pub fn cipher_jump(context: ProbeContext) -> u32 {
     };
     // SAFETY: a live value of the map that only this thread uses.
     let thread = unsafe { &mut *thread };
-    if core::mem::replace(&mut thread.expects, expects::NOTHING) == expects::BODY {
-        received(thread.context, thread.out, thread.len);
+    match core::mem::replace(&mut thread.expects, expects::NOTHING) {
+        expects::BODY => received(Some(thread.context), thread.out, thread.len),
+        expects::WHOLE => received(None, thread.out, thread.len),
+        _ => {}
     }
     0
 }
@@ -150,10 +164,8 @@ pub fn cipher_done(context: ProbeContext) -> u32 {
     if !is_user(out) || !is_user(input) || !(HEADER_BYTES + 1..=PACKET_MAX).contains(&len) {
         return 0;
     }
-    let side = match cipher {
-        Some(cipher) => by_context(cipher),
-        None => by_length(out, input, len),
-    };
+    let claimed = cipher.and_then(by_context);
+    let side = if cipher.is_some() { claimed.map(|claimed| claimed.direction) } else { by_length(out, input, len) };
     match side {
         Some(direction::OUT) => {
             let told = packet::observe(input, len, direction::OUT as u32, packet::BY_PROCESS, len);
@@ -163,17 +175,20 @@ pub fn cipher_done(context: ProbeContext) -> u32 {
             if len >= BLOCK_BYTES {
                 bind::by_first((bpf_get_current_pid_tgid() >> 32) as u32, input);
             }
-            received(cipher.unwrap_or(0), out, len);
+            received(cipher.filter(|_| claimed.is_some_and(|claimed| claimed.splits)), out, len);
         }
         None => settle(program::SSH_PACKET, Turn::First, Err(Lost::Unreadable)),
     }
     0
 }
 
-/// Bytes of an incoming packet, decrypted.
+/// Bytes of an incoming packet, decrypted. `pieces`: the context, if they may be a part of it.
 #[inline(always)]
-fn received(cipher: u64, out: u64, len: u32) {
-    let (base, len) = incoming(cipher, out, len);
+fn received(pieces: Option<u64>, out: u64, len: u32) {
+    let (base, len) = match pieces {
+        Some(cipher) => incoming(cipher, out, len),
+        None => (out, len),
+    };
     if len != 0 {
         let told = packet::observe(base, len, direction::IN as u32, packet::BY_PROCESS, len);
         stream::resume_if(told);

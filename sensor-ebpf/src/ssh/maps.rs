@@ -27,6 +27,9 @@ pub struct Thread {
 
 pub mod expects {
     pub const NOTHING: u32 = 0;
+    /// A whole incoming packet.
+    pub const WHOLE: u32 = 1;
+    /// A piece of one, or a whole one.
     pub const BODY: u32 = 2;
     /// Nothing to read there: the call was told.
     pub const JUMP: u32 = 3;

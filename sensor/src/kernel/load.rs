@@ -184,9 +184,14 @@ impl Kernel {
         uprobes::has_cookies(&self.ebpf)
     }
 
-    /// Takes the probes of a program away.
+    /// Takes the probes of a program away: its file changes.
     pub fn release_program(&mut self, file: FileId) {
         self.uprobes.detach(file);
+    }
+
+    /// The same, in time: nobody has its file any more.
+    pub fn retire_program(&mut self, file: FileId) {
+        self.uprobes.retire(file);
     }
 
     pub fn layout(&self) -> &Layout {

@@ -3,8 +3,16 @@
 //! What enters: a file and the offsets of its calls and of the branches after them (`Hook`). What leaves: links, kept by file; a uprobe belongs to an inode, so every
 //! process that runs the file, now or later and in any container, is covered by one attachment. A file is covered as a whole or not at all: half of its sites would
 //! give half of a session. Attaching takes a fraction of a millisecond a site; detaching waits for the kernel (*measured*: 0.1 s a site), so it is done by threads.
+//!
+//! While a link goes, the kernel lets nobody attach: one lock serves both. *Measured*: 50 files let go together kept the next ones waiting for 13 s, and their first connections were missed.
+//! So what nobody has any more goes link by link, with pauses.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{HashMap, VecDeque},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use aya::{
     Ebpf,
@@ -17,10 +25,29 @@ use aya::{
 use super::load::chain;
 use crate::event::stream::{FileId, Hook};
 
-/// Links by file.
+/// Between two links that go.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The probes of a file.
+struct Attached {
+    places: Vec<(Hook, u64)>,
+    links: Vec<UProbeLink>,
+}
+
+/// Probes of files that nobody has any more.
+#[derive(Default)]
+struct Retired {
+    /// The oldest first.
+    files: VecDeque<(FileId, Attached)>,
+    /// A thread takes them away.
+    going: bool,
+}
+
+/// Probes by file.
 #[derive(Default)]
 pub(super) struct Uprobes {
-    links: HashMap<FileId, Vec<UProbeLink>>,
+    attached: HashMap<FileId, Attached>,
+    retired: Arc<Mutex<Retired>>,
 }
 
 /// Every uprobe's program.
@@ -76,6 +103,20 @@ impl Uprobes {
         path: &Path,
         places: &[(Hook, u64)],
     ) -> Result<(), String> {
+        let back = {
+            let mut retired = lock(&self.retired);
+            let at = retired.files.iter().position(|(known, _)| *known == file);
+            at.and_then(|at| retired.files.remove(at))
+        };
+        match back {
+            // It was found again before its probes were gone.
+            Some((_, back)) if back.places == places && back.links.len() == places.len() => {
+                self.attached.insert(file, back);
+                return Ok(());
+            }
+            Some((_, changed)) => drop_at_once(changed.links.into_iter()),
+            None => {}
+        }
         let mut links = Vec::with_capacity(places.len());
         // Jumps first: a call whose jump is not probed yet would be remembered for nothing.
         let (jumps, calls): (Vec<_>, Vec<_>) = places.iter().partition(|(hook, _)| is_jump(*hook));
@@ -89,22 +130,61 @@ impl Uprobes {
             let link = program.attach(point, path, UProbeScope::AllProcesses).map_err(chain)?;
             links.push(program.take_link(link).map_err(chain)?);
         }
-        self.links.insert(file, links);
+        self.attached.insert(file, Attached { places: places.to_vec(), links });
         Ok(())
     }
 
-    /// In the background: events go on meanwhile.
+    /// Now, in the background: what is at the places has changed.
     pub(super) fn detach(&mut self, file: FileId) {
-        if let Some(links) = self.links.remove(&file) {
-            std::thread::spawn(move || drop_at_once(links.into_iter()));
+        if let Some(attached) = self.attached.remove(&file) {
+            std::thread::spawn(move || drop_at_once(attached.links.into_iter()));
         }
+    }
+
+    /// In time, in the background: nobody has the file any more.
+    pub(super) fn retire(&mut self, file: FileId) {
+        let Some(attached) = self.attached.remove(&file) else { return };
+        let mut retired = lock(&self.retired);
+        retired.files.push_back((file, attached));
+        if !std::mem::replace(&mut retired.going, true) {
+            let retired = Arc::clone(&self.retired);
+            std::thread::spawn(move || {
+                loop {
+                    let next = lock(&retired).next_link();
+                    let Some(link) = next else { break };
+                    drop(link);
+                    std::thread::sleep(PAUSE);
+                }
+            });
+        }
+    }
+}
+
+impl Retired {
+    /// The next link that may go. A file stays until its last one is taken.
+    fn next_link(&mut self) -> Option<UProbeLink> {
+        while let Some((_, attached)) = self.files.front_mut() {
+            if let Some(link) = attached.links.pop() {
+                return Some(link);
+            }
+            self.files.pop_front();
+        }
+        self.going = false;
+        None
     }
 }
 
 impl Drop for Uprobes {
     fn drop(&mut self) {
-        drop_at_once(self.links.drain().flat_map(|(_, links)| links));
+        let retired = std::mem::take(&mut lock(&self.retired).files);
+        let all = self.attached.drain().chain(retired);
+        drop_at_once(all.flat_map(|(_, attached)| attached.links));
     }
+}
+
+fn lock(retired: &Mutex<Retired>) -> MutexGuard<'_, Retired> {
+    // Nothing panics while it has the lock; and if, a queue is a queue.
+    retired.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The kernel lets each link go only after a grace period: side by side they wait together.

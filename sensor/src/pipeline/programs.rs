@@ -8,7 +8,7 @@ use std::{collections::VecDeque, path::Path};
 use crate::{
     event::{
         ssh::{ConnectionId, Message},
-        stream::{Connect, Degraded, Event, FileId, Probe, ProcessId, What},
+        stream::{Connect, Degraded, Event, Probe, ProcessId, What},
     },
     host::{
         identity, privileges,
@@ -62,7 +62,8 @@ impl Programs {
     pub(super) fn follow_upgrades(&mut self, kernel: &mut Kernel, out: &mut Vec<Event>) {
         let changes = self.speakers.changes();
         for file in changes.written {
-            self.release(kernel, file);
+            self.speakers.forget(file);
+            kernel.release_program(file);
         }
         for program in changes.programs {
             cover_later(kernel, &program, identity::boot_time(), out);
@@ -72,13 +73,9 @@ impl Programs {
     /// Takes the probes from programs that nobody has any more.
     pub(super) fn sweep(&mut self, kernel: &mut Kernel) {
         for file in self.speakers.gone() {
-            self.release(kernel, file);
+            self.speakers.forget(file);
+            kernel.retire_program(file);
         }
-    }
-
-    fn release(&mut self, kernel: &mut Kernel, file: FileId) {
-        self.speakers.forget(file);
-        kernel.release_program(file);
     }
 }
 
