@@ -105,7 +105,13 @@ struct Claimed {
 /// None for chacha20, which claims nothing of worth.
 #[inline(always)]
 fn by_context(context: u64) -> Option<Claimed> {
+    if !is_user(context) {
+        return None;
+    }
     let ([cipher, _, claimed], readable) = read::<[u64; 3]>(context);
+    if !is_user(cipher) {
+        return None;
+    }
     let (nid, known) = read::<u32>(cipher);
     // `evp_cipher_ctx_st`, of OpenSSL 1.1 and 3: cipher, engine, int encrypt.
     let encrypt = claimed as u32;
@@ -165,7 +171,7 @@ pub fn cipher_done(context: ProbeContext) -> u32 {
         return 0;
     }
     let claimed = cipher.and_then(by_context);
-    let side = if cipher.is_some() { claimed.map(|claimed| claimed.direction) } else { by_length(out, input, len) };
+    let side = claimed.map(|claimed| claimed.direction).or_else(|| by_length(out, input, len));
     match side {
         Some(direction::OUT) => {
             let told = packet::observe(input, len, direction::OUT as u32, packet::BY_PROCESS, len);

@@ -49,6 +49,10 @@ impl Real {
         Self { inode, size: metadata.size(), changed: (metadata.ctime(), metadata.ctime_nsec()), overlaid }
     }
 
+    pub(super) fn is_overlaid(self) -> bool {
+        self.overlaid
+    }
+
     /// One inode under two numbers?
     pub(super) fn is_same(self, other: Self) -> bool {
         (self.overlaid || other.overlaid) && Self { overlaid: other.overlaid, ..self } == other

@@ -207,11 +207,13 @@ impl Speakers {
         holders::gone(&self.proc, self.told.iter().filter(|(file, _)| !current.contains(file)))
     }
 
-    pub fn forget(&mut self, file: FileId) {
-        self.told.remove(&file);
+    /// True: it may come back under another number (overlayfs), as long as the same image has it.
+    pub fn forget(&mut self, file: FileId) -> bool {
+        let told = self.told.remove(&file);
         // Also what the kernel calls it, where that is another number.
         self.seen.retain(|known, seen| *seen != Seen::Speaks || self.told.contains_key(known));
         self.paths.retain(|_, known| *known != file);
+        told.is_some_and(|told| told.real.is_overlaid())
     }
 
     fn in_places(&mut self, root: &Path) -> Vec<Program> {

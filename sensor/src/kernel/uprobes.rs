@@ -25,8 +25,10 @@ use aya::{
 use super::load::chain;
 use crate::event::stream::{FileId, Hook};
 
-/// Between two links that go.
+/// Between two links that go. Where many wait it is shorter: each keeps a descriptor and a deleted file.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Files that wait, for which the pause is halved.
+const MANY: u32 = 16;
 
 /// The probes of a file.
 struct Attached {
@@ -151,9 +153,9 @@ impl Uprobes {
             std::thread::spawn(move || {
                 loop {
                     let next = lock(&retired).next_link();
-                    let Some(link) = next else { break };
+                    let Some((link, pause)) = next else { break };
                     drop(link);
-                    std::thread::sleep(PAUSE);
+                    std::thread::sleep(pause);
                 }
             });
         }
@@ -161,11 +163,12 @@ impl Uprobes {
 }
 
 impl Retired {
-    /// The next link that may go. A file stays until its last one is taken.
-    fn next_link(&mut self) -> Option<UProbeLink> {
+    /// The next link that may go, and how long to wait after it. A file stays until its last one is taken.
+    fn next_link(&mut self) -> Option<(UProbeLink, Duration)> {
+        let pause = PAUSE * MANY / (MANY + u32::try_from(self.files.len()).unwrap_or(u32::MAX - MANY));
         while let Some((_, attached)) = self.files.front_mut() {
             if let Some(link) = attached.links.pop() {
-                return Some(link);
+                return Some((link, pause));
             }
             self.files.pop_front();
         }

@@ -73,8 +73,12 @@ impl Programs {
     /// Takes the probes from programs that nobody has any more.
     pub(super) fn sweep(&mut self, kernel: &mut Kernel) {
         for file in self.speakers.gone() {
-            self.speakers.forget(file);
-            kernel.retire_program(file);
+            // Under another number it would be probed beside what is still on its way out.
+            if self.speakers.forget(file) {
+                kernel.release_program(file);
+            } else {
+                kernel.retire_program(file);
+            }
         }
     }
 }

@@ -2,20 +2,20 @@
 //!
 //! What enters: the calls of the cipher function in a program, with their arguments as far as they are known (`values`). What leaves: `Single` for those that can do with one
 //! probe, and the role `HEADER` for a call that passes only the four bytes before a packet. All of it is shown from the instructions or not told: a wrong place is none that could
-//! break a program (it is a branch, as every other), and a wrong argument reads memory that is no packet, whose direction cannot be proven.
+//! break a program (it is a branch, as every other); a wrong argument would read what is no packet.
 //!
 //! Compilers make two forms of it. `cipher_crypt` of OpenSSH has all arguments in such registers around its own call. `chachapoly_crypt`, which it calls for
 //! chacha20-poly1305, gives one up before its second call (GCC 12 and 14); but whoever has called it still has them, so the place is after that one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use iced_x86::{Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
+use iced_x86::{Code, FlowControl, Instruction, InstructionInfoFactory, OpKind, Register};
 use sensor_common::kept::Operand;
 
 use super::{
     HEADER, JUMP_WITHIN, POLY_KEY, Single, Site, SiteRole,
     elf::{Image, Text},
-    values::{Buffers, Value, Values, writes},
+    values::{Buffers, Value, Values, writes, writes_memory},
     x86::instructions,
 };
 
@@ -36,20 +36,30 @@ fn function(image: &Image<'_>, text: usize, ip: u64) -> Option<(u64, u64)> {
     (start >= text.address).then(|| (start, end.min(text.address.saturating_add(text.data.len() as u64))))
 }
 
-/// The only call of a function, among direct calls (from, to).
-fn only_caller(called: &[(u64, u64)], function: u64) -> Option<u64> {
-    let mut callers = called.iter().filter(|(_, target)| *target == function).map(|(ip, _)| *ip);
-    callers.next().filter(|_| callers.next().is_none())
+/// Instructions of a function that is looked at: `cipher_crypt` has 200.
+const FUNCTION_MAX: usize = 1024;
+
+fn body(text: &Text<'_>, (start, end): (u64, u64)) -> Vec<Instruction> {
+    let from = start.wrapping_sub(text.address) as usize;
+    instructions(text, from).take_while(|instruction| instruction.ip() < end).take(FUNCTION_MAX + 1).collect()
 }
 
-/// Instructions of a function that is looked at: `cipher_crypt` has 200.
-const FUNCTION_MAX: usize = 4096;
+/// Does the function jump behind the first of these instructions, up to the one at the end? Then not all that passes there has come the straight way.
+fn is_joined(text: &Text<'_>, function: (u64, u64), straight: std::ops::Range<u64>) -> bool {
+    let body = body(text, function);
+    body.len() > FUNCTION_MAX
+        || body.iter().any(|instruction| {
+            let jumps =
+                matches!(instruction.flow_control(), FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch);
+            let target = instruction.near_branch_target();
+            jumps && straight.start < target && target <= straight.end
+        })
+}
 
-/// Do these registers have, whenever a function comes to `place`, what they were given before its first branch or call? What its end restores does not count.
-fn are_stable(text: &Text<'_>, (start, end): (u64, u64), registers: &[Register], place: u64) -> bool {
-    let from = start.wrapping_sub(text.address) as usize;
-    let body: Vec<Instruction> =
-        instructions(text, from).take_while(|instruction| instruction.ip() < end).take(FUNCTION_MAX + 1).collect();
+/// Do these registers have, whenever a function comes to `place`, what they were given before its first branch or call?
+fn are_stable(text: &Text<'_>, function: (u64, u64), registers: &[Register], place: u64) -> bool {
+    let body = body(text, function);
+    let leaves = |target: u64| !(function.0..function.1).contains(&target);
     let Some(first) = body.iter().position(|instruction| instruction.flow_control() != FlowControl::Next) else {
         return false;
     };
@@ -57,11 +67,17 @@ fn are_stable(text: &Text<'_>, (start, end): (u64, u64), registers: &[Register],
         return false;
     }
     let mut info = InstructionInfoFactory::new();
-    // Whatever changes one of them must not lead to the place.
+    // What is not likely may be elsewhere, and come back.
+    let split = |instruction: &Instruction| {
+        instruction.flow_control() == FlowControl::ConditionalBranch && leaves(instruction.near_branch_target())
+    };
+    if body.iter().any(split) {
+        return false;
+    }
+    // Whatever changes one of them must not lead to the place. (What a function's end restores leads to its return.)
     let mut next: Vec<u64> = body
         .iter()
         .skip(first)
-        .filter(|instruction| instruction.mnemonic() != Mnemonic::Pop)
         .filter(|instruction| registers.iter().any(|register| writes(&mut info, instruction, *register)))
         .map(Instruction::next_ip)
         .collect();
@@ -76,7 +92,7 @@ fn are_stable(text: &Text<'_>, (start, end): (u64, u64), registers: &[Register],
             FlowControl::UnconditionalBranch => next.push(instruction.near_branch_target()),
             FlowControl::ConditionalBranch => next.extend([instruction.near_branch_target(), instruction.next_ip()]),
             FlowControl::Return | FlowControl::Exception => {}
-            // A table of jumps leads to no one knows where.
+            // A table of jumps leads to no one knows where. (A jump out of the function is its end.)
             FlowControl::IndirectBranch => return false,
             _ => next.push(instruction.next_ip()),
         }
@@ -94,21 +110,24 @@ fn branch_after(text: &Text<'_>, call: u64, registers: &[Register]) -> Option<In
             FlowControl::Next => {}
             _ => return None,
         }
-        if registers.iter().chain([&Register::RAX]).any(|register| writes(&mut info, &instruction, *register)) {
+        let changed =
+            registers.iter().chain([&Register::RAX]).any(|register| writes(&mut info, &instruction, *register));
+        if changed || writes_memory(&mut info, &instruction) {
             return None;
         }
     }
     None
 }
 
-/// Finds what can do with one probe. `called`: every direct call in the program (from, to).
-pub(super) fn simplify(image: &Image<'_>, called: &[(u64, u64)], calls: &mut [Call]) {
+/// Finds what can do with one probe.
+pub(super) fn simplify(image: &Image<'_>, calls: &mut [Call]) {
     spare_headers(image, calls);
     let own: Vec<Option<Single>> = calls.iter().map(|call| at_its_own_branch(image, calls, call)).collect();
-    let callers: Vec<_> = calls.iter().map(|call| at_its_caller(image, called, calls, call)).collect();
-    let named = named(image, &callers.iter().flatten().map(|(function, _)| *function).collect());
+    let inner: Vec<Option<(u64, u64)>> = calls.iter().map(|call| encrypting(image, calls, call)).collect();
+    let callers = only_callers(image, &inner.iter().flatten().map(|(start, _)| *start).collect());
+    let caller = |inner: &Option<(u64, u64)>| at_its_caller(image, calls, inner.as_ref()?.0, &callers);
+    let callers: Vec<Option<Single>> = inner.iter().map(caller).collect();
     for ((call, own), caller) in calls.iter_mut().zip(own).zip(callers) {
-        let caller = caller.filter(|(function, _)| !named.contains(function)).map(|(_, single)| single);
         call.site.single = own.or(caller);
     }
 }
@@ -153,53 +172,80 @@ fn at_its_own_branch(image: &Image<'_>, calls: &[Call], call: &Call) -> Option<S
     }
     let buffers = Buffers::of(&call.arguments)?;
     let function = function(image, call.text, call.ip)?;
-    let context = if within(calls, call.text, function).any(is_poly_key) {
-        Operand::default()
-    } else {
-        call.arguments.context?.operand()?
+    let context = match call.arguments.context.and_then(Value::operand) {
+        Some(context) => context,
+        // chacha20-poly1305 does without.
+        None => within(calls, call.text, function).any(is_poly_key).then(Operand::default)?,
     };
     let text = image.texts.get(call.text)?;
     let of_context = call.arguments.context.into_iter().flat_map(Value::registers);
     let registers: Vec<Register> = buffers.registers().into_iter().chain(of_context).collect();
     let branch = branch_after(text, call.ip, &registers)?;
+    if is_joined(text, function, call.arguments.first..branch.ip()) {
+        return None;
+    }
     Some(Single { at: text.file_offset(branch.ip())?, arguments: buffers.arguments(context)? })
 }
 
-/// For the body call of a function that encrypts with chacha20-poly1305 and is called once: by a function that has the same arguments for a cipher call of its own. With it
-/// the function, which must not be named elsewhere.
-fn at_its_caller(image: &Image<'_>, called: &[(u64, u64)], calls: &[Call], call: &Call) -> Option<(u64, Single)> {
-    let text = image.texts.get(call.text).filter(|_| is_body(call))?;
-    let inner = function(image, call.text, call.ip)?;
+/// The function of a body call, if it encrypts with chacha20-poly1305 and has no other.
+fn encrypting(image: &Image<'_>, calls: &[Call], call: &Call) -> Option<(u64, u64)> {
+    let inner = function(image, call.text, call.ip).filter(|_| is_body(call))?;
     let mut siblings = within(calls, call.text, inner);
-    if siblings.clone().filter(|call| is_body(call)).count() != 1 || !siblings.any(is_poly_key) {
-        return None;
-    }
-    let caller = only_caller(called, inner.0)?;
-    let outer = function(image, call.text, caller)?;
-    let peer = within(calls, call.text, outer).find(|peer| is_body(peer))?;
+    let alone = siblings.clone().filter(|call| is_body(call)).count() == 1;
+    (alone && siblings.any(is_poly_key)).then_some(inner)
+}
+
+/// For such a function that is called once: by one that has the same arguments for a cipher call of its own.
+fn at_its_caller(
+    image: &Image<'_>,
+    calls: &[Call],
+    inner: u64,
+    callers: &HashMap<u64, (usize, u64)>,
+) -> Option<Single> {
+    let (text_number, caller) = *callers.get(&inner)?;
+    let text = image.texts.get(text_number)?;
+    let outer = function(image, text_number, caller)?;
+    let peer = within(calls, text_number, outer).find(|peer| is_body(peer))?;
     let buffers = Buffers::of(&peer.arguments)?;
     let registers = buffers.registers();
     let branch = branch_after(text, caller, &registers)?;
     // The peer's own call tells which register has what.
-    if outer == inner || ![peer.ip, branch.ip()].iter().all(|place| are_stable(text, outer, &registers, *place)) {
+    let stable = |place: &u64| are_stable(text, outer, &registers, *place);
+    if outer.0 == inner
+        || ![peer.ip, branch.ip()].iter().all(stable)
+        || is_joined(text, outer, peer.arguments.first..peer.ip)
+        || is_joined(text, outer, caller..branch.ip())
+    {
         return None;
     }
-    let arguments = buffers.arguments(Operand::default())?;
-    Some((inner.0, Single { at: text.file_offset(branch.ip())?, arguments }))
+    Some(Single { at: text.file_offset(branch.ip())?, arguments: buffers.arguments(Operand::default())? })
 }
 
-/// Those functions whose address is taken, or jumped to: they may be called from elsewhere.
-fn named(image: &Image<'_>, functions: &HashSet<u64>) -> HashSet<u64> {
+/// Of these functions those that one direct call leads to, with its text and address, and nothing else: a function whose address is taken, or that is jumped to, may be called from
+/// elsewhere.
+fn only_callers(image: &Image<'_>, functions: &HashSet<u64>) -> HashMap<u64, (usize, u64)> {
+    let (mut callers, mut others) = (HashMap::new(), HashSet::new());
     if functions.is_empty() {
-        return HashSet::new();
+        return callers;
     }
-    let target = |instruction: Instruction| {
-        if instruction.is_ip_rel_memory_operand() {
-            return Some(instruction.ip_rel_memory_address());
+    for (n, text) in image.texts.iter().enumerate() {
+        for instruction in instructions(text, 0) {
+            let target = if instruction.is_ip_rel_memory_operand() {
+                instruction.ip_rel_memory_address()
+            } else if instruction.op0_kind() == OpKind::NearBranch64 {
+                instruction.near_branch_target()
+            } else {
+                continue;
+            };
+            if !functions.contains(&target) {
+                continue;
+            }
+            let is_call = instruction.code() == Code::Call_rel32_64;
+            if !is_call || callers.insert(target, (n, instruction.ip())).is_some() {
+                others.insert(target);
+            }
         }
-        let jumps = instruction.op0_kind() == OpKind::NearBranch64 && instruction.code() != Code::Call_rel32_64;
-        jumps.then(|| instruction.near_branch_target())
-    };
-    let all = image.texts.iter().flat_map(|text| instructions(text, 0));
-    all.filter_map(target).filter(|target| functions.contains(target)).collect()
+    }
+    callers.retain(|function, _| !others.contains(function));
+    callers
 }

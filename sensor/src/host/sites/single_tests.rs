@@ -131,8 +131,12 @@ fn arguments_that_outlive_a_call_need_one_probe() {
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn what_is_not_shown_gets_two() {
+    // Somebody comes from elsewhere.
+    let Some(joined) = sites("joined", &[("before", "3:"), ("inner", "jmp 3b")], "") else { return };
+    assert_eq!((joined[0].role, joined[0].single), (SiteRole::Body, None));
     for (name, filled) in [
         ("changed-before", ("before", "mov %rdi, %r12")),
+        ("stored-after", ("after", "mov %r14, 8(%rbp)")),
         ("changed-after", ("after", "mov $0, %r13d")),
         ("result-changed", ("after", "mov $1, %eax")),
         ("context-overwritten", ("before", "mov %rcx, 8(%rbp)")),
@@ -154,6 +158,9 @@ fn a_caller_stands_for_a_call_only_if_it_is_the_only_one_and_has_the_same_argume
     let again = "other: .cfi_startproc\ncall inner\ntest %eax, %eax\nret\n.cfi_endproc\n";
     let named = "other: .cfi_startproc\nlea inner(%rip), %rax\nret\n.cfi_endproc\n";
     let jumps = "other: .cfi_startproc\njmp inner\n.cfi_endproc\n";
+    let pops = ("setup", "test %edx, %edx\nje 2f\npush %rsi\npop %r12");
+    let cold = ("error", "jne cold");
+    let elsewhere = "cold: .cfi_startproc\nmov %rsi, %r12\nret\n.cfi_endproc\n";
     let changes = ("setup", "test %edx, %edx\nje 2f\nmov %rsi, %r12");
     let harmless = ("error", "mov %rsi, %r12");
     let late = ("inner", "push %rax\npush %rax\ncall inner\npop %r12\nmov %rdi, %r14\npop %rdi");
@@ -162,6 +169,8 @@ fn a_caller_stands_for_a_call_only_if_it_is_the_only_one_and_has_the_same_argume
         ("named", vec![INNER_CALL], named, false),
         ("jumps", vec![INNER_CALL], jumps, false),
         ("changes", vec![INNER_CALL, changes], "", false),
+        ("pops", vec![INNER_CALL, pops], "", false),
+        ("cold", vec![INNER_CALL, cold], elsewhere, false),
         ("harmless", vec![INNER_CALL, harmless], "", true),
         ("late", vec![late], "", false),
         ("apart", vec![], "", false),

@@ -12,6 +12,8 @@ pub(super) struct Values {
     out: Option<Value>,
     input: Option<Value>,
     len: Option<Value>,
+    /// Address of the first instruction in a straight line before the call.
+    pub(super) first: u64,
 }
 
 /// The sum of registers that calls keep, or what is in memory there.
@@ -38,6 +40,7 @@ impl Values {
             out: value(Register::RSI),
             input: value(Register::RDX),
             len: value(Register::RCX),
+            first: first(recent),
         }
     }
 
@@ -49,6 +52,11 @@ impl Values {
             && behind.index.is_some_and(|index| index.register == len.base.register);
         (direct && follows).then_some([out.base.register, len.base.register])
     }
+}
+
+fn first(recent: &[Instruction]) -> u64 {
+    let straight = recent.iter().rev().take_while(|instruction| instruction.flow_control() == FlowControl::Next);
+    straight.last().map_or(u64::MAX, Instruction::ip)
 }
 
 fn kept(register: Register) -> Option<Kept> {
@@ -71,7 +79,7 @@ pub(super) fn writes(info: &mut InstructionInfoFactory, instruction: &Instructio
     })
 }
 
-fn writes_memory(info: &mut InstructionInfoFactory, instruction: &Instruction) -> bool {
+pub(super) fn writes_memory(info: &mut InstructionInfoFactory, instruction: &Instruction) -> bool {
     let accesses = |access| !matches!(access, OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess);
     info.info(instruction).used_memory().iter().any(|used| accesses(used.access()))
 }

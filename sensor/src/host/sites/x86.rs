@@ -20,17 +20,15 @@ const CALL_BYTES: usize = 5;
 
 pub(super) fn find(image: &Image<'_>, symbol: &str, care: Care) -> Result<Vec<Site>, NotCovered> {
     let stubs = stubs(image);
-    let (mut found, mut called) = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
     for (n, text) in image.texts.iter().enumerate() {
         let mut recent: Vec<Instruction> = Vec::with_capacity(OPERANDS_WITHIN + 1);
         let mut met = HashSet::new();
         for instruction in instructions(text, 0) {
-            if care == Care::Whole && instruction.code() == Code::Call_rel32_64 {
-                called.push((instruction.ip(), instruction.near_branch_target()));
-            }
             if let Some(emulated) = calls(&instruction, image, &stubs) {
                 met.insert(instruction.ip());
                 match site(text, &instruction, &recent, emulated, care) {
+                    Ok(_) if found.len() >= SITES_MAX => return Err(NotCovered::NoCall { symbol: symbol.into() }),
                     Ok(site) => {
                         let arguments = Values::of(&recent);
                         found.push(Call { site, ip: instruction.ip(), text: n, arguments });
@@ -52,8 +50,8 @@ pub(super) fn find(image: &Image<'_>, symbol: &str, care: Care) -> Result<Vec<Si
             return Err(NotCovered::Ambiguous { at });
         }
     }
-    if care == Care::Whole && found.len() <= SITES_MAX {
-        single::simplify(image, &called, &mut found);
+    if care == Care::Whole {
+        single::simplify(image, &mut found);
     }
     Ok(found.into_iter().map(|call| call.site).collect())
 }
