@@ -1,7 +1,7 @@
 //! The kernel/user ABI of `sensor`, declared once.
 //!
 //! What enters: nothing. What leaves: the layout of every byte that crosses from the eBPF programs to the loader (ring records,
-//! per-program counters) and of the one block that crosses the other way (`Layout`, field offsets of this kernel).
+//! per-program counters) and of what crosses the other way: one block (`Layout`, field offsets of this kernel) and a probe's cookie (`kept`).
 //! It rests on `repr(C)` with fixed-width integers and explicit padding; sizes and offsets are pinned by the assertions at the end
 //! of each file, so a change of the ABI is a change of a number here. Both halves are built from the same tree and `VERSION` travels in every record,
 //! so a mismatch is an error and not a misreading.

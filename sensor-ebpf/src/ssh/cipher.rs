@@ -76,22 +76,33 @@ pub fn cipher_call(context: ProbeContext) -> u32 {
     if len == HEADER_BYTES {
         return 0;
     }
+    if let Some(splits) = passes(cipher, out, input, len) {
+        thread.expects = if splits { expects::BODY } else { expects::WHOLE };
+    }
+    0
+}
+
+/// Bytes pass a call. What goes out is told; what comes in is some process's: then whether it may come in pieces. `cipher`: 0 where it is not known.
+#[inline(always)]
+fn passes(cipher: u64, out: u64, input: u64, len: u32) -> Option<bool> {
     let claimed = by_context(cipher);
-    let side = claimed.map(|claimed| claimed.direction).or_else(|| by_length(out, input, len));
-    match side {
+    match claimed.map(|claimed| claimed.direction).or_else(|| by_length(out, input, len)) {
         Some(direction::OUT) => {
             let told = packet::observe(input, len, direction::OUT as u32, packet::BY_PROCESS, len);
             stream::resume_if(told);
+            None
         }
         Some(_) => {
             if len >= BLOCK_BYTES {
-                bind::by_first((id >> 32) as u32, input);
+                bind::by_first((bpf_get_current_pid_tgid() >> 32) as u32, input);
             }
-            thread.expects = if claimed.is_some_and(|claimed| claimed.splits) { expects::BODY } else { expects::WHOLE };
+            Some(claimed.is_some_and(|claimed| claimed.splits))
         }
-        None => settle(program::SSH_PACKET, Turn::First, Err(Lost::Unreadable)),
+        None => {
+            settle(program::SSH_PACKET, Turn::First, Err(Lost::Unreadable));
+            None
+        }
     }
-    0
 }
 
 /// What a cipher's context claims.
@@ -170,20 +181,8 @@ pub fn cipher_done(context: ProbeContext) -> u32 {
     if !is_user(out) || !is_user(input) || !(HEADER_BYTES + 1..=PACKET_MAX).contains(&len) {
         return 0;
     }
-    let claimed = cipher.and_then(by_context);
-    let side = claimed.map(|claimed| claimed.direction).or_else(|| by_length(out, input, len));
-    match side {
-        Some(direction::OUT) => {
-            let told = packet::observe(input, len, direction::OUT as u32, packet::BY_PROCESS, len);
-            stream::resume_if(told);
-        }
-        Some(_) => {
-            if len >= BLOCK_BYTES {
-                bind::by_first((bpf_get_current_pid_tgid() >> 32) as u32, input);
-            }
-            received(cipher.filter(|_| claimed.is_some_and(|claimed| claimed.splits)), out, len);
-        }
-        None => settle(program::SSH_PACKET, Turn::First, Err(Lost::Unreadable)),
+    if let Some(splits) = passes(cipher, out, input, len) {
+        received(if splits { Some(cipher) } else { None }, out, len);
     }
     0
 }

@@ -4,9 +4,9 @@
 #[cfg(not(bpf_target_arch = "x86_64"))]
 use aya_ebpf::programs::ProbeContext;
 
-/// A call's arguments. `cipher`: None where the place has none; then the length before the packet proves its direction.
+/// A call's arguments. `cipher`: 0 where the place has none; then the length before the packet proves its direction.
 pub struct Call {
-    pub cipher: Option<u64>,
+    pub cipher: u64,
     pub out: u64,
     pub input: u64,
     pub len: u32,
@@ -40,9 +40,8 @@ mod x86 {
         }
         // SAFETY: the context of this program.
         let arguments = Arguments::unpack(unsafe { bpf_get_attach_cookie(context.as_ptr()) });
-        let has_context = arguments.context != Operand::default();
         Some(Call {
-            cipher: if has_context { Some(registers.value(arguments.context)) } else { None },
+            cipher: registers.value(arguments.context),
             out: registers.value(arguments.out),
             input: registers.value(arguments.input),
             len: registers.value(arguments.len) as u32,

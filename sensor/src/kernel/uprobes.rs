@@ -31,16 +31,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 const MANY: u32 = 16;
 
 /// The probes of a file.
-struct Attached {
+struct Attached<L> {
     places: Vec<(Hook, u64)>,
-    links: Vec<UProbeLink>,
+    links: Vec<L>,
 }
 
 /// Probes of files that nobody has any more.
-#[derive(Default)]
-struct Retired {
+struct Retired<L> {
     /// The oldest first.
-    files: VecDeque<(FileId, Attached)>,
+    files: VecDeque<(FileId, Attached<L>)>,
     /// A thread takes them away.
     going: bool,
 }
@@ -48,8 +47,8 @@ struct Retired {
 /// Probes by file.
 #[derive(Default)]
 pub(super) struct Uprobes {
-    attached: HashMap<FileId, Attached>,
-    retired: Arc<Mutex<Retired>>,
+    attached: HashMap<FileId, Attached<UProbeLink>>,
+    retired: Arc<Mutex<Retired<UProbeLink>>>,
 }
 
 /// Every uprobe's program.
@@ -105,18 +104,14 @@ impl Uprobes {
         path: &Path,
         places: &[(Hook, u64)],
     ) -> Result<(), String> {
-        let back = {
-            let mut retired = lock(&self.retired);
-            let at = retired.files.iter().position(|(known, _)| *known == file);
-            at.and_then(|at| retired.files.remove(at))
-        };
+        let back = lock(&self.retired).take(file);
         match back {
             // It was found again before its probes were gone.
-            Some((_, back)) if back.places == places && back.links.len() == places.len() => {
+            Some(back) if back.places == places && back.links.len() == places.len() => {
                 self.attached.insert(file, back);
                 return Ok(());
             }
-            Some((_, changed)) => drop_at_once(changed.links.into_iter()),
+            Some(changed) => drop_at_once(changed.links.into_iter()),
             None => {}
         }
         let mut links = Vec::with_capacity(places.len());
@@ -146,9 +141,7 @@ impl Uprobes {
     /// In time, in the background: nobody has the file any more.
     pub(super) fn retire(&mut self, file: FileId) {
         let Some(attached) = self.attached.remove(&file) else { return };
-        let mut retired = lock(&self.retired);
-        retired.files.push_back((file, attached));
-        if !std::mem::replace(&mut retired.going, true) {
+        if lock(&self.retired).add(file, attached) {
             let retired = Arc::clone(&self.retired);
             std::thread::spawn(move || {
                 loop {
@@ -162,9 +155,27 @@ impl Uprobes {
     }
 }
 
-impl Retired {
+impl<L> Default for Retired<L> {
+    fn default() -> Self {
+        Self { files: VecDeque::new(), going: false }
+    }
+}
+
+impl<L> Retired<L> {
+    /// True: nobody takes them away yet.
+    fn add(&mut self, file: FileId, attached: Attached<L>) -> bool {
+        self.files.push_back((file, attached));
+        !std::mem::replace(&mut self.going, true)
+    }
+
+    /// What is left of a file's.
+    fn take(&mut self, file: FileId) -> Option<Attached<L>> {
+        let at = self.files.iter().position(|(known, _)| *known == file)?;
+        self.files.remove(at).map(|(_, attached)| attached)
+    }
+
     /// The next link that may go, and how long to wait after it. A file stays until its last one is taken.
-    fn next_link(&mut self) -> Option<(UProbeLink, Duration)> {
+    fn next_link(&mut self) -> Option<(L, Duration)> {
         let pause = PAUSE * MANY / (MANY + u32::try_from(self.files.len()).unwrap_or(u32::MAX - MANY));
         while let Some((_, attached)) = self.files.front_mut() {
             if let Some(link) = attached.links.pop() {
@@ -185,7 +196,7 @@ impl Drop for Uprobes {
     }
 }
 
-fn lock(retired: &Mutex<Retired>) -> MutexGuard<'_, Retired> {
+fn lock<L>(retired: &Mutex<Retired<L>>) -> MutexGuard<'_, Retired<L>> {
     // Nothing panics while it has the lock; and if, a queue is a queue.
     retired.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -197,4 +208,34 @@ fn drop_at_once(links: impl Iterator<Item = UProbeLink>) {
             scope.spawn(move || drop(link));
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_retired_goes_one_by_one_or_comes_back() {
+        let file = |inode| FileId { dev: 1, inode };
+        let probes = |links: &[u8]| Attached { places: Vec::new(), links: links.to_vec() };
+        let mut retired = Retired::default();
+        assert!(retired.add(file(1), probes(&[1, 2])), "somebody has to begin");
+        assert!(!retired.add(file(2), probes(&[3])) && !retired.add(file(3), probes(&[4])), "somebody has");
+        assert_eq!(
+            retired.next_link().map(|(link, _)| link),
+            Some(2),
+            "calls before jumps: the last attached goes first"
+        );
+        assert_eq!(retired.take(file(1)).map(|left| left.links), Some(vec![1]));
+        assert!(retired.take(file(1)).is_none());
+        let rest: Vec<u8> = std::iter::from_fn(|| retired.next_link()).map(|(link, _)| link).collect();
+        assert_eq!(rest, [3, 4]);
+        assert!(retired.add(file(4), probes(&[5])), "whoever took the last one has ended");
+        let alone = retired.next_link().map(|(_, pause)| pause).unwrap_or_default();
+        for inode in 5..500 {
+            retired.add(file(inode), probes(&[6]));
+        }
+        let many = retired.next_link().map(|(_, pause)| pause).unwrap_or_default();
+        assert!(alone <= PAUSE && alone > PAUSE / 2 && many < PAUSE / 20 && !many.is_zero(), "{alone:?} {many:?}");
+    }
 }

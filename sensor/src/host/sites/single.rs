@@ -1,8 +1,8 @@
 //! x86-64: where one probe after a call does for the call itself, because what the arguments were is still in registers that a call keeps.
 //!
 //! What enters: the calls of the cipher function in a program, with their arguments as far as they are known (`values`). What leaves: `Single` for those that can do with one
-//! probe, and the role `HEADER` for a call that passes only the four bytes before a packet. All of it is shown from the instructions or not told: a wrong place is none that could
-//! break a program (it is a branch, as every other); a wrong argument would read what is no packet.
+//! probe, and the role `HEADER` for a call that passes only the four bytes before a packet. What is not shown by the instructions is not told, but for one thing: that a caller passes on what
+//! it has (below) is not looked at; if it did not, the packet's length would not lie before it, and it would be dropped and counted. No place can break a program: it is a branch, as every other.
 //!
 //! Compilers make two forms of it. `cipher_crypt` of OpenSSH has all arguments in such registers around its own call. `chachapoly_crypt`, which it calls for
 //! chacha20-poly1305, gives one up before its second call (GCC 12 and 14); but whoever has called it still has them, so the place is after that one.
@@ -123,9 +123,9 @@ fn branch_after(text: &Text<'_>, call: u64, registers: &[Register]) -> Option<In
 pub(super) fn simplify(image: &Image<'_>, calls: &mut [Call]) {
     spare_headers(image, calls);
     let own: Vec<Option<Single>> = calls.iter().map(|call| at_its_own_branch(image, calls, call)).collect();
-    let inner: Vec<Option<(u64, u64)>> = calls.iter().map(|call| encrypting(image, calls, call)).collect();
-    let callers = only_callers(image, &inner.iter().flatten().map(|(start, _)| *start).collect());
-    let caller = |inner: &Option<(u64, u64)>| at_its_caller(image, calls, inner.as_ref()?.0, &callers);
+    let inner: Vec<Option<u64>> = calls.iter().map(|call| encrypting(image, calls, call)).collect();
+    let callers = only_callers(image, &inner.iter().flatten().copied().collect());
+    let caller = |inner: &Option<u64>| at_its_caller(image, calls, (*inner)?, &callers);
     let callers: Vec<Option<Single>> = inner.iter().map(caller).collect();
     for ((call, own), caller) in calls.iter_mut().zip(own).zip(callers) {
         call.site.single = own.or(caller);
@@ -187,12 +187,12 @@ fn at_its_own_branch(image: &Image<'_>, calls: &[Call], call: &Call) -> Option<S
     Some(Single { at: text.file_offset(branch.ip())?, arguments: buffers.arguments(context)? })
 }
 
-/// The function of a body call, if it encrypts with chacha20-poly1305 and has no other.
-fn encrypting(image: &Image<'_>, calls: &[Call], call: &Call) -> Option<(u64, u64)> {
+/// Where the function of a body call begins, if it encrypts with chacha20-poly1305 and has no other.
+fn encrypting(image: &Image<'_>, calls: &[Call], call: &Call) -> Option<u64> {
     let inner = function(image, call.text, call.ip).filter(|_| is_body(call))?;
     let mut siblings = within(calls, call.text, inner);
     let alone = siblings.clone().filter(|call| is_body(call)).count() == 1;
-    (alone && siblings.any(is_poly_key)).then_some(inner)
+    (alone && siblings.any(is_poly_key)).then_some(inner.0)
 }
 
 /// For such a function that is called once: by one that has the same arguments for a cipher call of its own.

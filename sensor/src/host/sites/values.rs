@@ -85,7 +85,7 @@ pub(super) fn writes_memory(info: &mut InstructionInfoFactory, instruction: &Ins
 }
 
 /// The last instruction before `end` that writes a register, in a straight line.
-fn last_write(
+pub(super) fn last_write(
     info: &mut InstructionInfoFactory,
     recent: &[Instruction],
     end: usize,

@@ -10,7 +10,7 @@ use super::{
     AAD, Care, Convention, JUMP_WITHIN, NotCovered, POLY_KEY, SITES_MAX, Site, SiteRole,
     elf::{Image, Text},
     single::{self, Call},
-    values::{Values, writes},
+    values::{Values, last_write, writes},
 };
 
 /// Instructions before a call in which its operands are looked for.
@@ -172,35 +172,27 @@ fn role(recent: &[Instruction]) -> SiteRole {
 /// The last thing written to a register in the straight line before a call.
 fn operand(recent: &[Instruction], register: Register) -> Operand {
     let mut info = InstructionInfoFactory::new();
-    for (at, instruction) in recent.iter().enumerate().rev() {
-        // Somebody may come from elsewhere, or another call has changed it.
-        if instruction.flow_control() != FlowControl::Next {
-            return Operand::Unknown;
-        }
-        if !writes(&mut info, instruction, register) {
-            continue;
-        }
-        let same =
-            |n| instruction.op_kind(n) == OpKind::Register && instruction.op_register(n).full_register() == register;
-        return match instruction.mnemonic() {
-            Mnemonic::Xor if same(0) && same(1) => Operand::Constant(0),
-            Mnemonic::Mov if same(0) => match instruction.op1_kind() {
-                OpKind::Immediate32 | OpKind::Immediate32to64 | OpKind::Immediate64 => {
-                    Operand::Constant(instruction.immediate(1))
-                }
-                OpKind::Register => {
-                    let from = instruction.op1_register().full_register();
-                    // It must still be what it was when the call comes.
-                    let later = recent.get(at + 1..).unwrap_or_default();
-                    let kept = !later.iter().any(|instruction| writes(&mut info, instruction, from));
-                    if kept { Operand::Register(from) } else { Operand::Unknown }
-                }
-                _ => Operand::Unknown,
-            },
+    // Nothing is known where somebody may come from elsewhere, or another call has changed it.
+    let last = last_write(&mut info, recent, recent.len(), register);
+    let Some((at, instruction)) = last.and_then(|at| Some((at, recent.get(at)?))) else { return Operand::Unknown };
+    let same = |n| instruction.op_kind(n) == OpKind::Register && instruction.op_register(n).full_register() == register;
+    match instruction.mnemonic() {
+        Mnemonic::Xor if same(0) && same(1) => Operand::Constant(0),
+        Mnemonic::Mov if same(0) => match instruction.op1_kind() {
+            OpKind::Immediate32 | OpKind::Immediate32to64 | OpKind::Immediate64 => {
+                Operand::Constant(instruction.immediate(1))
+            }
+            OpKind::Register => {
+                let from = instruction.op1_register().full_register();
+                // It must still be what it was when the call comes.
+                let later = recent.get(at + 1..).unwrap_or_default();
+                let kept = !later.iter().any(|instruction| writes(&mut info, instruction, from));
+                if kept { Operand::Register(from) } else { Operand::Unknown }
+            }
             _ => Operand::Unknown,
-        };
+        },
+        _ => Operand::Unknown,
     }
-    Operand::Unknown
 }
 
 /// Is this the branch at which what the call has done is looked at? The kernel emulates each of them.
