@@ -1,0 +1,90 @@
+//! The questions, one file each: `fn answer(&Place, ...) -> Answered`, pure but for reads beneath the place, run in a worker with the user's rights.
+//!
+//! To add one: a file here; a variant of `Question` and of `Answer`, at the end; its line in `needs` and in `answer`. What it reads is hostile: bounded
+//! bytes, entries and depth; regular files only; nothing but what lies beneath `Place::root` or was handed over. An error of the file system is an
+//! `Unknown`, never an empty answer. What it needs from the system has to be in the worker's list of `syscalls.rs`.
+
+mod names;
+
+use std::os::fd::OwnedFd;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    place::Place,
+    subject::{Unknown, Why},
+};
+use crate::event::stream::FileId;
+
+/// Ranges of `Needs::mapped`: descriptors that a worker may hold are bounded.
+pub const MAPPED_MAX: usize = 16;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Question {
+    /// Names of these uids by the passwd file beneath the subject's root.
+    Names { uids: Vec<u32> },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Answer {
+    Names(Names),
+}
+
+/// Names of users by one passwd file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Names {
+    /// The file that says so: the caller knows which one is the host's own.
+    pub file: Option<FileId>,
+    /// Those of the uids that it names; the first entry of a uid counts, as for getpwuid(3).
+    pub names: Vec<(u32, String)>,
+    /// The file is larger than is read: a uid without a name may have one.
+    pub cut: bool,
+}
+
+/// What an answer function returns: descriptors go to the daemon with the answer.
+#[derive(Debug)]
+pub struct Answered {
+    pub answer: Result<Answer, Unknown>,
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// What the broker opens for a question, beside the root directory. The first two are O_PATH.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needs {
+    pub cwd: bool,
+    pub exe: bool,
+    /// What the process executes, for reading, whatever its mode is.
+    pub content: bool,
+    pub environ: bool,
+    pub maps: bool,
+    pub cmdline: bool,
+    /// Files that are mapped at these ranges of addresses, for reading, whatever their mode is.
+    pub mapped: Vec<(u64, u64)>,
+}
+
+impl Question {
+    pub fn needs(&self) -> Needs {
+        match self {
+            Self::Names { .. } => Needs::default(),
+        }
+    }
+
+    /// Answers it, in the worker.
+    pub(super) fn answer(self, place: &Place) -> Answered {
+        match self {
+            Self::Names { uids } => names::answer(place, &uids).map(Answer::Names).into(),
+        }
+    }
+}
+
+impl From<Result<Answer, Unknown>> for Answered {
+    fn from(answer: Result<Answer, Unknown>) -> Self {
+        Self { answer, descriptors: Vec::new() }
+    }
+}
+
+impl From<std::io::Error> for Unknown {
+    fn from(error: std::io::Error) -> Self {
+        rustix::io::Errno::from_io_error(&error).map_or(Self::Refused(Why::System(0)), Self::from)
+    }
+}
