@@ -9,12 +9,14 @@ use super::{
     counters::Children,
     questions::{Answer, Needs, Question},
     subject::{Subject, Ticket, Unknown},
-    surveys::{Course, Survey, SurveyItem},
+    surveys::{Survey, SurveyItem},
 };
 use crate::event::stream::ProcessId;
 
 /// Of one message. Below the kernel's default socket buffer (208 KiB), which an unprivileged sender cannot exceed.
 pub const MESSAGE_MAX: usize = 128 << 10;
+/// Of what a worker or a survey sends: room for the broker's own words.
+pub const ANSWER_MAX: usize = MESSAGE_MAX - 256;
 /// Of a question: a list of names or addresses, a path.
 pub const QUESTION_MAX: usize = 32 << 10;
 /// Descriptors in one message: the root and six more, and those that are mapped. A worker's limit of open files has room for two such messages.
@@ -85,28 +87,13 @@ pub enum FromBroker {
 pub struct Job {
     pub process: ProcessId,
     pub needs: Needs,
-    /// One bit for each descriptor that is there, in the order of `Place::new`.
+    /// One bit for each descriptor that is there, at its slot (`place::slot`).
     pub present: u64,
     pub question: serde_bytes::ByteBuf,
 }
 
 /// Worker to daemon.
 pub type WorkerAnswer = Result<Answer, Unknown>;
-
-/// Survey child to broker (`At`) and daemon (`Item`).
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub enum FromSurvey {
-    At(u32),
-    Item(Box<SurveyItem>),
-    End,
-}
-
-/// Broker to survey child.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub struct SurveyJob {
-    pub survey: Survey,
-    pub course: Course,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
@@ -137,6 +124,6 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, Malformed> {
 
 /// For fuzzing: each kind of message, from the same bytes.
 pub fn decode_each(bytes: &[u8]) {
-    let _ = (decode::<ToBroker>(bytes), decode::<FromBroker>(bytes), decode::<Job>(bytes), decode::<SurveyJob>(bytes));
-    let _ = (decode::<WorkerAnswer>(bytes), decode::<FromSurvey>(bytes), decode::<Question>(bytes));
+    let _ = (decode::<ToBroker>(bytes), decode::<FromBroker>(bytes), decode::<Job>(bytes), decode::<SurveyItem>(bytes));
+    let _ = (decode::<WorkerAnswer>(bytes), decode::<Question>(bytes));
 }

@@ -5,6 +5,20 @@ use std::{fs::File, os::fd::OwnedFd};
 use super::questions::Needs;
 use crate::event::stream::ProcessId;
 
+/// Positions of descriptors in a job: bit and order.
+pub(super) mod slot {
+    pub(in crate::inspect) const ROOT: u32 = 0;
+    pub(in crate::inspect) const CWD: u32 = 1;
+    pub(in crate::inspect) const EXE: u32 = 2;
+    pub(in crate::inspect) const CONTENT: u32 = 3;
+    pub(in crate::inspect) const ENVIRON: u32 = 4;
+    pub(in crate::inspect) const MAPS: u32 = 5;
+    pub(in crate::inspect) const CMDLINE: u32 = 6;
+    /// The first of them.
+    pub(in crate::inspect) const MAPPED: u32 = 7;
+    pub(in crate::inspect) const COUNT: u32 = MAPPED + super::super::questions::MAPPED_MAX as u32;
+}
+
 /// Where a question is answered. Only what the question `needs` is there.
 #[derive(Debug)]
 pub struct Place {
@@ -29,28 +43,23 @@ pub struct Place {
 }
 
 impl Place {
-    /// Puts descriptors to their names, by the order in which `Needs` lists them. `present` has one bit for each that was asked for.
+    /// Puts descriptors to their names: `present` has a bit for each slot that is filled, and they come in the order of slots.
     pub(super) fn new(process: ProcessId, needs: &Needs, present: u64, descriptors: Vec<OwnedFd>) -> Option<Self> {
-        let mut bits = present;
         let mut descriptors = descriptors.into_iter();
-        let mut next = |wanted: bool| {
-            if !wanted {
-                return None;
-            }
-            let there = bits & 1 == 1;
-            bits >>= 1;
-            if there { descriptors.next() } else { None }
-        };
+        let mut slots: Vec<Option<OwnedFd>> = (0..slot::COUNT)
+            .map(|at| if present >> at & 1 == 1 { descriptors.next() } else { None })
+            .collect();
+        let mut take = |at: u32| slots.get_mut(at as usize).and_then(Option::take);
         Some(Self {
             process,
-            root: next(true)?,
-            cwd: next(needs.cwd),
-            exe: next(needs.exe),
-            content: next(needs.content).map(File::from),
-            environ: next(needs.environ).map(File::from),
-            maps: next(needs.maps).map(File::from),
-            cmdline: next(needs.cmdline).map(File::from),
-            mapped: needs.mapped.iter().map(|_| next(true).map(File::from)).collect(),
+            root: take(slot::ROOT)?,
+            cwd: take(slot::CWD),
+            exe: take(slot::EXE),
+            content: take(slot::CONTENT).map(File::from),
+            environ: take(slot::ENVIRON).map(File::from),
+            maps: take(slot::MAPS).map(File::from),
+            cmdline: take(slot::CMDLINE).map(File::from),
+            mapped: (slot::MAPPED..).zip(&needs.mapped).map(|(at, _)| take(at).map(File::from)).collect(),
         })
     }
 }
