@@ -19,7 +19,7 @@
 //! | 1 | `event`, `config`, `stats` | plain data |
 //! | 0 | crate `sensor-common` | the kernel/user ABI |
 //!
-//! The middle is pure, so a recorded stream replays into the same records anywhere. `unsafe` is fenced: two lines in `kernel`, and `inspect/fork.rs`.
+//! The middle is pure, so a recorded stream replays into the same records anywhere. `unsafe` is fenced: a few lines in `kernel`, and `inspect/fork.rs`.
 #![deny(unsafe_code)]
 
 pub mod cli;

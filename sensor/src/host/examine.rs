@@ -13,6 +13,7 @@ use std::{
 use object::read::ReadCache;
 
 use super::{
+    beneath::Place,
     libraries, program,
     sites::{self, Convention, NotCovered, SiteRole},
     snapshot::file_id,
@@ -69,10 +70,10 @@ impl Program {
 }
 
 /// How a file is examined. None: it does not speak SSH, as far as can be seen.
-pub(super) type Examine = fn(&Path, &Path) -> io::Result<Option<Program>>;
+pub(super) type Examine = fn(&Place, &Path) -> io::Result<Option<Program>>;
 
-pub(super) fn examine(path: &Path, name: &Path) -> io::Result<Option<Program>> {
-    let program = probable(path, name, false, |open| {
+pub(super) fn examine(place: &Place, name: &Path) -> io::Result<Option<Program>> {
+    let program = probable(place, name, false, |open| {
         let cache = ReadCache::new(open);
         match sites::find(&cache) {
             Err(NotCovered::NoImport { .. }) => None,
@@ -81,16 +82,16 @@ pub(super) fn examine(path: &Path, name: &Path) -> io::Result<Option<Program>> {
         }
     })?;
     // An interpreter that has OpenSSL inside and lends it to its addons. Without calls of its own it has nothing to do with SSH.
-    if program.is_none() && File::open(path).is_ok_and(|open| sites::lends(&ReadCache::new(&open))) {
+    if program.is_none() && place.open().is_ok_and(|open| sites::lends(&ReadCache::new(&open))) {
         let called = |program: &Program| !matches!(program.sites, Err(NotCovered::NoCall { .. }));
-        return Ok(examine_library(path, name)?.filter(called));
+        return Ok(examine_library(place, name)?.filter(called));
     }
     Ok(program)
 }
 
 /// A library is read as a whole: it has to be done before the interpreter imports it, and there is much to look at (*measured*: 14 MiB of cryptography in a fifth of the time).
-pub(super) fn examine_library(path: &Path, name: &Path) -> io::Result<Option<Program>> {
-    probable(path, name, true, |open| {
+pub(super) fn examine_library(place: &Place, name: &Path) -> io::Result<Option<Program>> {
+    probable(place, name, true, |open| {
         let mut bytes = Vec::new();
         open.take(LIBRARY_MAX).read_to_end(&mut bytes).ok()?;
         match sites::find_in_library(&*bytes) {
@@ -104,14 +105,13 @@ pub(super) fn examine_library(path: &Path, name: &Path) -> io::Result<Option<Pro
 }
 
 fn probable(
-    path: &Path,
+    place: &Place,
     name: &Path,
     is_library: bool,
     find: impl FnOnce(&File) -> Option<Result<Sites, NotCovered>>,
 ) -> io::Result<Option<Program>> {
-    let open = File::open(path)?;
-    let metadata = open.metadata()?;
-    if !metadata.is_file() || metadata.len() > program::FILE_MAX {
+    let open = place.open()?;
+    if open.metadata()?.len() > program::FILE_MAX {
         return Ok(None);
     }
     let Some(sites) = find(&open) else { return Ok(None) };

@@ -5,26 +5,35 @@
 //! it will find them: from its program's place, its virtual environment (`pyvenv.cfg`) and a few variables, which are read by name. An environment
 //! that is arranged in another way is found by the process's maps once it begins to speak SSH, which may be too late for its first packets.
 //!
-//! Everything is looked up below `/proc/PID/root`, with bounded listings. A file that is not there is not an error.
+//! Everything is looked up beneath `/proc/PID/root` (`beneath`), within a budget: a user can put anything there, in any number. A file that is not there is not an error.
 
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
-    fs::{self, File},
+    fs::File,
     io::{BufRead as _, BufReader, Read as _},
     os::unix::ffi::OsStrExt as _,
     path::{Component, Path, PathBuf},
 };
 
+use super::beneath::{Beneath, Budget, Place};
 use crate::event::stream::Exec;
 
-/// A path to open, and the name of the file in its own root.
-type Place = (PathBuf, PathBuf);
+/// A file to look at.
+pub(super) struct Library {
+    pub(super) place: Place,
+    /// Its path in its own root.
+    pub(super) name: PathBuf,
+}
 
 /// Entries of a folder that are looked at.
 const LISTED_MAX: usize = 512;
-/// Of an environment, maps or a configuration.
+/// Files found for one process: Debian's python3 in a virtual environment has six.
+const FOUND_MAX: usize = 48;
+/// Of an environment or maps.
 const READ_MAX: u64 = 1 << 20;
+/// Of a `pyvenv.cfg`: it has five lines.
+const CONFIGURATION_MAX: u64 = 64 << 10;
 /// Entries of PATH and PYTHONPATH.
 const ENTRIES_MAX: usize = 64;
 
@@ -39,8 +48,8 @@ const NAMES: [&str; 4] = ["libssh2", "libssh", "openssl.so", "libnode.so"];
 pub(super) const NODE_ADDON: &str = "sshcrypto.node";
 
 /// In their usual places below a root.
-pub(super) fn in_places(root: &Path) -> Vec<Place> {
-    let mut found = Found::below(root);
+pub(super) fn in_places(root: &Path) -> Vec<Library> {
+    let Some(mut found) = Found::below(root) else { return Vec::new() };
     for prefix in ["/usr", "/usr/local"] {
         found.python(Path::new(prefix));
         found.ruby(Path::new(prefix));
@@ -53,12 +62,12 @@ pub(super) fn in_places(root: &Path) -> Vec<Place> {
             found.shared(&triplet);
         }
     }
-    found.places
+    found.libraries
 }
 
 /// Those that a process has mapped. `process`: its folder in /proc.
-pub(super) fn mapped(process: &Path) -> Vec<Place> {
-    let mut found = Found::below(&process.join("root"));
+pub(super) fn mapped(process: &Path) -> Vec<Library> {
+    let Some(mut found) = Found::below(&process.join("root")) else { return Vec::new() };
     let Ok(maps) = File::open(process.join("maps")) else { return Vec::new() };
     let mut names = BTreeSet::new();
     for line in BufReader::new(maps.take(READ_MAX)).split(b'\n').map_while(Result::ok) {
@@ -71,7 +80,7 @@ pub(super) fn mapped(process: &Path) -> Vec<Place> {
     for name in names {
         found.file(&name);
     }
-    found.places
+    found.libraries
 }
 
 fn is_wanted(path: &Path) -> bool {
@@ -82,7 +91,7 @@ fn is_wanted(path: &Path) -> bool {
 }
 
 /// What an interpreter will import, if this program is one.
-pub(super) fn of_interpreter(process: &Path, exec: &Exec) -> Vec<Place> {
+pub(super) fn of_interpreter(process: &Path, exec: &Exec) -> Vec<Library> {
     let Some(program) = exec.executable.as_ref().map(|path| PathBuf::from(OsStr::from_bytes(&path.bytes))) else {
         return Vec::new();
     };
@@ -91,7 +100,7 @@ pub(super) fn of_interpreter(process: &Path, exec: &Exec) -> Vec<Place> {
     if !python && !name.starts_with(b"ruby") {
         return Vec::new();
     }
-    let mut found = Found::below(&process.join("root"));
+    let Some(mut found) = Found::below(&process.join("root")) else { return Vec::new() };
     let environment = Environment::read(process);
     let called = called(exec, &environment, &found);
     for prefix in [called.as_deref(), Some(&program)].into_iter().flatten().filter_map(prefix) {
@@ -114,7 +123,7 @@ pub(super) fn of_interpreter(process: &Path, exec: &Exec) -> Vec<Place> {
         // Debian's own interpreter has its packages there, whatever else it has.
         found.packages(Path::new("/usr/lib/python3/dist-packages"));
     }
-    found.places
+    found.libraries
 }
 
 /// `PREFIX/bin/NAME`
@@ -179,34 +188,36 @@ impl Environment {
 
 /// What was found below a root.
 struct Found {
-    root: PathBuf,
-    places: Vec<Place>,
+    root: Beneath,
+    libraries: Vec<Library>,
 }
 
 impl Found {
-    fn below(root: &Path) -> Self {
-        Self { root: root.into(), places: Vec::new() }
-    }
-
-    fn at(&self, path: &Path) -> PathBuf {
-        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    fn below(root: &Path) -> Option<Self> {
+        Some(Self { root: Beneath::at(root, Budget::QUESTION).ok()?, libraries: Vec::new() })
     }
 
     fn has(&self, path: &Path) -> bool {
-        fs::metadata(self.at(path)).is_ok()
+        self.root.find(path).is_ok()
     }
 
     fn file(&mut self, path: &Path) {
-        if self.has(path) && !self.places.iter().any(|(_, known)| known == path) {
-            self.places.push((self.at(path), path.into()));
+        if self.libraries.len() >= FOUND_MAX || self.libraries.iter().any(|known| known.name == path) {
+            return;
+        }
+        if let Ok(place) = self.root.find(path)
+            && place.metadata().is_ok_and(|metadata| metadata.is_file())
+        {
+            self.libraries.push(Library { place, name: path.into() });
         }
     }
 
     /// Paths in a folder whose names fit.
     fn list(&self, folder: &Path, fits: impl Fn(&str) -> bool) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.at(folder)).into_iter().flatten().flatten().take(LISTED_MAX);
+        let (entries, _) = self.root.some_names(folder, LISTED_MAX).unwrap_or_default();
         entries
-            .filter_map(|entry| entry.file_name().into_string().ok())
+            .into_iter()
+            .filter_map(|entry| entry.into_string().ok())
             .filter(|name| fits(name))
             .map(|name| folder.join(name))
             .collect()
@@ -246,9 +257,8 @@ impl Found {
 
     /// Of a virtual environment: the prefix of the interpreter that it was made from.
     fn base(&self, prefix: &Path) -> Option<PathBuf> {
-        let file = File::open(self.at(&prefix.join("pyvenv.cfg"))).ok()?;
-        let mut lines = BufReader::new(file.take(READ_MAX)).lines().map_while(Result::ok);
-        let home = lines.find_map(|line| {
+        let bytes = self.root.read(&prefix.join("pyvenv.cfg"), CONFIGURATION_MAX).ok()?;
+        let home = String::from_utf8_lossy(&bytes).lines().find_map(|line| {
             let (key, value) = line.split_once('=')?;
             (key.trim() == "home").then(|| PathBuf::from(value.trim()))
         })?;

@@ -4,12 +4,12 @@
 //! from a process's root is hostile: sizes are bounded, nothing is followed blindly, an unreadable file means "not known".
 //! `proc` may be another machine's view mounted aside (/host/proc in a container).
 
+pub mod beneath;
 pub mod config_files;
 mod examine;
 pub mod facts;
 mod holders;
 pub mod identity;
-mod inside;
 pub mod known_hosts;
 mod known_hosts_read;
 mod libraries;

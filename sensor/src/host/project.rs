@@ -7,7 +7,7 @@
 
 use std::{
     fs::File,
-    io::Read as _,
+    io::{self, Read as _},
     os::unix::{
         ffi::{OsStrExt as _, OsStringExt as _},
         fs::MetadataExt as _,
@@ -17,11 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::{
-    fs::{Mode, OFlags, ResolveFlags, openat2},
-    thread::{CapabilitySet, CapabilitySets, set_capabilities},
-};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
+use super::beneath::{Beneath, Budget};
 use crate::event::{deploy::FileState, stream};
 
 /// A local disk answers in microseconds, and on a machine with too much to do sometimes in a fifth of a second; the ring holds what comes in this time.
@@ -152,40 +150,42 @@ fn answer(proc: &Path, request: &Request, buffer: &mut Vec<u8>) -> Answer {
 
 /// Where a process's paths begin.
 struct Folders {
-    root: File,
+    root: Beneath,
     /// Its working directory, as a path in that root; none if it is not there.
     working: Option<PathBuf>,
-    /// The same as an open folder.
-    open: File,
+    /// The same as a directory.
+    open: Beneath,
 }
 
 impl Folders {
     fn open(process: &Path, working: Option<&[u8]>) -> Option<Self> {
-        let root = File::open(process.join("root")).ok()?;
-        let open = File::open(process.join("cwd")).ok()?;
+        let root = Beneath::at(&process.join("root"), Budget::QUESTION).ok()?;
+        let open = Beneath::at(&process.join("cwd"), Budget::QUESTION).ok()?;
         let path = working.map(|bytes| PathBuf::from(std::ffi::OsStr::from_bytes(bytes)));
         // A path from the kernel is believed if it leads to the folder that the process is in.
         let working = path.filter(|path| {
-            let there = in_root(&root, path, OFlags::PATH | OFlags::DIRECTORY).ok().map(File::from);
-            there.is_some_and(|there| id(&there).is_some() && id(&there) == id(&open))
+            let id = |beneath: &Beneath, path: &Path| {
+                beneath.find(path).and_then(|place| place.metadata()).map(|found| (found.ino(), found.dev())).ok()
+            };
+            let there = id(&root, path);
+            there.is_some() && there == id(&open, ".".as_ref())
         });
         Some(Self { root, working, open })
     }
 
     fn file(&self, path: &str, read: bool, max: usize) -> Result<Option<Vec<u8>>, FileState> {
         let path = Path::new(path);
-        let flags = if read { OFlags::RDONLY } else { OFlags::PATH };
-        let opened = match &self.working {
-            _ if path.is_absolute() => in_root(&self.root, path, flags),
-            Some(working) => in_root(&self.root, &working.join(path), flags),
+        let found = match &self.working {
+            _ if path.is_absolute() => self.root.find(path),
+            Some(working) => self.root.find(&working.join(path)),
             // The folder itself is the best root that there is: nothing above it is reached.
-            None => in_root(&self.open, path, flags),
+            None => self.open.find(path),
         };
-        let mut file = File::from(opened.map_err(|error| match error {
-            rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR => FileState::Missing,
+        let place = found.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FileState::Missing,
             _ => FileState::Unreadable,
-        })?);
-        let before = file.metadata().map_err(|_| FileState::Unreadable)?;
+        })?;
+        let before = place.metadata().map_err(|_| FileState::Unreadable)?;
         if !before.is_file() {
             return Err(FileState::Unreadable);
         }
@@ -195,6 +195,7 @@ impl Folders {
         if before.len() > max as u64 {
             return Err(FileState::TooLarge);
         }
+        let mut file = place.open().map_err(|_| FileState::Unreadable)?;
         let mut bytes = Vec::new();
         (&mut file).take(max as u64 + 1).read_to_end(&mut bytes).map_err(|_| FileState::Unreadable)?;
         if bytes.len() > max {
@@ -207,16 +208,6 @@ impl Folders {
         }
         Ok(Some(bytes))
     }
-}
-
-fn id(file: &File) -> Option<(u64, u64)> {
-    file.metadata().ok().map(|metadata| (metadata.ino(), metadata.dev()))
-}
-
-fn in_root(root: &File, path: &Path, flags: OFlags) -> rustix::io::Result<rustix::fd::OwnedFd> {
-    let flags = flags | OFlags::CLOEXEC | if flags.contains(OFlags::PATH) { OFlags::empty() } else { OFlags::NONBLOCK };
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    openat2(root, path, flags, Mode::empty(), resolve)
 }
 
 /// The variables of these names.
@@ -261,7 +252,7 @@ mod tests {
         let path = |name: &str| folder.join(name).display().to_string();
         std::fs::write(path("small"), "x: y").unwrap();
         std::fs::write(path("large"), vec![b'x'; 5000]).unwrap();
-        let mode = Mode::from_raw_mode(0o600);
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, path("fifo"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
         std::os::unix::fs::symlink("/proc/self/root/etc/passwd", path("magic")).unwrap();
         let wanted = ["small", "large", "fifo", "missing", "magic"].map(path);

@@ -19,9 +19,10 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
 pub use super::examine::Program;
 use super::{
+    beneath::{Beneath, Budget, Place},
     examine::{Examine, examine, examine_library},
     holders::{self, Real},
-    libraries,
+    libraries::{self, Library},
     snapshot::{Stamp, file_id},
 };
 use crate::event::stream::{Exec, FileId};
@@ -114,17 +115,18 @@ impl Speakers {
 
     /// Programs in their well-known places, and those of running processes.
     pub fn present(&mut self) -> Vec<Program> {
-        let mut found: Vec<Program> = self.in_places(Path::new("/"));
-        found.extend(self.libraries(&libraries::in_places(Path::new("/"))));
+        let host = Path::new("/");
+        let mut found: Vec<Program> = self.in_places(host);
+        found.extend(self.libraries(&libraries::in_places(host), true));
         let processes = fs::read_dir(&self.proc).into_iter().flatten().flatten();
         let exes = processes
             .filter(|entry| entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit))
             .map(|entry| entry.path().join("exe"));
         for exe in exes.collect::<Vec<_>>() {
             let name = fs::read_link(&exe).unwrap_or_else(|_| exe.clone());
-            found.extend(self.look(&exe, &name, examine));
+            found.extend(Place::at(&exe).ok().and_then(|place| self.look(&place, &name, None, examine)));
             if let Some(process) = exe.parent() {
-                found.extend(self.libraries(&libraries::mapped(process)));
+                found.extend(self.libraries(&libraries::mapped(process), false));
             }
         }
         found
@@ -133,11 +135,15 @@ impl Speakers {
     /// A process has begun to speak SSH: the libraries that it has, as far as they are new.
     pub fn speaks(&mut self, tgid: u32) -> Vec<Program> {
         let libraries = libraries::mapped(&self.proc.join(tgid.to_string()));
-        self.libraries(&libraries)
+        self.libraries(&libraries, false)
     }
 
-    fn libraries(&mut self, places: &[(PathBuf, PathBuf)]) -> Vec<Program> {
-        places.iter().filter_map(|(path, name)| self.look(path, name, examine_library)).collect()
+    /// `of_host`: they are where their names say, in this process's own root.
+    fn libraries(&mut self, libraries: &[Library], of_host: bool) -> Vec<Program> {
+        let look = |Library { place, name }: &Library| {
+            self.look(place, name, of_host.then_some(name.as_path()), examine_library)
+        };
+        libraries.iter().filter_map(look).collect()
     }
 
     /// A program was executed: what it is, if it is new, with its siblings in the same root.
@@ -145,14 +151,15 @@ impl Speakers {
         let Some(file) = exec.file else { return Vec::new() };
         let process = self.proc.join(exec.task.id.tgid.to_string());
         // An interpreter takes its libraries from where it was started: they may be new though it is not.
-        let mut found = self.libraries(&libraries::of_interpreter(&process, exec));
+        let mut found = self.libraries(&libraries::of_interpreter(&process, exec), false);
         let exe = process.join("exe");
         if self.is_seen(file, &exe) {
             return found;
         }
         let name = exec.executable.as_ref().map(|path| String::from_utf8_lossy(&path.bytes).into_owned());
         let known = found.len();
-        if let Some(program) = self.look(&exe, Path::new(&name.unwrap_or_default()), examine) {
+        let name = PathBuf::from(name.unwrap_or_default());
+        if let Some(program) = Place::at(&exe).ok().and_then(|place| self.look(&place, &name, None, examine)) {
             found.push(program);
             found.extend(self.in_places(&process.join("root")));
         } else if self.seen.len() >= KEPT_MAX {
@@ -194,7 +201,8 @@ impl Speakers {
                 if self.seen.get(&file) != Some(&Seen::Speaks) {
                     self.seen.remove(&file);
                 }
-                changes.programs.extend(self.look(&path, &path, examine));
+                let place = Place::at(&path).ok();
+                changes.programs.extend(place.and_then(|place| self.look(&place, &path, Some(&path), examine)));
             }
         }
         changes
@@ -217,15 +225,13 @@ impl Speakers {
     }
 
     fn in_places(&mut self, root: &Path) -> Vec<Program> {
-        PLACES
-            .iter()
-            .filter_map(|place| {
-                let path = root.join(place);
-                // A symbolic link in a container's root would lead out of it.
-                let metadata = fs::symlink_metadata(&path).ok()?;
-                metadata.is_file().then(|| self.look(&path, &Path::new("/").join(place), examine))?
-            })
-            .collect()
+        let Ok(beneath) = Beneath::at(root, Budget::QUESTION) else { return Vec::new() };
+        let look = |place: &&str| {
+            let name = Path::new("/").join(place);
+            let watched = (root == Path::new("/")).then_some(name.as_path());
+            self.look(&beneath.find(&name).ok()?, &name, watched, examine)
+        };
+        PLACES.iter().filter_map(look).collect()
     }
 
     /// Was this very file examined? One that is silent may be gone, and its number given to another one: a virtual environment that is replaced does that.
@@ -237,8 +243,9 @@ impl Speakers {
         }
     }
 
-    /// Examines a file unless it has been.
-    fn look(&mut self, path: &Path, name: &Path, examine: Examine) -> Option<Program> {
+    /// Examines a file unless it has been. `watched`: its path in this process's own root.
+    fn look(&mut self, place: &Place, name: &Path, watched: Option<&Path>, examine: Examine) -> Option<Program> {
+        let path = &place.path();
         let file = file_id(path)?;
         if self.is_seen(file, path) {
             return None;
@@ -252,13 +259,13 @@ impl Speakers {
         if self.told.len() >= SPEAKERS_MAX {
             return None;
         }
-        let examined = examine(path, name)
-            .inspect_err(|error| tracing::debug!(path = %path.display(), %error, "cannot examine"))
+        let examined = examine(place, name)
+            .inspect_err(|error| tracing::debug!(name = %name.display(), %error, "cannot examine"))
             .ok()?;
         self.seen.insert(file, if examined.is_some() { Seen::Speaks } else { Seen::Silent(Stamp::of(path)) });
         let program = examined.filter(|program| program.file == file)?;
         self.told.insert(file, Told { real, names: vec![name.into()] });
-        if !path.starts_with(&self.proc) {
+        if let Some(path) = watched {
             self.watch(path, file);
         }
         Some(program)
@@ -296,7 +303,8 @@ mod tests {
             // In place: the same number.
             fs::write(&path, text).unwrap();
             for _ in 0..2 {
-                assert!(speakers.look(&path, &path, examine).is_none());
+                let place = Place::at(&path).unwrap();
+                assert!(speakers.look(&place, &path, None, examine).is_none());
             }
             assert_eq!(EXAMINED.load(Ordering::Relaxed), expected);
         }

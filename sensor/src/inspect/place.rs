@@ -3,7 +3,10 @@
 use std::{fs::File, os::fd::OwnedFd};
 
 use super::questions::Needs;
-use crate::event::stream::ProcessId;
+use crate::{
+    event::stream::ProcessId,
+    host::beneath::{Beneath, Budget},
+};
 
 /// Positions of descriptors in a job: bit and order.
 pub(super) mod slot {
@@ -20,12 +23,11 @@ pub(super) mod slot {
 }
 
 /// Where a question is answered. Only what the question `needs` is there.
-#[derive(Debug)]
 pub struct Place {
     /// The process that the descriptors belong to: the subject, or one of its fallbacks.
     pub process: ProcessId,
-    /// Its root directory, O_PATH.
-    pub root: OwnedFd,
+    /// Its root directory, with what one question may spend there.
+    pub root: Beneath,
     /// Its working directory, O_PATH. Never a fallback's.
     pub cwd: Option<OwnedFd>,
     /// /proc/PID/exe, O_PATH: for its identity. Never a fallback's.
@@ -52,7 +54,7 @@ impl Place {
         let mut take = |at: u32| slots.get_mut(at as usize).and_then(Option::take);
         Some(Self {
             process,
-            root: take(slot::ROOT)?,
+            root: Beneath::new(take(slot::ROOT)?, Budget::QUESTION),
             cwd: take(slot::CWD),
             exe: take(slot::EXE),
             content: take(slot::CONTENT).map(File::from),

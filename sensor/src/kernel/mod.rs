@@ -4,6 +4,7 @@
 //! says what to do; a probe that is not required and cannot attach is reported, not fatal. Dropping `Kernel` detaches everything.
 
 mod channels;
+mod control;
 mod counters;
 mod layout;
 mod leftovers;
@@ -15,11 +16,12 @@ mod uprobes;
 use std::{io, path::PathBuf};
 
 pub use channels::ChannelBytes;
+pub use control::Control;
 pub use counters::{Account, Program};
 pub use layout::{gaps, read as read_layout};
 pub use load::{Kernel, Options, PROBES, ProbeSpec};
 pub use memory::give_back;
-pub use ring::{Drained, Ring};
+pub use ring::{Drained, Ring, Waker};
 
 pub const BTF: &str = "/sys/kernel/btf/vmlinux";
 

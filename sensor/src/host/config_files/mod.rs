@@ -44,7 +44,7 @@ pub struct Deploying {
     pub working_directory: Option<Vec<u8>>,
     /// What tells its files from those of other deploys, wherever it is checked out: tool, service, destination. None: their paths do.
     pub project: Option<String>,
-    /// As the tool names them: absolute, or relative to the working directory. Secret ones get a keyed hash.
+    /// As the tool names them: absolute, or relative to the working directory. The flag: a file of secrets.
     pub files: Vec<(String, bool)>,
 }
 

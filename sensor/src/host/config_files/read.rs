@@ -1,6 +1,6 @@
 //! One configuration file to its hash.
 //!
-//! What enters: a folder as root, a path in it, and the key if the file holds secrets. What leaves: a hash, or why there is none. The file is hostile: its path is resolved
+//! What enters: a folder as root, a path in it, and the key. What leaves: a hash, or why there is none. The file is hostile: its path is resolved
 //! inside that root (openat2, RESOLVE_IN_ROOT); it is opened as a mere place first (O_PATH), so that a FIFO cannot hang us and a device not act, and for reading only if it is
 //! a plain file; no more than `BYTES_MAX` is read. Its size, times and inode before and after tell whether it was written to meanwhile; then it is read again.
 
@@ -16,7 +16,7 @@ use rustix::{
     fs::{Mode, OFlags, ResolveFlags, openat2},
     io::Errno,
 };
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 
 use crate::event::config_file::{Contents, Unread};
 
@@ -31,15 +31,10 @@ pub(super) struct Reader {
     buffer: Vec<u8>,
 }
 
-/// How a hash is made: keyed for secrets. The name of the entry is part of what is hashed, so that equal secrets in two places do not show as equal.
+/// How a hash is made. The name of the entry is part of what is hashed, so that equal secrets in two places do not show as equal.
 pub(super) struct Keyed<'a> {
     pub key: &'a [u8; 32],
     pub name: &'a str,
-}
-
-enum Hash {
-    Plain(Sha256),
-    Keyed(Box<Hmac<Sha256>>),
 }
 
 impl Reader {
@@ -47,7 +42,7 @@ impl Reader {
         Self { buffer: vec![0; BUFFER] }
     }
 
-    pub(super) fn contents(&mut self, root: &File, path: &Path, keyed: Option<&Keyed>) -> Contents {
+    pub(super) fn contents(&mut self, root: &File, path: &Path, keyed: &Keyed) -> Contents {
         for _ in 0..ATTEMPTS {
             let read = self.attempt(root, path, keyed);
             self.buffer.fill(0);
@@ -61,13 +56,13 @@ impl Reader {
     }
 
     /// None: it was written to meanwhile.
-    fn attempt(&mut self, root: &File, path: &Path, keyed: Option<&Keyed>) -> Result<Option<[u8; 32]>, Contents> {
+    fn attempt(&mut self, root: &File, path: &Path, keyed: &Keyed) -> Result<Option<[u8; 32]>, Contents> {
         let mut file = open(root, path)?;
         let before = file.metadata().map_err(unread)?;
         if before.len() > BYTES_MAX {
             return Err(Contents::Unread(Unread::TooLarge { bytes: before.len() }));
         }
-        let mut hash = Hash::new(keyed)?;
+        let mut hash = hash(keyed)?;
         let mut total = 0;
         loop {
             let n = match file.read(&mut self.buffer) {
@@ -85,34 +80,17 @@ impl Reader {
         let after = file.metadata().map_err(unread)?;
         let stamp = |m: &std::fs::Metadata| (m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec());
         let same = stamp(&before) == stamp(&after) && total == after.len();
-        Ok(same.then(|| hash.finish()))
+        Ok(same.then(|| hash.finalize().into_bytes().into()))
     }
 }
 
-impl Hash {
-    fn new(keyed: Option<&Keyed>) -> Result<Self, Contents> {
-        let Some(Keyed { key, name }) = keyed else { return Ok(Self::Plain(Sha256::new())) };
-        // A key of this length is never refused.
-        let mut hash = Hmac::<Sha256>::new_from_slice(key.as_slice())
-            .map_err(|_| Contents::Unread(Unread::Error { errno: Errno::INVAL.raw_os_error() }))?;
-        hash.update(name.as_bytes());
-        hash.update(&[0]);
-        Ok(Self::Keyed(Box::new(hash)))
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Plain(hash) => hash.update(bytes),
-            Self::Keyed(hash) => hash.update(bytes),
-        }
-    }
-
-    fn finish(self) -> [u8; 32] {
-        match self {
-            Self::Plain(hash) => hash.finalize().into(),
-            Self::Keyed(hash) => hash.finalize().into_bytes().into(),
-        }
-    }
+fn hash(keyed: &Keyed) -> Result<Hmac<Sha256>, Contents> {
+    // A key of this length is never refused.
+    let mut hash = Hmac::<Sha256>::new_from_slice(keyed.key.as_slice())
+        .map_err(|_| Contents::Unread(Unread::Error { errno: Errno::INVAL.raw_os_error() }))?;
+    hash.update(keyed.name.as_bytes());
+    hash.update(&[0]);
+    Ok(hash)
 }
 
 /// A plain file, open for reading.
@@ -125,7 +103,7 @@ fn open(root: &File, path: &Path) -> Result<File, Contents> {
     }
     // The very inode that was looked at, whatever has the name by now.
     let again = format!("/proc/self/fd/{}", place.as_raw_fd());
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     rustix::fs::open(again, flags, Mode::empty()).map(File::from).map_err(failed)
 }
 
@@ -150,6 +128,14 @@ mod tests {
 
     use super::*;
 
+    const KEYED: Keyed = Keyed { key: &[7; 32], name: "x" };
+
+    fn hashed(bytes: &[u8]) -> Contents {
+        let mut hash = hash(&KEYED).unwrap();
+        hash.update(bytes);
+        Contents::Hash(hash.finalize().into_bytes().into())
+    }
+
     struct Root(tempfile::TempDir);
 
     impl Root {
@@ -162,16 +148,17 @@ mod tests {
         }
 
         fn look(&self, path: &str) -> Contents {
-            Reader::new().contents(&File::open(self.0.path()).unwrap(), path.as_ref(), None)
+            Reader::new().contents(&File::open(self.0.path()).unwrap(), path.as_ref(), &KEYED)
         }
     }
 
     #[test]
-    fn a_file_is_its_sha256() {
+    fn a_file_is_its_keyed_hash_and_never_its_sha256() {
         let root = Root::new();
         root.write("a", "abc");
+        assert_eq!(root.look("a"), hashed(b"abc"));
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(root.look("a"), Contents::Hash(hex::decode(abc).unwrap().try_into().unwrap()));
+        assert_ne!(root.look("a"), Contents::Hash(hex::decode(abc).unwrap().try_into().unwrap()));
         assert_eq!(root.look("/a"), root.look("a"), "a root's paths begin in it");
         root.write("large", vec![b'x'; 3 << 20]);
         assert!(matches!(root.look("large"), Contents::Hash(_)));
@@ -192,9 +179,9 @@ mod tests {
         }
         // In this root there is no /proc.
         assert_eq!(root.look("magic"), Contents::Missing);
-        let dev = Reader::new().contents(&File::open("/dev").unwrap(), "zero".as_ref(), None);
+        let dev = Reader::new().contents(&File::open("/dev").unwrap(), "zero".as_ref(), &KEYED);
         assert_eq!(dev, Contents::Unread(Unread::NoFile));
-        let proc = Reader::new().contents(&File::open("/").unwrap(), "proc/self/root/etc/passwd".as_ref(), None);
+        let proc = Reader::new().contents(&File::open("/").unwrap(), "proc/self/root/etc/passwd".as_ref(), &KEYED);
         assert_eq!(proc, Contents::Unread(Unread::NoFile), "a magic link is not followed");
     }
 
@@ -225,7 +212,7 @@ mod tests {
         let path = root.0.path().join("racing");
         let (a, b) = (vec![b'a'; 1 << 20], vec![b'b'; 1 << 20]);
         fs::write(&path, &a).unwrap();
-        let hashes = [&a, &b].map(|bytes| Contents::Hash(Sha256::digest(bytes).into()));
+        let hashes = [&a, &b].map(|bytes| hashed(bytes));
         let stop = std::sync::atomic::AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -241,7 +228,7 @@ mod tests {
             for _ in 0..200 {
                 let found = root.look("racing");
                 // Truncated to nothing is what it holds for a moment.
-                let empty = Contents::Hash(Sha256::digest([]).into());
+                let empty = hashed(b"");
                 let partly = Contents::Unread(Unread::Racing);
                 assert!(hashes.contains(&found) || found == partly || found == empty, "{found:?}");
             }
@@ -256,7 +243,7 @@ mod tests {
         root.write("b", "abd");
         let folder = File::open(root.0.path()).unwrap();
         let look = |key: u8, name: &str, path: &str| {
-            Reader::new().contents(&folder, path.as_ref(), Some(&Keyed { key: &[key; 32], name }))
+            Reader::new().contents(&folder, path.as_ref(), &Keyed { key: &[key; 32], name })
         };
         assert_eq!(look(1, "x", "a"), look(1, "x", "a"));
         let all = [look(1, "x", "a"), look(2, "x", "a"), look(1, "y", "a"), look(1, "x", "b"), root.look("a")];

@@ -151,7 +151,7 @@ impl Worker {
             }
             if self.state.get(&name).is_none() {
                 let secret = holds_secrets(&path);
-                let now = self.contents(&root, &path, secret, &name);
+                let now = self.contents(&root, &path, &name);
                 self.tell(ConfigFile {
                     path: event_path(&path),
                     secret,
@@ -192,7 +192,7 @@ impl Worker {
             if let Some(folder) = path.parent().filter(|_| place.of_host) {
                 self.watch_folder(&place.root, folder);
             }
-            let now = self.contents(&place.root, &path, *secret, &name);
+            let now = self.contents(&place.root, &path, &name);
             let known = self.state.get(&name);
             let before = known.and_then(|entry| entry.deployed);
             let witnessed = place.of_host && known.is_some_and(|entry| entry.path == path && entry.seen == Some(now));
@@ -266,7 +266,7 @@ impl Worker {
 
     /// Tells, once for each path, if a known file is another than when it was last looked at.
     fn look_again(&mut self, root: &File, name: String, entry: Entry, change: &Change, told: &mut HashSet<PathBuf>) {
-        let now = self.contents(root, &entry.path, entry.secret, &name);
+        let now = self.contents(root, &entry.path, &name);
         // The whole folder is gone: a checkout that was removed, not a change of configuration.
         if entry.seen == Some(now) || now == Contents::Missing && !is_folder(root, entry.path.parent()) {
             return;
@@ -286,9 +286,8 @@ impl Worker {
         self.state.set(name, Entry { seen: Some(now), used: seconds(), ..entry });
     }
 
-    fn contents(&mut self, root: &File, path: &Path, secret: bool, name: &str) -> Contents {
-        let keyed = secret.then_some(Keyed { key: &self.state.key, name });
-        self.reader.contents(root, path, keyed.as_ref())
+    fn contents(&mut self, root: &File, path: &Path, name: &str) -> Contents {
+        self.reader.contents(root, path, &Keyed { key: &self.state.key, name })
     }
 
     fn watch_folder(&mut self, root: &File, folder: &Path) {

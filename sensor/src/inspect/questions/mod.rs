@@ -5,8 +5,10 @@
 //! `Unknown`, never an empty answer. What it needs from the system has to be in the worker's list of `syscalls.rs`.
 
 mod names;
+#[cfg(test)]
+pub(super) mod trial;
 
-use std::os::fd::OwnedFd;
+use std::{io, os::fd::OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,18 +25,22 @@ pub const MAPPED_MAX: usize = 16;
 pub enum Question {
     /// Names of these uids by the passwd file beneath the subject's root.
     Names { uids: Vec<u32> },
+    #[cfg(test)]
+    Trial(trial::Trial),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
     Names(Names),
+    #[cfg(test)]
+    Trial(Vec<u8>),
 }
 
 /// Names of users by one passwd file.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Names {
     /// The file that says so: the caller knows which one is the host's own.
-    pub file: Option<FileId>,
+    pub file: FileId,
     /// Those of the uids that it names; the first entry of a uid counts, as for getpwuid(3).
     pub names: Vec<(u32, String)>,
     /// The file is larger than is read: a uid without a name may have one.
@@ -66,6 +72,8 @@ impl Question {
     pub fn needs(&self) -> Needs {
         match self {
             Self::Names { .. } => Needs::default(),
+            #[cfg(test)]
+            Self::Trial(trial) => trial.needs(),
         }
     }
 
@@ -73,6 +81,8 @@ impl Question {
     pub(super) fn answer(self, place: &Place) -> Answered {
         match self {
             Self::Names { uids } => names::answer(place, &uids).map(Answer::Names).into(),
+            #[cfg(test)]
+            Self::Trial(trial) => trial.answer(place),
         }
     }
 }
@@ -85,6 +95,12 @@ impl From<Result<Answer, Unknown>> for Answered {
 
 impl From<std::io::Error> for Unknown {
     fn from(error: std::io::Error) -> Self {
-        rustix::io::Errno::from_io_error(&error).map_or(Self::Refused(Why::System(0)), Self::from)
+        match (rustix::io::Errno::from_io_error(&error), error.kind()) {
+            (Some(errno), _) => errno.into(),
+            // As `Beneath` says it.
+            (None, io::ErrorKind::InvalidInput | io::ErrorKind::NotADirectory) => Self::Refused(Why::Kind),
+            (None, io::ErrorKind::FileTooLarge | io::ErrorKind::QuotaExceeded) => Self::Budget,
+            (None, _) => Self::Refused(Why::System(0)),
+        }
     }
 }

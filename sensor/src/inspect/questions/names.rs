@@ -1,12 +1,10 @@
 //! Names of users by the passwd file of a process's root: a claim of whoever owns that root, unless the file is the host's own.
 //!
-//! Kernel fact: openat2(2) with RESOLVE_IN_ROOT keeps links inside. passwd(5) for the format. Too large a file is read to its bound and marked.
+//! Format: passwd(5). It fails with what `Beneath` says; too large a file is read to its bound and marked.
 
-use std::{collections::HashMap, fs::File, io::Read as _};
+use std::{collections::HashMap, io::Read as _, os::unix::fs::MetadataExt as _};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
-
-use super::{Names, Place, Unknown, Why};
+use super::{Names, Place, Unknown};
 use crate::event::stream::FileId;
 
 /// Larger passwd files are read this far.
@@ -15,27 +13,14 @@ const PASSWD_MAX: u64 = 4 << 20;
 const NAME_MAX: usize = 256;
 
 pub(super) fn answer(place: &Place, uids: &[u32]) -> Result<Names, Unknown> {
-    let file = open(place)?;
-    let stat = fstat(&file)?;
-    let file_id =
-        FileId { dev: rustix::fs::major(stat.st_dev) << 20 | rustix::fs::minor(stat.st_dev), inode: stat.st_ino };
+    let found = place.root.find("etc/passwd".as_ref())?;
+    let metadata = found.metadata()?;
+    let dev = rustix::fs::major(metadata.dev()) << 20 | rustix::fs::minor(metadata.dev());
     let mut text = Vec::new();
-    let read = file.take(PASSWD_MAX).read_to_end(&mut text)?;
+    let read = found.open()?.take(PASSWD_MAX).read_to_end(&mut text)?;
     let known = parse(&text);
     let names = uids.iter().filter_map(|uid| known.get(uid).map(|name| (*uid, (*name).to_owned()))).collect();
-    Ok(Names { file: Some(file_id), names, cut: read as u64 == PASSWD_MAX })
-}
-
-fn open(place: &Place) -> Result<File, Unknown> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let path = openat2(&place.root, "etc/passwd", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?;
-    let stat = fstat(&path)?;
-    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
-        return Err(Unknown::Refused(Why::Kind));
-    }
-    let own = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&path));
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(own, flags, Mode::empty())?.into())
+    Ok(Names { file: FileId { dev, inode: metadata.ino() }, names, cut: read as u64 == PASSWD_MAX })
 }
 
 /// Names by uid; lines that are no entries are passed over.
