@@ -19,13 +19,26 @@
 //! Kernel facts: credentials(7), setfsuid(2) (reports no error, so it is read back), openat2(2), unix(7) for descriptors as messages, seccomp(2).
 //! How it fails: a dead broker, an unanswered question and a broken answer are each one value, counted in `Counters`, and `take_degraded` says it once.
 
+mod broker;
+mod channel;
+mod confine;
 mod counters;
+mod fork;
 mod inspector;
+mod ledger;
 pub mod message;
+mod opener;
 mod place;
 pub mod questions;
+mod spawner;
 mod subject;
+mod surveyor;
 pub mod surveys;
+mod syscalls;
+mod worker;
+
+#[cfg(test)]
+mod tests;
 
 pub use counters::Counters;
 pub use inspector::{Inspector, Options, StartError};

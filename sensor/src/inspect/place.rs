@@ -48,9 +48,8 @@ impl Place {
     /// Puts descriptors to their names: `present` has a bit for each slot that is filled, and they come in the order of slots.
     pub(super) fn new(process: ProcessId, needs: &Needs, present: u64, descriptors: Vec<OwnedFd>) -> Option<Self> {
         let mut descriptors = descriptors.into_iter();
-        let mut slots: Vec<Option<OwnedFd>> = (0..slot::COUNT)
-            .map(|at| if present >> at & 1 == 1 { descriptors.next() } else { None })
-            .collect();
+        let mut slots: Vec<Option<OwnedFd>> =
+            (0..slot::COUNT).map(|at| if present >> at & 1 == 1 { descriptors.next() } else { None }).collect();
         let mut take = |at: u32| slots.get_mut(at as usize).and_then(Option::take);
         Some(Self {
             process,

@@ -97,7 +97,7 @@ impl<T> Queue<T> {
     }
 
     /// The next whose lane has room, which it now takes.
-    pub(super) fn next(&mut self) -> Option<(Lane, Instant, T)> {
+    pub(super) fn next(&mut self) -> Option<(Lane, T)> {
         for _ in 0..self.turns.len() {
             let lane = self.turns.pop_front()?;
             if !self.has_room(lane) {
@@ -105,7 +105,7 @@ impl<T> Queue<T> {
                 continue;
             }
             let waiting = self.lanes.get_mut(&lane)?;
-            let (deadline, item) = waiting.pop_front()?;
+            let (_, item) = waiting.pop_front()?;
             self.waiting -= 1;
             if waiting.is_empty() {
                 self.lanes.remove(&lane);
@@ -113,7 +113,7 @@ impl<T> Queue<T> {
                 self.turns.push_back(lane);
             }
             *self.active.entry(lane).or_default() += 1;
-            return Some((lane, deadline, item));
+            return Some((lane, item));
         }
         None
     }

@@ -77,6 +77,11 @@ impl Question {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_garbage(&self) -> bool {
+        matches!(self, Self::Trial(trial::Trial::Garbage))
+    }
+
     /// Answers it, in the worker.
     pub(super) fn answer(self, place: &Place) -> Answered {
         match self {

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 pub enum Survey {
     /// Every process, by its number.
     Pids,
+    /// The same; hangs at this process, and crashes at that.
+    #[cfg(test)]
+    Trial { hangs: u32, crashes: u32 },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +41,18 @@ pub trait Emit {
 /// Runs one, in the child.
 pub(super) fn run(survey: &Survey, proc: &Path, course: &Course, out: &mut dyn Emit) {
     match survey {
+        #[cfg(test)]
+        Survey::Trial { hangs, crashes } => {
+            for pid in pids(proc, course) {
+                if out.at(pid) {
+                    match pid {
+                        pid if pid == *hangs => std::thread::sleep(std::time::Duration::from_secs(1000)),
+                        pid if pid == *crashes => panic!("a trial"),
+                        _ => out.emit(&SurveyItem::Pid(pid)),
+                    }
+                }
+            }
+        }
         Survey::Pids => {
             for pid in pids(proc, course) {
                 if out.at(pid) {
