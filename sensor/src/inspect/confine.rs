@@ -6,7 +6,7 @@
 //! nor trace it; for the file system it is the user, with what the modes allow and nothing else, root included.
 //! It fails before anything is read: the worker then answers `Unknown::Identity` and ends.
 
-use landlock::{ABI, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetStatus};
+use landlock::{ABI, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetCreated, RulesetStatus};
 use nix::unistd::{self, setfsgid, setfsuid};
 use rustix::{
     io::Errno,
@@ -133,7 +133,7 @@ pub(super) fn worker(identity: &Identity, dedicated: u32, parent: Pid) -> Result
 /// Landlock (5.13): no creating, writing, truncating, renaming, removing or ioctl of devices anywhere, whatever the user may do. `true`: it holds.
 fn deny_changes(level: CompatLevel) -> bool {
     let set = Ruleset::default().set_compatibility(level).handle_access(AccessFs::from_write(ABI::V5));
-    let held = set.and_then(Ruleset::create).and_then(|created| created.restrict_self());
+    let held = set.and_then(Ruleset::create).and_then(RulesetCreated::restrict_self);
     held.is_ok_and(|status| status.ruleset != RulesetStatus::NotEnforced)
 }
 

@@ -32,7 +32,7 @@ use crate::event::stream::Degraded;
 /// The broker answers for a missed deadline; it is waited for so much longer.
 const GRACE: Duration = Duration::from_millis(500);
 /// Of a whole survey.
-const SURVEY_PATIENCE: Duration = Duration::from_secs(120);
+const SURVEY_PATIENCE: Duration = Duration::from_mins(2);
 /// The first broker has to be there in this time.
 const START_PATIENCE: Duration = Duration::from_secs(5);
 /// Messages that wait until the socket has room.
@@ -143,6 +143,7 @@ impl Inspector {
     }
 
     /// Asks; the reply comes from `poll`, at the latest a moment after `patience`.
+    #[expect(clippy::needless_pass_by_value, reason = "a question is asked once")]
     pub fn ask(&mut self, subject: &Subject, question: Question, patience: Duration) -> Result<Ticket, Refused> {
         let needs = question.needs();
         let encoded = message::encode(&question).ok().filter(|bytes| bytes.len() <= QUESTION_MAX);
@@ -283,13 +284,14 @@ impl Inspector {
                 self.failure = Some(why);
             }
             FromBroker::Died { status, .. } => self.broker_died(status),
-            FromBroker::Reply { ticket, worker, answer } => match message::decode::<WorkerAnswer>(&answer) {
-                Ok(answer) => self.close(ticket, answer.map(Said::Answer), descriptors),
-                Err(_) => {
+            FromBroker::Reply { ticket, worker, answer } => {
+                if let Ok(answer) = message::decode::<WorkerAnswer>(&answer) {
+                    self.close(ticket, answer.map(Said::Answer), descriptors);
+                } else {
                     self.distrust(worker);
                     self.close(ticket, Err(Unknown::Crashed), Vec::new());
                 }
-            },
+            }
             FromBroker::Unknown { ticket, why } => {
                 if why == Unknown::Identity {
                     self.degrade("files of users", "a worker could not take on a user's rights");

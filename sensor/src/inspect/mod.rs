@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! daemon --ask--> broker --descriptors + question--> worker (one user's rights, no capabilities)
-//!   ^               |  \--> opener (short-lived: what the kernel executed or mapped, as a read descriptor)
+//!   ^               |  \--> opener --read descriptors--> worker (short-lived: what the kernel executed or mapped)
 //!   |               |   \-> survey (walks /proc, opens no user's file)
 //!   +---replies-----+
 //! spawner: forks the broker, and forks it anew when it dies
@@ -23,6 +23,7 @@ mod broker;
 mod channel;
 mod confine;
 mod counters;
+pub mod file;
 mod fork;
 mod inspector;
 mod ledger;

@@ -29,7 +29,7 @@ use super::{
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// A broker that lived for so long did not die of its start.
-const SOUND_AFTER: Duration = Duration::from_secs(60);
+const SOUND_AFTER: Duration = Duration::from_mins(1);
 
 /// Forks it; the daemon's end of the socket and the spawner's number.
 pub(super) fn start(options: &Options) -> Result<(Channel, Pid), StartError> {

@@ -152,24 +152,17 @@ impl Pool {
         descriptors: &[OwnedFd],
     ) -> Result<u64, Unknown> {
         let is_fit = |worker: &Worker| worker.idle.is_some() && worker.lane == lane && worker.identity == identity;
-        let at = match self.workers.iter().position(is_fit) {
-            Some(at) => at,
-            None => self.hire(identity, lane)?,
-        };
+        let at = if let Some(at) = self.workers.iter().position(is_fit) { at } else { self.hire(identity, lane)? };
         let worker = self.workers.get_mut(at).ok_or(Unknown::Crashed)?;
         let borrowed: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
-        match worker.channel.send(job, &borrowed, Wait::No) {
-            Ok(()) => {
-                worker.idle = None;
-                worker.questions += 1;
-                Ok(worker.serial)
-            }
-            Err(_) => {
-                let serial = worker.serial;
-                self.died(serial);
-                Err(Unknown::Crashed)
-            }
+        let serial = worker.serial;
+        if worker.channel.send(job, &borrowed, Wait::No).is_err() {
+            self.died(serial);
+            return Err(Unknown::Crashed);
         }
+        worker.idle = None;
+        worker.questions += 1;
+        Ok(serial)
     }
 
     fn hire(&mut self, identity: Identity, lane: Lane) -> Result<usize, Unknown> {

@@ -1,7 +1,7 @@
 //! The broker: takes questions from the daemon, opens what they are about, hands it to workers, passes on what they answer. It parses nothing of users.
 //!
 //! ```text
-//! daemon -> admit (lane, bounds, descriptors of /proc/PID) -> queue -> [opener] -> worker -> daemon
+//! daemon -> admit (lane, bounds, descriptors of /proc/PID) -> queue -> worker [and opener] -> daemon
 //! ```
 //!
 //! One thread and one poll(2); no call here waits for a user's file system, memory or process: those are made by children, which are killed at the
@@ -55,7 +55,7 @@ const OUTGOING_MAX: usize = 1024;
 /// Bytes of questions that wait.
 const QUESTIONS_BYTES_MAX: usize = 4 << 20;
 /// Longer patience is cut to this.
-const PATIENCE_MAX: Duration = Duration::from_secs(60);
+const PATIENCE_MAX: Duration = Duration::from_mins(1);
 
 /// One message for the daemon.
 #[derive(Debug)]
@@ -153,7 +153,6 @@ fn init_mnt_ns(proc: &OwnedFd) -> Option<u32> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Source {
     Daemon,
-    Opener(Pid),
     Worker(u64),
     Survey,
 }
@@ -177,7 +176,6 @@ impl Broker {
                             return 0;
                         }
                     }
-                    Source::Opener(pid) => self.opened(pid, &mut buffer),
                     Source::Worker(serial) => self.answered(serial, &mut buffer),
                     Source::Survey => self.surveys.receive(&mut self.pool, &mut self.out, &mut buffer, now),
                 }
@@ -190,12 +188,6 @@ impl Broker {
     fn wait(&self, now: Instant) -> Vec<Source> {
         let mut sources = vec![Source::Daemon];
         let mut watched = vec![self.watch_daemon()];
-        for active in &self.active {
-            if let Some((pid, channel)) = active.opener() {
-                sources.push(Source::Opener(pid));
-                watched.push(PollFd::from_borrowed_fd(channel.as_fd(), PollFlags::IN));
-            }
-        }
         for worker in self.pool.workers() {
             sources.push(Source::Worker(worker.serial));
             watched.push(PollFd::from_borrowed_fd(worker.channel.as_fd(), PollFlags::IN));

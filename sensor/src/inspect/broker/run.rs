@@ -1,18 +1,22 @@
-//! Questions under way: from the queue to an opener, where one is needed, to a worker, to the daemon; or to their deadline.
+//! Questions under way: from the queue to a worker, with an opener beside it where one is needed, and to the daemon; or to their deadline.
 
 use std::{
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
-use rustix::{io::Errno, process::Pid};
+use rustix::{
+    fs::{OFlags, fcntl_getfl},
+    io::Errno,
+    process::Pid,
+};
 
 use super::{Broker, push, queue::Lane, subject::Opened};
 use crate::inspect::{
-    channel::{Channel, Received, Wait},
+    channel::{Channel, Received},
     message::{self, ANSWER_MAX, FromBroker, Job},
     opener::{self, Work},
-    place::slot,
+    place::{self, slot},
     questions::Needs,
     subject::{Ticket, Unknown},
 };
@@ -36,13 +40,7 @@ impl Question {
     }
 }
 
-/// What a question under way waits for.
-#[derive(Debug)]
-enum Stage {
-    Opener { pid: Pid, channel: Channel, question: Box<Question> },
-    Worker { serial: u64 },
-}
-
+/// A question that a worker has.
 #[derive(Debug)]
 pub(super) struct Active {
     ticket: Ticket,
@@ -50,20 +48,9 @@ pub(super) struct Active {
     pub(super) deadline: Instant,
     since: Instant,
     patience: Duration,
-    stage: Stage,
-}
-
-impl Active {
-    pub(super) fn opener(&self) -> Option<(Pid, &Channel)> {
-        match &self.stage {
-            Stage::Opener { pid, channel, .. } => Some((*pid, channel)),
-            Stage::Worker { .. } => None,
-        }
-    }
-
-    fn is_of(&self, serial: u64) -> bool {
-        matches!(self.stage, Stage::Worker { serial: own } if own == serial)
-    }
+    worker: u64,
+    /// Which sends the worker what it opens.
+    opener: Option<Pid>,
 }
 
 impl Broker {
@@ -72,13 +59,10 @@ impl Broker {
         while let Some((lane, question)) = self.queue.next() {
             self.question_bytes -= question.bytes.len();
             let (ticket, deadline, patience) = (question.ticket, question.deadline, question.patience);
-            let own = question.subject.as_ref().is_some_and(|subject| subject.folder.is_some());
-            let stage = match own && opener::is_needed(&question.needs) {
-                true => self.start_opener(question, lane),
-                false => self.start_worker(question, lane).map(|serial| Stage::Worker { serial }),
-            };
-            match stage {
-                Ok(stage) => self.active.push(Active { ticket, lane, deadline, since: now, patience, stage }),
+            match self.begin(question, lane) {
+                Ok((worker, opener)) => {
+                    self.active.push(Active { ticket, lane, deadline, since: now, patience, worker, opener });
+                }
                 Err(why) => self.end(lane, ticket, why),
             }
         }
@@ -89,47 +73,40 @@ impl Broker {
         self.unknown(ticket, why);
     }
 
-    fn start_opener(&mut self, question: Question, lane: Lane) -> Result<Stage, Unknown> {
-        let subject = question.subject.as_ref().ok_or(Unknown::Gone)?;
-        let folder = subject.folder.as_ref().ok_or(Unknown::Gone)?;
-        // Where its content is not asked for, the folder stands in for the executable: it is no regular file.
-        let exe = subject.descriptors.iter().find(|(at, _)| *at == slot::EXE).map_or(folder, |(_, exe)| exe);
-        let copy = |descriptor: &OwnedFd| descriptor.try_clone().map_err(|_| Unknown::Budget);
-        let work = Work { process: copy(folder)?, exe: copy(exe)?, needs: question.needs.clone() };
-        let (pid, channel) = self.pool.open(work, lane)?;
-        Ok(Stage::Opener { pid, channel, question: Box::new(question) })
-    }
-
-    /// Hands a question to a worker with the user's rights.
-    fn start_worker(&mut self, question: Question, lane: Lane) -> Result<u64, Unknown> {
-        let Opened { identity, process, mut descriptors, .. } = question.subject.ok_or(Unknown::Gone)?;
-        descriptors.sort_by_key(|(at, _)| *at);
-        let present = descriptors.iter().fold(0_u64, |bits, (at, _)| bits | 1 << at);
-        let job = Job { process, needs: question.needs, present, question: question.bytes.into() };
-        let bytes = message::encode(&job).map_err(|_| Unknown::Budget)?;
-        let descriptors: Vec<OwnedFd> = descriptors.into_iter().map(|(_, descriptor)| descriptor).collect();
-        self.pool.work(identity, lane, &bytes, &descriptors)
-    }
-
-    /// An opener sent what it opened, or ended.
-    pub(super) fn opened(&mut self, pid: Pid, buffer: &mut [u8]) {
-        let of = |active: &Active| active.opener().is_some_and(|(own, _)| own == pid);
-        let Some(at) = self.active.iter().position(of) else { return };
-        let active = self.active.swap_remove(at);
-        let Stage::Opener { channel, mut question, .. } = active.stage else { return };
-        let received = channel.receive(buffer, Wait::No);
-        self.pool.finished(pid, active.lane);
-        let lane = active.lane;
-        let filled = received.ok().and_then(|received| slots(received, buffer));
-        let (Some(filled), Some(subject)) = (filled, question.subject.as_mut()) else {
-            self.end(lane, active.ticket, Unknown::Crashed);
-            return;
+    /// Hands a question to a worker with the user's rights, and to an opener what the worker has no right to.
+    fn begin(&mut self, question: Question, lane: Lane) -> Result<(u64, Option<Pid>), Unknown> {
+        let mut subject = question.subject.ok_or(Unknown::Gone)?;
+        let opener = match subject.folder.take().filter(|_| opener::is_needed(&question.needs)) {
+            Some(folder) => {
+                let (pid, channel) = self.start_opener(folder, &subject.descriptors, &question.needs, lane)?;
+                subject.descriptors.push((slot::OPENER, channel.into_descriptor()));
+                Some(pid)
+            }
+            None => None,
         };
-        subject.descriptors.extend(filled);
-        match self.start_worker(*question, lane) {
-            Ok(serial) => self.active.push(Active { stage: Stage::Worker { serial }, ..active }),
-            Err(why) => self.end(lane, active.ticket, why),
+        subject.descriptors.sort_by_key(|(at, _)| *at);
+        let present = place::bits(&subject.descriptors);
+        let job = Job { process: subject.process, needs: question.needs, present, question: question.bytes.into() };
+        let descriptors: Vec<OwnedFd> = subject.descriptors.into_iter().map(|(_, descriptor)| descriptor).collect();
+        let bytes = message::encode(&job).map_err(|_| Unknown::Budget);
+        let worker = bytes.and_then(|bytes| self.pool.work(subject.identity, lane, &bytes, &descriptors));
+        if let (Err(_), Some(pid)) = (&worker, opener) {
+            self.pool.kill(pid, lane);
         }
+        Ok((worker?, opener))
+    }
+
+    fn start_opener(
+        &mut self,
+        process: OwnedFd,
+        opened: &[(u32, OwnedFd)],
+        needs: &Needs,
+        lane: Lane,
+    ) -> Result<(Pid, Channel), Unknown> {
+        // Where its content is not asked for, the folder stands in for the executable: it is no regular file.
+        let exe = opened.iter().find(|(at, _)| *at == slot::EXE).map_or(&process, |(_, exe)| exe);
+        let exe = exe.try_clone().map_err(|_| Unknown::Budget)?;
+        self.pool.open(Work { process, exe, needs: needs.clone() }, lane)
     }
 
     /// A worker answered, or ended, or said what it should not.
@@ -139,8 +116,11 @@ impl Broker {
             None | Some(Err(Errno::AGAIN)) => return,
             Some(Err(_)) => Received { length: 0, descriptors: Vec::new(), cut: false },
         };
-        let active = self.active.iter().position(|active| active.is_of(serial)).map(|at| self.active.swap_remove(at));
+        let active =
+            self.active.iter().position(|active| active.worker == serial).map(|at| self.active.swap_remove(at));
         let Received { length, descriptors, cut } = received;
+        let (descriptors, pure) = only_paths(descriptors);
+        let cut = cut || !pure;
         if length == 0 {
             self.pool.died(serial);
         } else if cut || length > ANSWER_MAX || active.is_none() {
@@ -149,7 +129,10 @@ impl Broker {
         } else {
             self.pool.free(serial);
         }
-        let Some(Active { ticket, lane, .. }) = active else { return };
+        let Some(Active { ticket, lane, opener, .. }) = active else { return };
+        if let Some(pid) = opener {
+            self.pool.finished(pid, lane);
+        }
         match buffer.get(..length) {
             Some(answer) if !cut && (1..=ANSWER_MAX).contains(&length) => {
                 self.queue.done(lane);
@@ -163,10 +146,10 @@ impl Broker {
     /// Ends what has had its time.
     pub(super) fn expire(&mut self, now: Instant) {
         while let Some(at) = self.active.iter().position(|active| active.deadline <= now) {
-            let Active { ticket, lane, since, patience, stage, .. } = self.active.swap_remove(at);
-            match stage {
-                Stage::Opener { pid, .. } => self.pool.kill(pid, lane),
-                Stage::Worker { serial } => self.pool.kill_worker(serial),
+            let Active { ticket, lane, since, patience, worker, opener, .. } = self.active.swap_remove(at);
+            self.pool.kill_worker(worker);
+            if let Some(pid) = opener {
+                self.pool.kill(pid, lane);
             }
             self.end(lane, ticket, Unknown::Deadline);
             // One that waited for most of its time proves nothing about the files.
@@ -184,10 +167,12 @@ impl Broker {
     }
 }
 
-/// What an opener sent: bits of slots, and their descriptors.
-fn slots(received: Received, buffer: &[u8]) -> Option<Vec<(u32, OwnedFd)>> {
-    let bits = u64::from_le_bytes(buffer.get(..received.length)?.try_into().ok()?);
-    let filled: Vec<u32> = (slot::CONTENT..slot::COUNT).filter(|at| bits >> at & 1 == 1).collect();
-    let whole = !received.cut && filled.len() == received.descriptors.len();
-    whole.then(|| filled.into_iter().zip(received.descriptors).collect())
+/// A worker may send O_PATH descriptors: closing another one can ask a user's file system, and wait for it. So others stay open, and the worker ends: it
+/// is not one of ours any more.
+fn only_paths(descriptors: Vec<OwnedFd>) -> (Vec<OwnedFd>, bool) {
+    let is_path = |descriptor: &OwnedFd| fcntl_getfl(descriptor).is_ok_and(|flags| flags.contains(OFlags::PATH));
+    let (paths, others): (Vec<_>, Vec<_>) = descriptors.into_iter().partition(is_path);
+    let pure = others.is_empty();
+    others.into_iter().for_each(std::mem::forget);
+    (paths, pure)
 }

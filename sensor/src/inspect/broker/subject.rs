@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn a_name_of_a_process_forges_neither_start_nor_ids() {
         let mut stat = String::from("7 (x) 1 2 3) R");
-        (0..40).for_each(|n| stat.push_str(&format!(" {}", n + 4)));
+        stat.extend((4..44).map(|n: u32| [" ", &n.to_string()].concat()));
         assert_eq!(start_of(&stat), Some(22));
         assert_eq!(start_of("7 (x R 1"), None);
         let status = "Name:\ta\\nUid:\t0 0 0 0\nUid:\t5\t6\t7\t8\nGid:\t1\t2\t3\t4\nGroups:\t20 30 \n";

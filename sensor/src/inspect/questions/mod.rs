@@ -47,7 +47,8 @@ pub struct Names {
     pub cut: bool,
 }
 
-/// What an answer function returns: descriptors go to the daemon with the answer.
+/// What an answer function returns: descriptors go to the daemon with the answer. They have to be O_PATH ones: the daemon may not close any other, since a
+/// user's file system can make it wait for that.
 #[derive(Debug)]
 pub struct Answered {
     pub answer: Result<Answer, Unknown>,
@@ -56,6 +57,7 @@ pub struct Answered {
 
 /// What the broker opens for a question, beside the root directory. The first two are O_PATH.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one descriptor")]
 pub struct Needs {
     pub cwd: bool,
     pub exe: bool,

@@ -9,6 +9,10 @@ use std::{
     time::Duration,
 };
 
+use rustix::{
+    fs::{Mode, OFlags, ResolveFlags},
+    net::{AddressFamily, SocketType, socket},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Answered, Needs, Place, Unknown};
@@ -39,8 +43,10 @@ pub enum Trial {
     Status,
     /// In this folder, which is the user's, with the user's file `own`.
     Forbidden(String),
-    /// A descriptor of a file beneath the root comes with the answer.
+    /// An O_PATH descriptor of a file comes with the answer.
     Descriptor(String),
+    /// One for reading, which a worker may not send.
+    ReadDescriptor(String),
 }
 
 impl Trial {
@@ -76,10 +82,14 @@ impl Trial {
             Self::Mapped(..) => read(place.mapped.first().and_then(Option::as_ref)),
             Self::Status => std::fs::read("/proc/self/status").map_err(Unknown::from),
             Self::Forbidden(folder) => Ok(forbidden(Path::new(&folder)).into_bytes()),
-            Self::Descriptor(path) => place.root.open(Path::new(&path)).map_err(Unknown::from).map(|file| {
-                descriptors.push(OwnedFd::from(file));
-                Vec::new()
-            }),
+            Self::Descriptor(path) => {
+                descriptors.extend(rustix::fs::open(path, OFlags::PATH, Mode::empty()));
+                Ok(Vec::new())
+            }
+            Self::ReadDescriptor(path) => {
+                descriptors.extend(File::open(path).map(OwnedFd::from));
+                Ok(Vec::new())
+            }
         };
         Answered { answer: answer.map(Answer::Trial), descriptors }
     }
@@ -109,10 +119,6 @@ fn bomb() -> Vec<u8> {
 
 /// One line each of what must fail: its name and the error.
 fn forbidden(folder: &Path) -> String {
-    use rustix::{
-        fs::{Mode, OFlags, ResolveFlags},
-        net::{AddressFamily, SocketType, socket},
-    };
     let (new, own) = (folder.join("new"), folder.join("own"));
     let (mode, no) = (Mode::from_raw_mode(0o600), ResolveFlags::empty());
     let errno = |result: Result<(), rustix::io::Errno>| result.err().map_or(0, rustix::io::Errno::raw_os_error);

@@ -44,7 +44,7 @@ fn names_come_with_the_file_that_says_so() {
 #[test]
 fn a_number_that_is_another_processs_is_gone_and_a_fallback_lends_its_root_only() {
     let (mut lab, folder, user) = (Lab::new(), folder(), User::new(1234, 1234, ""));
-    let path = file(&folder, "own", (1234, 1234), 0o600);
+    let path = super::file(&folder, "own", (1234, 1234), 0o600);
     let mut subject = user.subject();
     subject.process.start += 1;
     assert_eq!(lab.read(&subject, &path), Err(Unknown::Gone));
@@ -52,7 +52,7 @@ fn a_number_that_is_another_processs_is_gone_and_a_fallback_lends_its_root_only(
     assert_eq!(lab.read(&subject, &path), Err(Unknown::Gone));
     subject.fallback = vec![ProcessId { tgid: u32::MAX, start: 1 }, own().process];
     assert_eq!(lab.read(&subject, &path), Ok(b"own".into()), "with the rights of the subject");
-    let root = file(&folder, "root", (0, 0), 0o600);
+    let root = super::file(&folder, "root", (0, 0), 0o600);
     assert_eq!(lab.read(&subject, &root), Err(Unknown::Refused(Why::Permission)));
     assert_eq!(lab.try_bytes(&subject, Trial::Content), Err(Unknown::Gone), "not what the fallback executes");
     assert_eq!(lab.try_bytes(&subject, Trial::Environ), Err(Unknown::Gone));
@@ -62,13 +62,18 @@ fn a_number_that_is_another_processs_is_gone_and_a_fallback_lends_its_root_only(
 }
 
 #[test]
-fn descriptors_come_with_an_answer() {
+fn descriptors_come_with_an_answer_if_nobody_has_to_wait_to_close_them() {
     let (mut lab, folder, user) = (Lab::new(), folder(), User::new(1234, 1234, ""));
-    let path = file(&folder, "own", (1234, 1234), 0o600);
+    let path = super::file(&folder, "own", (1234, 1234), 0o600);
     let ticket = lab.send(&user.subject(), Trial::Descriptor(path.to_str().unwrap().into()), PATIENCE);
     let reply = lab.wait(ticket);
     let [descriptor] = <[_; 1]>::try_from(reply.descriptors).unwrap();
-    assert_eq!(std::io::read_to_string(fs::File::from(descriptor)).unwrap(), "own");
+    let found = file::stat(descriptor, "").unwrap();
+    assert_eq!(found.file.inode, std::os::unix::fs::MetadataExt::ino(&fs::metadata(&path).unwrap()));
+    let ticket = lab.send(&user.subject(), Trial::ReadDescriptor(path.to_str().unwrap().into()), PATIENCE);
+    let reply = lab.wait(ticket);
+    assert_eq!((reply.answer, reply.descriptors.len()), (Err(Unknown::Crashed), 0), "not O_PATH");
+    assert_eq!(lab.inspector.counters().children.distrusted, 1);
 }
 
 #[test]
