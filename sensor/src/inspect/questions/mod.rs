@@ -4,6 +4,7 @@
 //! bytes, entries and depth; regular files only; nothing but what lies beneath `Place::root` or was handed over. An error of the file system is an
 //! `Unknown`, never an empty answer. What it needs from the system has to be in the worker's list of `syscalls.rs`.
 
+mod environment;
 mod names;
 #[cfg(test)]
 pub(super) mod trial;
@@ -25,6 +26,8 @@ pub const MAPPED_MAX: usize = 16;
 pub enum Question {
     /// Names of these uids by the passwd file beneath the subject's root.
     Names { uids: Vec<u32> },
+    /// Variables with these names, of the subject's initial environment.
+    Environment { names: Vec<String> },
     #[cfg(test)]
     Trial(trial::Trial),
 }
@@ -32,6 +35,7 @@ pub enum Question {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
     Names(Names),
+    Environment(Environment),
     #[cfg(test)]
     Trial(Vec<u8>),
 }
@@ -44,6 +48,14 @@ pub struct Names {
     /// Those of the uids that it names; the first entry of a uid counts, as for getpwuid(3).
     pub names: Vec<(u32, String)>,
     /// The file is larger than is read: a uid without a name may have one.
+    pub cut: bool,
+}
+
+/// Variables that were asked for, and were there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    pub variables: Vec<(String, serde_bytes::ByteBuf)>,
+    /// Some of it was not read: what is not here may be there.
     pub cut: bool,
 }
 
@@ -74,6 +86,7 @@ impl Question {
     pub fn needs(&self) -> Needs {
         match self {
             Self::Names { .. } => Needs::default(),
+            Self::Environment { .. } => Needs { environ: true, ..Needs::default() },
             #[cfg(test)]
             Self::Trial(trial) => trial.needs(),
         }
@@ -88,6 +101,7 @@ impl Question {
     pub(super) fn answer(self, place: &Place) -> Answered {
         match self {
             Self::Names { uids } => names::answer(place, &uids).map(Answer::Names).into(),
+            Self::Environment { names } => environment::answer(place, &names).map(Answer::Environment).into(),
             #[cfg(test)]
             Self::Trial(trial) => trial.answer(place),
         }
