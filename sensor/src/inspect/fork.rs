@@ -43,7 +43,7 @@ pub(super) fn keep_only<const N: usize>(kept: [OwnedFd; N]) -> io::Result<[Owned
         aside.push(rustix::io::fcntl_dupfd_cloexec(&descriptor, FIRST + count)?);
     }
     for (number, descriptor) in (FIRST..).zip(&aside) {
-        // SAFETY: takes two numbers. What had the number before is closed: in this process nobody uses it, or its owner is never dropped.
+        // SAFETY: takes two numbers. What had the number before is closed: no code of this process uses it, and an owner of it is never dropped.
         if unsafe { libc::dup3(descriptor.as_raw_fd(), number, libc::O_CLOEXEC) } < 0 {
             return Err(io::Error::last_os_error());
         }

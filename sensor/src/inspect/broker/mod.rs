@@ -306,8 +306,7 @@ impl Broker {
         while let Some(first) = self.out.front() {
             let descriptors: Vec<_> = first.descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
             match self.daemon.send(&first.bytes, &descriptors, Wait::No) {
-                // More descriptors are on their way than one user may have in flight: later.
-                Err(Errno::AGAIN | Errno::TOOMANYREFS | Errno::NOBUFS) => return Ok(()),
+                Err(Errno::AGAIN) => return Ok(()),
                 Err(error @ (Errno::PIPE | Errno::CONNRESET)) => return Err(error),
                 // Sent, or never to be sent: the daemon's own deadline answers.
                 _ => drop(self.out.pop_front()),

@@ -41,7 +41,7 @@ pub(super) struct Opened {
     pub(super) descriptors: Vec<(u32, OwnedFd)>,
 }
 
-/// In which lane a subject's questions wait, if its event told its user.
+/// In which lane a subject's questions wait, if its event names its user.
 pub(super) fn lane(uid: u32, mnt_ns: Option<u32>, host: Option<u32>) -> Lane {
     match (uid, mnt_ns) {
         (0, Some(mnt_ns)) if Some(mnt_ns) != host => Lane::Container(mnt_ns),

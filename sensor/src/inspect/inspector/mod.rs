@@ -52,7 +52,7 @@ const END_PATIENCE: Duration = Duration::from_millis(200);
 pub struct Options {
     /// The host's /proc.
     pub proc: PathBuf,
-    /// Real, effective and saved uid and gid of workers: of the range that systemd leaves unused, so no user has it.
+    /// Real, effective and saved uid and gid of workers: of the range that systemd leaves unused, which no user is given.
     pub uid: u32,
 }
 

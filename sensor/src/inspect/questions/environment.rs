@@ -1,4 +1,4 @@
-//! Variables of a process's initial environment, by name: a claim of whoever started it.
+//! Variables of a process's initial environment, by name: a claim of its parent.
 //!
 //! Only what is asked for leaves the worker, since an environment is full of secrets. Kernel fact: /proc/PID/environ is the memory that execve laid out
 //! and the process may have written over; reading it touches that memory, which can be a file of a slow file system. Too much of it is cut and marked.

@@ -62,7 +62,7 @@ fn a_number_that_is_another_processs_is_gone_and_a_fallback_lends_its_root_only(
 }
 
 #[test]
-fn descriptors_come_with_an_answer_if_nobody_has_to_wait_to_close_them() {
+fn descriptors_come_with_an_answer_if_closing_them_never_waits() {
     let (mut lab, folder, user) = (Lab::new(), folder(), User::new(1234, 1234, ""));
     let path = super::file(&folder, "own", (1234, 1234), 0o600);
     let ticket = lab.send(&user.subject(), Trial::Descriptor(path.to_str().unwrap().into()), PATIENCE);
