@@ -10,6 +10,7 @@ mod layout;
 mod leftovers;
 mod load;
 mod memory;
+mod readable;
 mod ring;
 mod uprobes;
 
@@ -21,6 +22,7 @@ pub use counters::{Account, Program};
 pub use layout::{gaps, read as read_layout};
 pub use load::{Kernel, Options, PROBES, ProbeSpec};
 pub use memory::give_back;
+pub use readable::Readable;
 pub use ring::{Drained, Ring, Waker};
 
 pub const BTF: &str = "/sys/kernel/btf/vmlinux";
