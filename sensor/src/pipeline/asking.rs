@@ -125,11 +125,6 @@ impl Asking {
         answered
     }
 
-    /// Questions that are not answered yet.
-    pub(super) fn open(&self) -> usize {
-        self.purposes.len() + self.line.len() + self.unanswered.len()
-    }
-
     pub(super) fn is_running(&self) -> bool {
         self.inspector.is_some()
     }

@@ -8,7 +8,6 @@ use std::{
     collections::HashSet,
     path::PathBuf,
     sync::mpsc::{Receiver, Sender, channel},
-    thread::JoinHandle,
 };
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -47,9 +46,8 @@ pub(super) enum Done {
 }
 
 pub(super) struct Attacher {
-    commands: Option<Sender<Command>>,
+    commands: Sender<Command>,
     done: UnboundedReceiver<Done>,
-    thread: Option<JoinHandle<()>>,
     next: u64,
 }
 
@@ -58,8 +56,8 @@ impl Attacher {
         let (commands, inbox) = channel();
         let (outbox, done) = unbounded_channel();
         let run = move || Thread { kernel, outbox }.run(&inbox);
-        let thread = std::thread::Builder::new().name("attach".into()).spawn(run)?;
-        Ok(Self { commands: Some(commands), done, thread: Some(thread), next: 0 })
+        std::thread::Builder::new().name("attach".into()).spawn(run)?;
+        Ok(Self { commands, done, next: 0 })
     }
 
     /// Probes a program; `Done::Probed` says how that went.
@@ -99,22 +97,9 @@ impl Attacher {
         self.done.recv().await
     }
 
-    /// Ends once everything that was asked for is done, without waiting for it.
-    pub(super) fn end(&mut self) {
-        self.commands = None;
-    }
-
-    /// Waits for the end.
-    pub(super) fn join(&mut self) {
-        self.end();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-
     fn send(&self, command: Command) {
         // Without the thread there is nothing to be done; its end is seen by `next`.
-        let _ = self.commands.as_ref().map(|commands| commands.send(command));
+        let _ = self.commands.send(command);
     }
 }
 

@@ -233,7 +233,7 @@ impl Programs {
                 self.examined(found, descriptors, None, false, group, hands);
             }
             (About::Files { files, .. }, _) => files.into_iter().for_each(|file| self.speakers.unseen(file)),
-            (About::Mapped { ranges }, _) => ranges.iter().for_each(|range| drop(self.mapped.remove(range))),
+            (About::Mapped { ranges }, _) => self.mapped.retain(|known| !ranges.contains(known)),
             (About::Executable(executable), Some(Answer::Examined(found))) if !found.is_empty() => {
                 self.executable(&executable, found, descriptors, subject, group, hands);
             }

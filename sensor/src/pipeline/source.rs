@@ -85,8 +85,8 @@ pub struct Source {
     /// Skipped events by the last look.
     skipped: Vec<Option<u64>>,
     reported_at: u64,
-    /// Events that passed the gate without their facts, by the last look.
-    impatient: u64,
+    /// Events that passed the gate without their facts by the last report, and ticks until the next.
+    impatient: (u64, u32),
     stopped: bool,
     undecodable: u64,
     pub(super) present: Present,
@@ -149,7 +149,7 @@ impl Source {
             next_sweep: SWEEP,
             reported,
             reported_at,
-            impatient: 0,
+            impatient: (0, 0),
             stopped: false,
             undecodable: 0,
             present: Present::default(),
@@ -287,6 +287,7 @@ impl Source {
             out.push(Event { time, what: What::Clock { offset } });
         }
         self.report_losses(time, out)?;
+        self.report_impatience(time, out);
         self.attacher.sweep_marks();
         self.next_sweep = self.next_sweep.saturating_sub(1);
         if self.next_sweep == 0 {
@@ -381,6 +382,23 @@ impl Source {
     /// The kernel's accounts now.
     pub fn accounts(&self) -> Result<Vec<Program>, kernel::Error> {
         self.account.read()
+    }
+
+    /// Events that passed without facts, at most once in a minute.
+    fn report_impatience(&mut self, time: u64, out: &mut Vec<Event>) {
+        let (reported, wait) = self.impatient;
+        let now = self.gate.impatient();
+        if wait > 0 || now == reported {
+            self.impatient.1 = wait.saturating_sub(1);
+            return;
+        }
+        self.impatient = (now, SWEEP);
+        let degraded = Degraded {
+            what: "facts about processes and their files".into(),
+            why: format!("{} events passed before a slow file system or a loaded machine gave an answer", now - reported),
+            effect: "names, programs or configuration are absent in their records".into(),
+        };
+        out.push(Event { time, what: What::Degraded(degraded) });
     }
 
     fn report_losses(&mut self, time: u64, out: &mut Vec<Event>) -> Result<(), Failure> {

@@ -168,10 +168,6 @@ impl State {
         names.filter_map(|name| Some((name.clone(), self.files.get(name)?.clone()))).collect()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.files.is_empty()
-    }
-
     /// Files that can be looked at without a process.
     pub(super) fn of_host(&self) -> Vec<(String, Entry)> {
         let files = self.files.iter().filter(|(_, entry)| entry.of_host);
