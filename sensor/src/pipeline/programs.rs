@@ -3,7 +3,7 @@
 //! What enters: events, before the middle has them. What leaves: probes in the kernel; `Degraded` for what cannot be probed; `Readable` for a process whose library was new, so that a connection which
 //! had its keys by then is known to be missed and not taken for one that nobody can read.
 
-use std::{collections::VecDeque, path::Path};
+use std::{collections::VecDeque, fs::File, os::fd::AsFd as _, path::Path};
 
 use crate::{
     event::{
@@ -14,7 +14,7 @@ use crate::{
         identity, privileges,
         speakers::{Program, Speakers},
     },
-    kernel::Kernel,
+    kernel::{Attach, Kernel},
 };
 
 pub(super) struct Programs {
@@ -110,7 +110,13 @@ fn cover(kernel: &mut Kernel, program: &Program) -> (Probe, Option<Degraded>) {
         Ok(_) if !kernel.can_decrypt() => Some("this kernel cannot run the probe `cipher`".into()),
         Ok(sites) => privileges::raised(|| {
             let places = if kernel.has_cookies() { &sites.places } else { &sites.pairs };
-            kernel.probe_program(program.file, &program.path(), places).err()
+            let target = File::open(program.path()).map_err(|error| error.to_string());
+            let probed = target.and_then(|target| {
+                let (file, target) = (program.file, target.as_fd());
+                let attach = Attach { file, target, places, owner: 0, reserved: true };
+                kernel.probe_program(attach).map_err(|error| error.to_string())
+            });
+            probed.err()
         }),
     };
     let probe = Probe {

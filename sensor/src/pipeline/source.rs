@@ -81,7 +81,7 @@ impl Source {
         tools: Vec<ToolFile>,
     ) -> Result<Self, Failure> {
         let deploys = Deploys::new(proc, Tools::new(&tools)?, tools);
-        let options = Options { ring_bytes, cgroup2: mounts::cgroup2() };
+        let options = Options { ring_bytes, cgroup2: mounts::cgroup2(), holder: None };
         let reported_at = identity::boot_time();
         let mut kernel = Kernel::load(&options)?;
         if let Err(error) = privileges::take_precedence() {
