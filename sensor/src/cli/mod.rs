@@ -19,7 +19,10 @@ use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Verb};
 
-use crate::inspect::Inspector;
+use crate::{
+    inspect::Inspector,
+    kernel::holder::{self, Holder},
+};
 
 /// Nothing is wrong, but the sensor cannot run on this machine or as this user (as automake and systemd use it).
 const CANNOT_RUN_HERE: u8 = 77;
@@ -89,10 +92,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Starts the processes that read users' files. Without them the sensor runs, and says what it does not know.
-fn inspector(proc: &std::path::Path) -> Option<Inspector> {
+/// Starts the processes beside this one: the holder of the probes, and those that read users' files. Without them the sensor runs, and says what it does not know.
+fn helpers(proc: &std::path::Path) -> (Option<Holder>, Option<Inspector>) {
+    if !rustix::process::geteuid().is_root() {
+        return (None, None); // said by the kernel's half
+    }
+    let holder = holder::start().inspect_err(|error| tracing::warn!(%error, "the end of the sensor waits for its probes"));
     let options = crate::inspect::Options { proc: proc.into(), ..crate::inspect::Options::default() };
-    Inspector::start(&options).inspect_err(|error| tracing::error!(%error, "users' files are not read")).ok()
+    let inspector = Inspector::start(&options).inspect_err(|error| tracing::error!(%error, "users' files are not read"));
+    (holder.ok(), inspector.ok())
 }
 
 /// The configuration's limits as the middle takes them.

@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::mpsc;
 
-use super::{Error, args::RunArgs, inspector, labels::labels, limits, runtime, signals};
+use super::{Error, args::RunArgs, helpers, labels::labels, limits, runtime, signals};
 use crate::{
     config::Config,
     correlate::Scope,
@@ -22,12 +22,12 @@ use crate::{
 pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
     let config = Config::read(&args.config)?;
     // While this process is small and has one thread.
-    let inspector = inspector(&config.host.proc);
+    let (holder, inspector) = helpers(&config.host.proc);
     runtime()?.block_on(async {
         let sink = Sink::open(&config.output.path)?;
         let (labels, tools) = (labels(&config)?, tools(&config)?);
         let (ring_bytes, proc) = (config.kernel.ring_bytes, config.host.proc.as_path());
-        let source = Source::attach(Start { ring_bytes, proc, settings: settings(&config), labels, tools, inspector })?;
+        let source = Source::attach(Start { ring_bytes, proc, settings: settings(&config), labels, tools, inspector, holder })?;
         let middle = Middle::new(limits(&config), Scope { all: config.scope.all, pids: Vec::new() });
         let writer = Writer::new(Format::Json(Json::default()), Filter::default(), sink);
         let io_error = |source| Error::Io { what: "cannot wait for signals".into(), source };

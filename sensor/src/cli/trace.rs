@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 use super::{
     Error,
     args::{Output, ShowArgs, TraceArgs},
-    inspector,
+    helpers,
     labels::labels,
     limits, runtime, signals,
 };
@@ -21,12 +21,12 @@ use crate::{
 
 pub(super) fn run(args: &TraceArgs) -> Result<(), Error> {
     // While this process is small and has one thread.
-    let inspector = inspector(&args.proc);
+    let (holder, inspector) = helpers(&args.proc);
     runtime()?.block_on(async {
         let tools = args.tools.as_deref().map_or_else(|| Ok(Vec::new()), crate::host::tools::read)?;
         let labels = labels(&Config::default())?;
         let (ring_bytes, proc, settings) = (args.ring_bytes, args.proc.as_path(), Settings::default());
-        let source = Source::attach(Start { ring_bytes, proc, settings, labels, tools, inspector })?;
+        let source = Source::attach(Start { ring_bytes, proc, settings, labels, tools, inspector, holder })?;
         let mut writer = writer(&args.show)?;
         if let Some(path) = &args.record {
             let what = || format!("cannot record to {}", path.display());

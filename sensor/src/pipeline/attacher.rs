@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashSet,
+    os::fd::AsFd as _,
     path::PathBuf,
     sync::mpsc::{Receiver, Sender, channel},
 };
@@ -14,8 +15,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::{
     event::stream::FileId,
-    host::{examine::Program, privileges},
-    kernel::Kernel,
+    host::{examine::Program, privileges, sites::places},
+    kernel::{Attach, AttachError, Kernel},
 };
 
 /// Something for the kernel to do.
@@ -37,9 +38,16 @@ enum Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Attachment(pub u64);
 
+/// Why a program is not probed.
+pub(super) struct Failed {
+    pub why: String,
+    /// As many files as may be are probed already.
+    pub is_budget: bool,
+}
+
 /// What became of a command.
 pub(super) enum Done {
-    Probed { attachment: Attachment, program: Box<Program>, failed: Option<String> },
+    Probed { attachment: Attachment, program: Box<Program>, failed: Option<Failed> },
     /// SSH connections that the probes follow.
     Swept(HashSet<u64>),
     Failed(crate::kernel::Error),
@@ -147,13 +155,21 @@ impl Thread {
         }
     }
 
-    fn probe(&mut self, program: &Program) -> Option<String> {
+    fn probe(&mut self, program: &Program) -> Option<Failed> {
+        let failed = |why: String| Some(Failed { why, is_budget: false });
         let sites = match &program.sites {
-            Err(why) => return Some(why.to_string()),
-            Ok(_) if !self.kernel.can_decrypt() => return Some("this kernel cannot run the probe `cipher`".into()),
+            Err(why) => return failed(why.clone()),
+            Ok(_) if !self.kernel.can_decrypt() => return failed("this kernel cannot run the probe `cipher`".into()),
             Ok(sites) => sites,
         };
         let places = if self.kernel.has_cookies() { &sites.places } else { &sites.pairs };
-        privileges::raised(|| self.kernel.probe_program(program.file, &program.path(), places).err())
+        // Examined by a process that is not believed: what it names has to be a place for a probe.
+        if let Err(why) = places::check(program.open.as_fd(), places) {
+            return failed(why.to_string());
+        }
+        let Program { file, owner, reserved, .. } = *program;
+        let attach = Attach { file, target: program.open.as_fd(), places, owner, reserved };
+        let error = privileges::raised(|| self.kernel.probe_program(attach)).err()?;
+        Some(Failed { is_budget: matches!(error, AttachError::Budget(_)), why: error.to_string() })
     }
 }

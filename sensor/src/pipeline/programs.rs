@@ -17,13 +17,13 @@ use std::{
 
 use super::{
     asking::{self, Asking, Purpose},
-    attacher::{Attacher, Attachment},
+    attacher::{Attacher, Attachment, Failed},
     gate::{Gate, Wait},
 };
 use crate::{
     event::{
         ssh::{ConnectionId, Message},
-        stream::{Connect, Degraded, Event, Exec, FileId, Probe, ProcessId, Role, Task, What},
+        stream::{Connect, Degraded, Event, Exec, FileId, FileStamp, Probe, ProcessId, Role, Task, What},
     },
     host::{
         examine::{Examined, Program},
@@ -40,8 +40,10 @@ use crate::{
 
 /// Mapped libraries that were examined; a host with more starts over.
 const MAPPED_MAX: usize = 16_384;
-/// Executables whose role is known; likewise.
-const ROLES_MAX: usize = 16_384;
+/// Executables; likewise.
+const EXECUTABLES_MAX: usize = 16_384;
+/// Limits that are reported: one for each user.
+const LIMITS_MAX: usize = 256;
 /// Files in one question: an answer has room for as many descriptors, and a worker a deadline for all of them.
 const EXAMINED_AT_ONCE: usize = 4;
 
@@ -93,16 +95,16 @@ pub(super) struct Programs {
     groups: HashMap<u64, Group>,
     next: u64,
     attachments: HashMap<Attachment, u64>,
-    /// What executables are.
-    roles: HashMap<FileId, Role>,
+    /// Executables that were examined, or are being: which content, and what it is.
+    executables: HashMap<FileId, (Option<FileStamp>, Option<Role>)>,
     /// Libraries that were examined where they were mapped.
     mapped: HashSet<MappedFile>,
     host_ns: Option<u32>,
     probes: Vec<Probe>,
     /// The probes of the start were recorded.
     started: bool,
-    /// The limit of probed files was reported.
-    full: bool,
+    /// Limits of probed files that were reported.
+    limits: HashSet<String>,
 }
 
 /// Where everything that is asked and answered goes.
@@ -122,12 +124,12 @@ impl Programs {
             groups: HashMap::new(),
             next: 0,
             attachments: HashMap::new(),
-            roles: HashMap::new(),
+            executables: HashMap::new(),
             mapped: HashSet::new(),
             host_ns,
             probes: Vec::new(),
             started: false,
-            full: false,
+            limits: HashSet::new(),
         }
     }
 
@@ -143,8 +145,7 @@ impl Programs {
         let Some(file) = file else { return };
         let group = self.group(None, None, 0);
         let subject = asking::subject(task, self.host_ns);
-        if !self.speakers.is_seen(file, None) {
-            self.speakers.seen(file, None);
+        if self.is_fresh(file, None) {
             let about = About::Executable(Executable { file, name: name.into(), served: false, at_its_path: false });
             let question = Question::ExamineExecutable { name: name.into() };
             self.want_later(subject.clone(), group, about, question, hands);
@@ -159,7 +160,7 @@ impl Programs {
     }
 
     pub(super) fn role(&self, file: FileId) -> Option<Role> {
-        self.roles.get(&file).copied()
+        self.executables.get(&file).and_then(|(_, role)| *role)
     }
 
     /// What was probed, and what was not, at the start.
@@ -188,7 +189,7 @@ impl Programs {
         let Some(file) = exec.file else { return };
         let name = exec.executable.as_ref().map(|path| path_of(&path.bytes)).unwrap_or_default();
         let served = exec.served.is_some();
-        let fresh = !self.speakers.is_seen(file, None);
+        let fresh = self.is_fresh(file, exec.stamp);
         // An interpreter takes its libraries from where it was started: they may be new though it is not.
         let call = Call::of(exec);
         if !fresh && call.is_none() {
@@ -200,7 +201,6 @@ impl Programs {
         let subject = asking::subject(&exec.task, self.host_ns);
         let group = self.waiting(time, exec.task.id, waits, hands);
         if fresh {
-            self.speakers.seen(file, None);
             let about = About::Executable(Executable { file, name: name.clone(), served, at_its_path: false });
             self.want(subject.clone(), group, about, Question::ExamineExecutable { name }, hands);
         }
@@ -227,10 +227,10 @@ impl Programs {
             }
             (About::Ranges, Some(Answer::Ranges(found))) => self.ranges(found, subject, group, hands),
             (About::Files { watched, .. }, Some(Answer::Examined(found))) => {
-                self.examined(found, descriptors, None, watched, group, hands);
+                self.examined(found, descriptors, watched, group, hands);
             }
             (About::Mapped { .. }, Some(Answer::Examined(found))) => {
-                self.examined(found, descriptors, None, false, group, hands);
+                self.examined(found, descriptors, false, group, hands);
             }
             (About::Files { files, .. }, _) => files.into_iter().for_each(|file| self.speakers.unseen(file)),
             (About::Mapped { ranges }, _) => self.mapped.retain(|known| !ranges.contains(known)),
@@ -241,6 +241,19 @@ impl Programs {
             (About::Candidates { .. } | About::Ranges, _) => {}
         }
         self.done_with(group, hands);
+    }
+
+    /// Has this content of an executable not been examined? Then it is from now on. By its number alone it could be another file's that is gone: a virtual environment that is replaced does that.
+    fn is_fresh(&mut self, file: FileId, stamp: Option<FileStamp>) -> bool {
+        if self.executables.get(&file).is_some_and(|(known, _)| *known == stamp) {
+            return false;
+        }
+        if self.executables.len() >= EXECUTABLES_MAX {
+            self.executables.clear();
+        }
+        let role = self.role(file);
+        self.executables.insert(file, (stamp, role));
+        true
     }
 
     fn executable(
@@ -254,14 +267,13 @@ impl Programs {
     ) {
         let Executable { file, served, .. } = *executable;
         let role = found.first().map_or(Role::Other, |examined| examined.role);
-        if self.roles.len() >= ROLES_MAX {
-            self.roles.clear();
+        if let Some((_, known)) = self.executables.get_mut(&file) {
+            *known = Some(role);
         }
-        self.roles.insert(file, role);
         if served {
             self.before(group, |time| Event { time, what: What::Program { file, role } });
         }
-        if self.examined(found, descriptors, Some(file), false, group, hands) {
+        if self.examined(found, descriptors, false, group, hands) {
             // Its siblings in the same root: sshd executes them for the next connection.
             let beside = self.group(None, None, 0);
             let question = Question::Candidates(Where::OpenSsh);
@@ -273,11 +285,11 @@ impl Programs {
     /// What a process executes could not be examined: it is gone, or what it executes is on a file system that does not answer.
     fn unreadable(&mut self, executable: Executable, subject: Subject, group: u64, hands: &mut Hands) {
         let Executable { file, name, served, at_its_path } = executable;
-        self.speakers.unseen(file);
+        let known = self.executables.remove(&file).and_then(|(_, role)| role);
         if !served {
             return;
         }
-        if let Some(role) = self.role(file) {
+        if let Some(role) = known {
             self.before(group, |time| Event { time, what: What::Program { file, role } });
         } else if !at_its_path && name.is_absolute() {
             let question = Question::Examine(vec![(name.clone(), false)]);
@@ -324,7 +336,6 @@ impl Programs {
         &mut self,
         found: Vec<Examined>,
         descriptors: Vec<OwnedFd>,
-        named: Option<FileId>,
         watched: bool,
         group: u64,
         hands: &mut Hands,
@@ -333,17 +344,21 @@ impl Programs {
         let mut any = false;
         for examined in found {
             let open = examined.speaks.as_ref().and_then(|_| descriptors.next());
-            if let Some(program) = self.speakers.learn(examined, open, named, watched) {
+            if let Some(program) = self.speakers.learn(examined, open, watched) {
                 any = true;
                 let attachment = hands.attacher.probe(program);
                 self.attachments.insert(attachment, group);
                 self.hold(group);
             }
         }
-        if self.speakers.take_refused() > 0 && !std::mem::replace(&mut self.full, true) {
-            hands.out.push(degraded("SSH in further programs", "as many files are probed as may be", identity::boot_time()));
-        }
         any
+    }
+
+    /// A limit of probed files was reached: said once for each, however many files there are.
+    fn over_budget(&mut self, why: &str, hands: &mut Hands) {
+        if self.limits.len() < LIMITS_MAX && self.limits.insert(why.to_owned()) {
+            hands.out.push(degraded("SSH in further programs", why, identity::boot_time()));
+        }
     }
 
     /// An attachment is done.
@@ -351,21 +366,28 @@ impl Programs {
         &mut self,
         attachment: Attachment,
         program: &Program,
-        failed: Option<String>,
+        failed: Option<Failed>,
         hands: &mut Hands,
     ) {
         let Some(group) = self.attachments.remove(&attachment) else { return };
         if let Some(group) = self.groups.get_mut(&group) {
             group.readable |= failed.is_none() && program.is_library;
         }
-        if let Some(why) = &failed {
-            hands.out.push(degraded(&format!("SSH in {}", program.name), why, identity::boot_time()));
+        match &failed {
+            Some(Failed { why, is_budget: false }) => {
+                hands.out.push(degraded(&format!("SSH in {}", program.name), why, identity::boot_time()));
+            }
+            Some(Failed { why, is_budget: true }) => {
+                self.speakers.forget(program.file);
+                self.over_budget(why, hands);
+            }
+            None => {}
         }
         let state = if failed.is_none() { "attached" } else { "missing" };
         tracing::debug!(program = program.name, state, "a program that speaks SSH");
         if !self.started {
             let (name, target) = ("cipher".into(), program.name.clone());
-            self.probes.push(Probe { name, target, state: state.into(), why: failed });
+            self.probes.push(Probe { name, target, state: state.into(), why: failed.map(|failed| failed.why) });
         }
         self.done_with(group, hands);
     }

@@ -34,7 +34,7 @@ use crate::{
         snapshot::namespace_number,
     },
     inspect::{Answer, Inspector, Question, Said, Subject, SurveyItem},
-    kernel::{self, Account, Control, Kernel, Options, Program, Readable},
+    kernel::{self, Account, Control, Holder, Kernel, Options, Program, Readable},
     stats::Stats,
 };
 
@@ -103,15 +103,17 @@ pub struct Start<'a> {
     pub tools: Vec<ToolFile>,
     /// Started while the process was small; None: what users' files say is unknown.
     pub inspector: Option<Inspector>,
+    /// Likewise; None: the sensor's end waits for its probes to go.
+    pub holder: Option<Holder>,
 }
 
 impl Source {
     /// Loads and attaches. From here on events are in the ring, and drained.
     pub fn attach(start: Start) -> Result<Self, Failure> {
-        let Start { ring_bytes, proc, settings, labels, tools, inspector } = start;
+        let Start { ring_bytes, proc, settings, labels, tools, inspector, holder } = start;
         let host_ns = namespace_number(&proc.join("1/ns/mnt"));
         let deploys = Deploys::new(Tools::new(&tools)?, tools, host_ns);
-        let options = Options { ring_bytes, cgroup2: mounts::cgroup2() };
+        let options = Options { ring_bytes, cgroup2: mounts::cgroup2(), holder };
         let reported_at = identity::boot_time();
         let mut kernel = Kernel::load(&options)?;
         if let Err(error) = privileges::take_precedence() {
