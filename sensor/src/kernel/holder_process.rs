@@ -85,6 +85,8 @@ fn isolate(socket: OwnedFd) -> Option<OwnedFd> {
     let _ = chdir("/");
     let null = open("/dev/null", OFlags::RDWR, Mode::empty()).ok()?;
     dup2_stdin(&null).and_then(|()| dup2_stdout(&null)).and_then(|()| dup2_stderr(&null)).ok()?;
+    // Its owner ends first: a descriptor that is closed behind its owner ends a debug build.
+    drop(null);
     close_others(socket.as_raw_fd());
     Some(socket)
 }
