@@ -6,20 +6,18 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    ffi::OsStr,
     fs::{self, File},
-    os::unix::ffi::OsStrExt as _,
+    io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
 };
 
 use super::{
-    beneath::{Beneath, Budget, Place},
-    program,
-    snapshot::{Stamp, file_id_of, namespace_number},
+    inside, program,
+    snapshot::{Stamp, file_id_of},
 };
 use crate::event::stream::{Degraded, Event, Exec, FileId, Found, Role, Task, What};
 
-/// A larger passwd file is not read.
+/// Larger passwd files are read this far.
 const PASSWD_MAX: u64 = 4 << 20;
 /// Entries kept per kind of fact; a host with more starts over.
 const KEPT_MAX: usize = 16_384;
@@ -83,7 +81,7 @@ impl Facts {
             return;
         }
         // One reading tells every name of that file; what is not in it is not asked for again.
-        let Some(names) = root_of(&self.proc, mnt_ns, task).and_then(|root| passwd(&root)) else { return };
+        let Some(names) = inside::root_of(&self.proc, mnt_ns, task).and_then(|root| passwd(&root)) else { return };
         for uid in wanted {
             if bounded_insert(&mut self.users, (mnt_ns, uid))
                 && let Some(name) = names.get(&uid)
@@ -111,8 +109,7 @@ impl Facts {
             Some((known, _)) if *known == stamp || stamp.is_none() => return,
             _ => {}
         }
-        let open = Place::at(&exe).and_then(|place| place.open());
-        let role = open.or_else(|error| self.at_its_path(exec, file).ok_or(error));
+        let role = File::open(&exe).or_else(|error| self.at_its_path(exec, file).ok_or(error));
         match role.and_then(program::classify_open) {
             Ok(role) => self.learn(time, file, stamp, role, out),
             Err(error) => out.push(Event {
@@ -129,9 +126,8 @@ impl Facts {
     /// The file that a process executed, which is gone itself.
     fn at_its_path(&self, exec: &Exec, file: FileId) -> Option<File> {
         let path = exec.executable.as_ref().filter(|path| !path.cut)?;
-        let root = root_of(&self.proc, exec.task.mnt_ns?, &exec.task)?;
-        let root = Beneath::at(&root, Budget::QUESTION).ok()?;
-        let found = root.open(Path::new(OsStr::from_bytes(&path.bytes))).ok()?;
+        let root = inside::root_of(&self.proc, exec.task.mnt_ns?, &exec.task)?;
+        let found = inside::open(&root, std::str::from_utf8(&path.bytes).ok()?).ok()?;
         (file_id_of(&found.metadata().ok()?) == file).then_some(found)
     }
 
@@ -151,14 +147,6 @@ fn bounded_insert<T: Eq + std::hash::Hash>(set: &mut HashSet<T>, value: T) -> bo
     set.insert(value)
 }
 
-/// A root in a mount namespace: init's in the host's (never a chroot in it), else the task's or, if that is gone, its parent's.
-pub(super) fn root_of(proc: &Path, mnt_ns: u32, task: &Task) -> Option<PathBuf> {
-    let tgids = [1, task.id.tgid].into_iter().chain(task.parent.map(|parent| parent.tgid));
-    tgids
-        .map(|tgid| proc.join(tgid.to_string()))
-        .find_map(|process| (namespace_number(&process.join("ns/mnt")) == Some(mnt_ns)).then(|| process.join("root")))
-}
-
 /// The v2 path in /proc/PID/cgroup.
 fn cgroup_path(proc: &Path, tgid: u32) -> Option<String> {
     let text = fs::read_to_string(proc.join(tgid.to_string()).join("cgroup")).ok()?;
@@ -167,9 +155,10 @@ fn cgroup_path(proc: &Path, tgid: u32) -> Option<String> {
 
 /// Names by uid of the passwd file under a process's root; the first entry of a uid counts, as for getpwuid(3).
 fn passwd(root: &Path) -> Option<HashMap<u32, String>> {
-    let bytes = Beneath::at(root, Budget::QUESTION).ok()?.read("/etc/passwd".as_ref(), PASSWD_MAX).ok()?;
+    let file = inside::open(root, "/etc/passwd").ok()?;
     let mut names = HashMap::new();
-    for line in bytes.split(|byte| *byte == b'\n') {
+    for line in BufReader::new(file.take(PASSWD_MAX)).split(b'\n') {
+        let line = line.ok()?;
         let mut fields = line.split(|byte| *byte == b':');
         let (Some(name), Some(_), Some(uid)) = (fields.next(), fields.next(), fields.next()) else { continue };
         let uid = std::str::from_utf8(uid).ok().and_then(|uid| uid.parse().ok());
@@ -208,6 +197,7 @@ mod tests {
             served: None,
             role: None,
             thread: None,
+            stamp: None,
         }
     }
 

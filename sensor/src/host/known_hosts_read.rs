@@ -8,14 +8,12 @@ use std::{
     io::{self, Read as _},
     net::IpAddr,
     os::unix::fs::MetadataExt as _,
-    path::Path,
 };
 
 use serde_bytes::ByteBuf;
 
 use super::{
-    beneath::{Beneath, Budget},
-    facts::root_of,
+    beneath::Beneath,
     known_hosts::Shown,
 };
 use crate::{
@@ -39,13 +37,12 @@ const USER_FILES: [&str; 2] = ["~/.ssh/known_hosts", "~/.ssh/known_hosts2"];
 const GLOBAL_FILES: [&str; 2] = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"];
 
 /// What they say of this key.
-pub(super) fn examine(proc: &Path, shown: &Shown) -> KnownHosts {
+///
+/// `cmdline`: the open command line of an application.
+pub fn examine(root: &Beneath, cmdline: Option<&File>, shown: &Shown) -> KnownHosts {
     let nothing = KnownHosts { connection: shown.connection, ..KnownHosts::default() };
-    let (Some(mnt_ns), Some(credentials)) = (shown.task.mnt_ns, shown.task.credentials) else { return nothing };
-    let root = root_of(proc, mnt_ns, &shown.task).and_then(|root| Beneath::at(&root, Budget::QUESTION).ok());
-    let Some(root) = root else { return nothing };
-    let home = home(&root, credentials.euid);
-    let place = Place { root: &root, home: home.as_deref() };
+    let home = home(root, shown.euid);
+    let place = Place { root, home: home.as_deref() };
     let mut settings = match &shown.args {
         Some(args) => Settings::of_arguments(args.iter().map(|arg| arg.as_slice())),
         None => Settings::default(),
@@ -55,7 +52,7 @@ pub(super) fn examine(proc: &Path, shown: &Shown) -> KnownHosts {
     }
     let hosts = match &settings.alias {
         Some(alias) => vec![alias.to_ascii_lowercase()],
-        None => place.hosts(proc, shown, &settings),
+        None => place.hosts(cmdline, shown, &settings),
     };
     let port = shown.remote.port();
     let with_port = |host: &String| if port == 22 { host.clone() } else { format!("[{host}]:{port}") };
@@ -174,12 +171,12 @@ impl Place<'_> {
     }
 
     /// By which names the server may be known: its address, what /etc/hosts calls that, and what the client's command line says.
-    fn hosts(&self, proc: &Path, shown: &Shown, settings: &Settings) -> Vec<String> {
+    fn hosts(&self, cmdline: Option<&File>, shown: &Shown, settings: &Settings) -> Vec<String> {
         let address = shown.remote.ip().to_canonical();
         let mut hosts = vec![address.to_string()];
         hosts.extend(settings.host.iter().chain(&settings.host_name).map(|name| name.to_ascii_lowercase()));
         if shown.args.is_none() {
-            hosts.extend(words(&proc.join(shown.task.id.tgid.to_string())));
+            hosts.extend(cmdline.map(words).unwrap_or_default());
         }
         hosts.extend(self.names_of(address));
         let mut kept: Vec<String> = Vec::new();
@@ -214,11 +211,10 @@ fn home(root: &Beneath, uid: u32) -> Option<String> {
 }
 
 /// Words of a command line that can be a server's name: `host`, `user@host:port`, `--host=host`.
-fn words(process: &Path) -> Vec<String> {
+fn words(cmdline: &File) -> Vec<String> {
     let mut bytes = Vec::new();
-    if let Ok(file) = File::open(process.join("cmdline")) {
-        let _ = file.take(4096).read_to_end(&mut bytes);
-    }
+    // A short read is what there is.
+    let _ = cmdline.take(4096).read_to_end(&mut bytes);
     let args: Vec<ByteBuf> = bytes.split(|byte| *byte == 0).map(|arg| ByteBuf::from(arg.to_vec())).collect();
     let is_name = |word: &&str| {
         word.len() <= 253

@@ -1,14 +1,13 @@
 //! Where the libraries may be through which programs speak SSH: Python's cryptography, Ruby's openssl, libssh2, libssh.
 //!
-//! What enters: a root, a process, or an interpreter that has just been executed. What leaves: paths to look at, each with the name by which people know it; whether
-//! they hold what is wanted is for `speakers` to see. `dlopen` raises no event, so the files are found before the interpreter imports them, the way
+//! What enters: a root, the maps of a process, or an interpreter that has just been executed. What leaves: files to look at, found and not opened, each with the name by which people know it; whether
+//! they hold what is wanted is for `examine` to see. `dlopen` raises no event, so the files are found before the interpreter imports them, the way
 //! it will find them: from its program's place, its virtual environment (`pyvenv.cfg`) and a few variables, which are read by name. An environment
 //! that is arranged in another way is found by the process's maps once it begins to speak SSH, which may be too late for its first packets.
 //!
 //! Everything is looked up beneath `/proc/PID/root` (`beneath`), within a budget: a user can put anything there, in any number. A file that is not there is not an error.
 
 use std::{
-    collections::BTreeSet,
     ffi::OsStr,
     fs::File,
     io::{BufRead as _, BufReader, Read as _},
@@ -16,22 +15,58 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::beneath::{Beneath, Budget, Place};
-use crate::event::stream::Exec;
+use serde::{Deserialize, Serialize};
 
-/// A file to look at.
-pub(super) struct Library {
-    pub(super) place: Place,
+use super::{
+    beneath::{Beneath, Place},
+    holders::mapped_file,
+};
+use crate::event::stream::{Exec, FileId};
+
+/// A file that may be such a library, found and not opened.
+pub struct Library {
+    pub place: Place,
     /// Its path in its own root.
-    pub(super) name: PathBuf,
+    pub name: PathBuf,
+}
+
+/// How an interpreter was executed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// The executable.
+    pub program: PathBuf,
+    /// args[0]
+    pub first: Option<PathBuf>,
+    pub working_directory: Option<PathBuf>,
+}
+
+impl Call {
+    /// None: the program is no interpreter whose libraries are known by their places.
+    pub fn of(exec: &Exec) -> Option<Self> {
+        let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+        let program = path(&exec.executable.as_ref()?.bytes);
+        let name = program.file_name().map(OsStr::as_bytes).unwrap_or_default();
+        let known = is_python(name) || name.starts_with(b"ruby");
+        known.then(|| Self {
+            program: program.clone(),
+            first: exec.args.list.first().map(|first| path(first)),
+            working_directory: exec.working_directory.as_ref().map(|folder| path(&folder.bytes)),
+        })
+    }
+}
+
+fn is_python(name: &[u8]) -> bool {
+    name.starts_with(b"python") || name.starts_with(b"pypy")
 }
 
 /// Entries of a folder that are looked at.
 const LISTED_MAX: usize = 512;
 /// Files found for one process: Debian's python3 in a virtual environment has six.
 const FOUND_MAX: usize = 48;
-/// Of an environment or maps.
-const READ_MAX: u64 = 1 << 20;
+/// Of an environment.
+const ENVIRONMENT_MAX: u64 = 1 << 20;
+/// Of the maps of a process.
+const MAPS_MAX: u64 = 4 << 20;
 /// Of a `pyvenv.cfg`: it has five lines.
 const CONFIGURATION_MAX: u64 = 64 << 10;
 /// Entries of PATH and PYTHONPATH.
@@ -47,9 +82,9 @@ const NAMES: [&str; 4] = ["libssh2", "libssh", "openssl.so", "libnode.so"];
 /// The addon of ssh2 for Node, which has no cipher functions of its own: it takes node's.
 pub(super) const NODE_ADDON: &str = "sshcrypto.node";
 
-/// In their usual places below a root.
-pub(super) fn in_places(root: &Path) -> Vec<Library> {
-    let Some(mut found) = Found::below(root) else { return Vec::new() };
+/// In their usual places beneath a root.
+pub fn in_places(root: &Beneath) -> Vec<Library> {
+    let mut found = Found::beneath(root);
     for prefix in ["/usr", "/usr/local"] {
         found.python(Path::new(prefix));
         found.ruby(Path::new(prefix));
@@ -65,22 +100,39 @@ pub(super) fn in_places(root: &Path) -> Vec<Library> {
     found.libraries
 }
 
-/// Those that a process has mapped. `process`: its folder in /proc.
-pub(super) fn mapped(process: &Path) -> Vec<Library> {
-    let Some(mut found) = Found::below(&process.join("root")) else { return Vec::new() };
-    let Ok(maps) = File::open(process.join("maps")) else { return Vec::new() };
-    let mut names = BTreeSet::new();
-    for line in BufReader::new(maps.take(READ_MAX)).split(b'\n').map_while(Result::ok) {
+/// A library that a process has mapped.
+pub struct Mapped {
+    pub file: FileId,
+    /// As the kernel says it.
+    pub name: PathBuf,
+    /// Addresses at which some of it is.
+    pub range: (u64, u64),
+}
+
+/// Those that a process has mapped, by its open `/proc/PID/maps`.
+pub fn mapped(maps: &File) -> Vec<Mapped> {
+    let mut found: Vec<Mapped> = Vec::new();
+    for line in BufReader::new(maps.take(MAPS_MAX)).split(b'\n').map_while(Result::ok) {
         let Some(at) = memchr::memchr(b'/', &line) else { continue };
-        let path = Path::new(OsStr::from_bytes(line.get(at..).unwrap_or_default()));
-        if is_wanted(path) {
-            names.insert(path.to_owned());
+        let path = line.get(at..).unwrap_or_default();
+        // The kernel's word for a file without a name. A file can have this at the end of its name: it is what is mapped that counts, not what is there.
+        let path = Path::new(OsStr::from_bytes(path.strip_suffix(b" (deleted)").unwrap_or(path)));
+        if is_wanted(path)
+            && found.len() < FOUND_MAX
+            && !found.iter().any(|known| known.name == path)
+            && let (Some(range), Some(file)) = (range(&line), mapped_file(&line))
+        {
+            found.push(Mapped { file, name: path.to_owned(), range });
         }
     }
-    for name in names {
-        found.file(&name);
-    }
-    found.libraries
+    found
+}
+
+/// `7f00-7f01 r-xp ...`
+fn range(line: &[u8]) -> Option<(u64, u64)> {
+    let text = std::str::from_utf8(line.split(|byte| *byte == b' ').next()?).ok()?;
+    let (start, end) = text.split_once('-')?;
+    Some((u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?))
 }
 
 fn is_wanted(path: &Path) -> bool {
@@ -90,20 +142,13 @@ fn is_wanted(path: &Path) -> bool {
         || NAMES.iter().any(|known| name.starts_with(known.as_bytes()) && memchr::memmem::find(name, b".so").is_some())
 }
 
-/// What an interpreter will import, if this program is one.
-pub(super) fn of_interpreter(process: &Path, exec: &Exec) -> Vec<Library> {
-    let Some(program) = exec.executable.as_ref().map(|path| PathBuf::from(OsStr::from_bytes(&path.bytes))) else {
-        return Vec::new();
-    };
-    let name = program.file_name().map(OsStr::as_bytes).unwrap_or_default();
-    let python = name.starts_with(b"python") || name.starts_with(b"pypy");
-    if !python && !name.starts_with(b"ruby") {
-        return Vec::new();
-    }
-    let Some(mut found) = Found::below(&process.join("root")) else { return Vec::new() };
-    let environment = Environment::read(process);
-    let called = called(exec, &environment, &found);
-    for prefix in [called.as_deref(), Some(&program)].into_iter().flatten().filter_map(prefix) {
+/// What an interpreter will import. `environ`: its open `/proc/PID/environ`.
+pub fn of_interpreter(root: &Beneath, call: &Call, environ: Option<&File>) -> Vec<Library> {
+    let python = is_python(call.program.file_name().map(OsStr::as_bytes).unwrap_or_default());
+    let mut found = Found::beneath(root);
+    let environment = environ.map(Environment::read).unwrap_or_default();
+    let called = called(call, &environment, &found);
+    for prefix in [called.as_deref(), Some(&call.program)].into_iter().flatten().filter_map(prefix) {
         if python {
             found.python(prefix);
             if let Some(base) = found.base(prefix) {
@@ -132,14 +177,13 @@ fn prefix(program: &Path) -> Option<&Path> {
 }
 
 /// The path by which an interpreter was called: a link in a virtual environment, as a rule.
-fn called(exec: &Exec, environment: &Environment, found: &Found) -> Option<PathBuf> {
-    let first = Path::new(OsStr::from_bytes(exec.args.list.first()?));
+fn called(call: &Call, environment: &Environment, found: &Found) -> Option<PathBuf> {
+    let first = call.first.as_deref()?;
     if first.is_absolute() {
         return Some(first.to_owned());
     }
     if first.components().count() > 1 {
-        let folder = OsStr::from_bytes(&exec.working_directory.as_ref()?.bytes);
-        return Some(normal(&Path::new(folder).join(first)));
+        return Some(normal(&call.working_directory.as_ref()?.join(first)));
     }
     environment.path.iter().map(|folder| folder.join(first)).find(|path| found.has(path))
 }
@@ -166,14 +210,13 @@ struct Environment {
 }
 
 impl Environment {
-    fn read(process: &Path) -> Self {
+    fn read(file: &File) -> Self {
         let mut environment = Self::default();
-        let Ok(file) = File::open(process.join("environ")) else { return environment };
         let folders = |value: &[u8]| {
             let entries = value.split(|byte| *byte == b':').take(ENTRIES_MAX);
             entries.map(|entry| PathBuf::from(OsStr::from_bytes(entry))).filter(|path| path.is_absolute()).collect()
         };
-        for variable in BufReader::new(file.take(READ_MAX)).split(0).map_while(Result::ok) {
+        for variable in BufReader::new(file.take(ENVIRONMENT_MAX)).split(0).map_while(Result::ok) {
             if let Some(value) = variable.strip_prefix(b"PATH=") {
                 environment.path = folders(value);
             } else if let Some(value) = variable.strip_prefix(b"PYTHONPATH=") {
@@ -187,14 +230,14 @@ impl Environment {
 }
 
 /// What was found below a root.
-struct Found {
-    root: Beneath,
+struct Found<'a> {
+    root: &'a Beneath,
     libraries: Vec<Library>,
 }
 
-impl Found {
-    fn below(root: &Path) -> Option<Self> {
-        Some(Self { root: Beneath::at(root, Budget::QUESTION).ok()?, libraries: Vec::new() })
+impl<'a> Found<'a> {
+    fn beneath(root: &'a Beneath) -> Self {
+        Self { root, libraries: Vec::new() }
     }
 
     fn has(&self, path: &Path) -> bool {

@@ -6,17 +6,15 @@
 
 pub mod beneath;
 pub mod config_files;
-mod examine;
-pub mod facts;
-mod holders;
+pub mod examine;
+pub mod holders;
 pub mod identity;
 pub mod known_hosts;
-mod known_hosts_read;
-mod libraries;
+pub mod known_hosts_read;
+pub mod libraries;
 pub mod mounts;
 pub mod privileges;
 pub mod program;
-pub mod project;
 pub mod sites;
 pub mod snapshot;
 pub mod sockets;

@@ -94,9 +94,11 @@ fn supervise(channel: &Channel, options: &Options) -> i32 {
             },
             Err(_) => -1,
         };
+        let died = message::encode(&FromBroker::Died { generation, status }).unwrap_or_default();
         // A full socket: the daemon does not read, and its deadlines do the same service.
-        let _ =
-            message::encode(&FromBroker::Died { generation, status }).map(|bytes| channel.send(&bytes, &[], Wait::No));
+        if matches!(channel.send(&died, &[], Wait::No), Err(Errno::PIPE | Errno::CONNRESET)) {
+            return 0;
+        }
         if started.elapsed() >= SOUND_AFTER {
             pause = PAUSE_FIRST;
         }

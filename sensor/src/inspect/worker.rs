@@ -61,7 +61,7 @@ fn serve(channel: &Channel) -> i32 {
             let _ = channel.send(&[0xff; 64], &[], Wait::Yes);
             continue;
         }
-        if send(channel, question.answer(&place)).is_err() {
+        if send(channel, question.answer(place)).is_err() {
             return 9;
         }
     }

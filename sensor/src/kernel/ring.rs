@@ -10,7 +10,6 @@
 //! machine). One of the two sees the other. The timeout bounds what a mistake in this would cost.
 
 use std::{
-    cell::OnceCell,
     io,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
@@ -22,7 +21,6 @@ use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
     io::Errno,
 };
-use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{Control, Error};
 
@@ -35,8 +33,6 @@ pub struct Ring {
     waker: Waker,
     /// The ring was not empty, and no record was taken from it since.
     filled: bool,
-    /// For `filling`.
-    polled: OnceCell<AsyncFd<OwnedFd>>,
 }
 
 /// How a drain ended.
@@ -70,7 +66,7 @@ impl Waker {
 impl Ring {
     pub(super) fn new(map: Map, control: Control) -> Result<Self, Error> {
         let ring = RingBuf::try_from(map).map_err(|error| Error::MapUse { map: "EVENTS", why: error.to_string() })?;
-        Ok(Self { ring, control, waker: Waker::new()?, filled: false, polled: OnceCell::new() })
+        Ok(Self { ring, control, waker: Waker::new()?, filled: false })
     }
 
     /// Hands at most `limit` records to `take`.
@@ -120,23 +116,6 @@ impl Ring {
             self.waker.clear();
         }
         self.filled = filled;
-        Ok(())
-    }
-
-    /// Resolves when the kernel says that the ring fills.
-    pub async fn filling(&self) -> Result<(), Error> {
-        let polled = match self.polled.get() {
-            Some(polled) => polled,
-            None => {
-                let own = self.ring.as_fd().try_clone_to_owned()?;
-                // SAFETY: an OwnedFd owns its descriptor for as long as it lives and always returns the same one.
-                #[allow(unsafe_code, reason = "tokio asks for this promise about the descriptor")]
-                let polled = unsafe { AsyncFd::register_with_interest(own, Interest::READABLE) };
-                let polled = polled.map_err(io::Error::from)?;
-                self.polled.get_or_init(|| polled)
-            }
-        };
-        polled.readable().await?.clear_ready();
         Ok(())
     }
 }

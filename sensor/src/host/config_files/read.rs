@@ -1,24 +1,16 @@
 //! One configuration file to its hash.
 //!
-//! What enters: a folder as root, a path in it, and the key. What leaves: a hash, or why there is none. The file is hostile: its path is resolved
-//! inside that root (openat2, RESOLVE_IN_ROOT); it is opened as a mere place first (O_PATH), so that a FIFO cannot hang us and a device not act, and for reading only if it is
-//! a plain file; no more than `BYTES_MAX` is read. Its size, times and inode before and after tell whether it was written to meanwhile; then it is read again.
+//! What enters: a root (`beneath`: regular files only) and a path in it. What leaves: its SHA-256, or why there is none; no more than `BYTES_MAX` is read. Its size, times and inode before and after tell
+//! whether it was written to meanwhile; then it is read again.
 
-use std::{
-    fs::File,
-    io::Read as _,
-    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
-    path::Path,
+use std::{fs::File, io::Read as _, os::unix::fs::MetadataExt as _, path::Path};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    event::config_file::{Contents, Unread},
+    host::beneath::Beneath,
 };
-
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use rustix::{
-    fs::{Mode, OFlags, ResolveFlags, openat2},
-    io::Errno,
-};
-use sha2::Sha256;
-
-use crate::event::config_file::{Contents, Unread};
 
 /// Configuration is some KiB; what is larger than this is none, and would keep us busy.
 pub(super) const BYTES_MAX: u64 = 4 << 20;
@@ -31,20 +23,14 @@ pub(super) struct Reader {
     buffer: Vec<u8>,
 }
 
-/// How a hash is made. The name of the entry is part of what is hashed, so that equal secrets in two places do not show as equal.
-pub(super) struct Keyed<'a> {
-    pub key: &'a [u8; 32],
-    pub name: &'a str,
-}
-
 impl Reader {
     pub(super) fn new() -> Self {
         Self { buffer: vec![0; BUFFER] }
     }
 
-    pub(super) fn contents(&mut self, root: &File, path: &Path, keyed: &Keyed) -> Contents {
+    pub(super) fn contents(&mut self, root: &Beneath, path: &Path) -> Contents {
         for _ in 0..ATTEMPTS {
-            let read = self.attempt(root, path, keyed);
+            let read = self.attempt(root, path);
             self.buffer.fill(0);
             match read {
                 Ok(Some(hash)) => return Contents::Hash(hash),
@@ -56,13 +42,13 @@ impl Reader {
     }
 
     /// None: it was written to meanwhile.
-    fn attempt(&mut self, root: &File, path: &Path, keyed: &Keyed) -> Result<Option<[u8; 32]>, Contents> {
-        let mut file = open(root, path)?;
+    fn attempt(&mut self, root: &Beneath, path: &Path) -> Result<Option<[u8; 32]>, Contents> {
+        let mut file: File = root.open(path).map_err(|error| failed(&error))?;
         let before = file.metadata().map_err(unread)?;
         if before.len() > BYTES_MAX {
             return Err(Contents::Unread(Unread::TooLarge { bytes: before.len() }));
         }
-        let mut hash = hash(keyed)?;
+        let mut hash = Sha256::new();
         let mut total = 0;
         loop {
             let n = match file.read(&mut self.buffer) {
@@ -80,38 +66,16 @@ impl Reader {
         let after = file.metadata().map_err(unread)?;
         let stamp = |m: &std::fs::Metadata| (m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec());
         let same = stamp(&before) == stamp(&after) && total == after.len();
-        Ok(same.then(|| hash.finalize().into_bytes().into()))
+        Ok(same.then(|| hash.finalize().into()))
     }
 }
 
-fn hash(keyed: &Keyed) -> Result<Hmac<Sha256>, Contents> {
-    // A key of this length is never refused.
-    let mut hash = Hmac::<Sha256>::new_from_slice(keyed.key.as_slice())
-        .map_err(|_| Contents::Unread(Unread::Error { errno: Errno::INVAL.raw_os_error() }))?;
-    hash.update(keyed.name.as_bytes());
-    hash.update(&[0]);
-    Ok(hash)
-}
-
-/// A plain file, open for reading.
-fn open(root: &File, path: &Path) -> Result<File, Contents> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let place = openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve).map_err(failed)?;
-    let place = File::from(place);
-    if !place.metadata().map_err(unread)?.is_file() {
-        return Err(Contents::Unread(Unread::NoFile));
-    }
-    // The very inode that was looked at, whatever has the name by now.
-    let again = format!("/proc/self/fd/{}", place.as_raw_fd());
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    rustix::fs::open(again, flags, Mode::empty()).map(File::from).map_err(failed)
-}
-
-fn failed(error: Errno) -> Contents {
-    match error {
-        Errno::NOENT | Errno::NOTDIR => Contents::Missing,
-        Errno::LOOP | Errno::XDEV | Errno::NXIO => Contents::Unread(Unread::NoFile),
-        error => Contents::Unread(Unread::Error { errno: error.raw_os_error() }),
+fn failed(error: &std::io::Error) -> Contents {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR) => Contents::Missing,
+        Some(libc::ELOOP | libc::EXDEV | libc::ENXIO) => Contents::Unread(Unread::NoFile),
+        None if error.kind() == std::io::ErrorKind::InvalidInput => Contents::Unread(Unread::NoFile),
+        errno => Contents::Unread(Unread::Error { errno: errno.unwrap_or_default() }),
     }
 }
 
@@ -124,16 +88,17 @@ fn unread(error: std::io::Error) -> Contents {
 mod tests {
     use std::{fs, os::unix::fs::symlink, thread, time::Duration};
 
-    use rustix::fs::{CWD, FileType, mknodat};
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
-
-    const KEYED: Keyed = Keyed { key: &[7; 32], name: "x" };
+    use crate::host::beneath::Budget;
 
     fn hashed(bytes: &[u8]) -> Contents {
-        let mut hash = hash(&KEYED).unwrap();
-        hash.update(bytes);
-        Contents::Hash(hash.finalize().into_bytes().into())
+        Contents::Hash(Sha256::digest(bytes).into())
+    }
+
+    fn look(root: &Path, path: &str) -> Contents {
+        Reader::new().contents(&Beneath::at(root, Budget::QUESTION).unwrap(), path.as_ref())
     }
 
     struct Root(tempfile::TempDir);
@@ -148,17 +113,16 @@ mod tests {
         }
 
         fn look(&self, path: &str) -> Contents {
-            Reader::new().contents(&File::open(self.0.path()).unwrap(), path.as_ref(), &KEYED)
+            look(self.0.path(), path)
         }
     }
 
     #[test]
-    fn a_file_is_its_keyed_hash_and_never_its_sha256() {
+    fn a_file_is_its_sha256() {
         let root = Root::new();
         root.write("a", "abc");
-        assert_eq!(root.look("a"), hashed(b"abc"));
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_ne!(root.look("a"), Contents::Hash(hex::decode(abc).unwrap().try_into().unwrap()));
+        assert_eq!(root.look("a"), Contents::Hash(hex::decode(abc).unwrap().try_into().unwrap()));
         assert_eq!(root.look("/a"), root.look("a"), "a root's paths begin in it");
         root.write("large", vec![b'x'; 3 << 20]);
         assert!(matches!(root.look("large"), Contents::Hash(_)));
@@ -179,9 +143,9 @@ mod tests {
         }
         // In this root there is no /proc.
         assert_eq!(root.look("magic"), Contents::Missing);
-        let dev = Reader::new().contents(&File::open("/dev").unwrap(), "zero".as_ref(), &KEYED);
+        let dev = look("/dev".as_ref(), "zero");
         assert_eq!(dev, Contents::Unread(Unread::NoFile));
-        let proc = Reader::new().contents(&File::open("/").unwrap(), "proc/self/root/etc/passwd".as_ref(), &KEYED);
+        let proc = look("/".as_ref(), "proc/self/root/etc/passwd");
         assert_eq!(proc, Contents::Unread(Unread::NoFile), "a magic link is not followed");
     }
 
@@ -234,21 +198,5 @@ mod tests {
             }
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
         });
-    }
-
-    #[test]
-    fn a_keyed_hash_depends_on_key_name_and_contents() {
-        let root = Root::new();
-        root.write("a", "abc");
-        root.write("b", "abd");
-        let folder = File::open(root.0.path()).unwrap();
-        let look = |key: u8, name: &str, path: &str| {
-            Reader::new().contents(&folder, path.as_ref(), &Keyed { key: &[key; 32], name })
-        };
-        assert_eq!(look(1, "x", "a"), look(1, "x", "a"));
-        let all = [look(1, "x", "a"), look(2, "x", "a"), look(1, "y", "a"), look(1, "x", "b"), root.look("a")];
-        for (n, one) in all.iter().enumerate() {
-            assert!(all.iter().skip(n + 1).all(|other| one != other));
-        }
     }
 }

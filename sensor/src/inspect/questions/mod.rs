@@ -4,12 +4,16 @@
 //! bytes, entries and depth; regular files only; nothing but what lies beneath `Place::root` or was handed over. An error of the file system is an
 //! `Unknown`, never an empty answer. What it needs from the system has to be in the worker's list of `syscalls.rs`.
 
-mod environment;
+mod configuration;
+mod files;
+mod folders;
+mod known_hosts;
 mod names;
+mod project;
 #[cfg(test)]
 pub(super) mod trial;
 
-use std::{io, os::fd::OwnedFd};
+use std::{io, os::fd::OwnedFd, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +21,14 @@ use super::{
     place::Place,
     subject::{Unknown, Why},
 };
-use crate::event::stream::FileId;
+pub use self::{
+    files::{Candidate, Range, Where},
+    project::Invoked,
+};
+use crate::{
+    event::{deploy::Project, host_key::KnownHosts, stream::FileId},
+    host::{config_files::look::Looked, examine::Examined, known_hosts::Shown},
+};
 
 /// Ranges of `Needs::mapped`: descriptors that a worker may hold are bounded.
 pub const MAPPED_MAX: usize = 16;
@@ -26,8 +37,24 @@ pub const MAPPED_MAX: usize = 16;
 pub enum Question {
     /// Names of these uids by the passwd file beneath the subject's root.
     Names { uids: Vec<u32> },
-    /// Variables with these names, of the subject's initial environment.
-    Environment { names: Vec<String> },
+    /// Programs and libraries that may speak SSH.
+    Candidates(Where),
+    /// Libraries that the process has mapped.
+    Ranges,
+    /// What these files are; true: libraries.
+    Examine(Vec<(PathBuf, bool)>),
+    /// What the process executes is.
+    ExamineExecutable { name: PathBuf },
+    /// What is mapped at these ranges is.
+    ExamineMapped(Vec<Range>),
+    /// What a deploy's configuration says.
+    Project(Invoked),
+    /// Variables of the process's environment.
+    Variables { names: Vec<String> },
+    /// What the client's files say of a host key.
+    KnownHosts(Box<Shown>),
+    /// What configuration files hold.
+    Configuration { working_directory: Option<PathBuf>, files: Vec<PathBuf> },
     #[cfg(test)]
     Trial(trial::Trial),
 }
@@ -35,7 +62,16 @@ pub enum Question {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
     Names(Names),
-    Environment(Environment),
+    Candidates(Vec<Candidate>),
+    Ranges(Vec<Range>),
+    /// With the open files of those that speak SSH, in their order.
+    Examined(Vec<Examined>),
+    /// None: it is no deploy.
+    Project(Option<Box<Project>>),
+    Variables(Vec<(String, String)>),
+    KnownHosts(Box<KnownHosts>),
+    /// In the order of the question.
+    Configuration(Vec<Looked>),
     #[cfg(test)]
     Trial(Vec<u8>),
 }
@@ -48,14 +84,6 @@ pub struct Names {
     /// Those of the uids that it names; the first entry of a uid counts, as for getpwuid(3).
     pub names: Vec<(u32, String)>,
     /// The file is larger than is read: a uid without a name may have one.
-    pub cut: bool,
-}
-
-/// Variables that were asked for, and were there.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Environment {
-    pub variables: Vec<(String, serde_bytes::ByteBuf)>,
-    /// Some of it was not read: what is not here may be there.
     pub cut: bool,
 }
 
@@ -85,8 +113,17 @@ pub struct Needs {
 impl Question {
     pub fn needs(&self) -> Needs {
         match self {
-            Self::Names { .. } => Needs::default(),
-            Self::Environment { .. } => Needs { environ: true, ..Needs::default() },
+            Self::Names { .. } | Self::Examine(_) => Needs::default(),
+            Self::Candidates(places) => Needs { environ: matches!(places, Where::Interpreter(_)), ..Needs::default() },
+            Self::Ranges => Needs { maps: true, ..Needs::default() },
+            Self::ExamineExecutable { .. } => Needs { content: true, ..Needs::default() },
+            Self::ExamineMapped(ranges) => {
+                let mapped = ranges.iter().take(MAPPED_MAX).map(|range| (range.start, range.end)).collect();
+                Needs { mapped, ..Needs::default() }
+            }
+            Self::Project(_) | Self::Configuration { .. } => Needs { cwd: true, ..Needs::default() },
+            Self::Variables { .. } => Needs { environ: true, ..Needs::default() },
+            Self::KnownHosts(shown) => Needs { cmdline: shown.args.is_none(), ..Needs::default() },
             #[cfg(test)]
             Self::Trial(trial) => trial.needs(),
         }
@@ -98,12 +135,27 @@ impl Question {
     }
 
     /// Answers it, in the worker.
-    pub(super) fn answer(self, place: &Place) -> Answered {
+    pub(super) fn answer(self, place: Place) -> Answered {
         match self {
-            Self::Names { uids } => names::answer(place, &uids).map(Answer::Names).into(),
-            Self::Environment { names } => environment::answer(place, &names).map(Answer::Environment).into(),
+            Self::Names { uids } => names::answer(&place, &uids).map(Answer::Names).into(),
+            Self::Candidates(places) => files::candidates(&place, &places).into(),
+            Self::Ranges => files::ranges(&place).into(),
+            Self::Examine(paths) => files::examine(&place, &paths),
+            Self::ExamineExecutable { name } => {
+                files::examine_executable(place, &name).unwrap_or_else(|why| Err(why).into())
+            }
+            Self::ExamineMapped(ranges) => {
+                let names: Vec<PathBuf> = ranges.into_iter().map(|range| range.name).collect();
+                files::examine_mapped(place, &names)
+            }
+            Self::Project(invoked) => project::answer(place, &invoked).into(),
+            Self::Variables { names } => project::variables(&place, &names).into(),
+            Self::KnownHosts(shown) => Ok(known_hosts::answer(&place, &shown)).into(),
+            Self::Configuration { working_directory, files } => {
+                configuration::answer(place, working_directory.as_deref(), &files).into()
+            }
             #[cfg(test)]
-            Self::Trial(trial) => trial.answer(place),
+            Self::Trial(trial) => trial.answer(&place),
         }
     }
 }

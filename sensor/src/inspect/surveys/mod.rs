@@ -4,14 +4,28 @@
 //! To add one: a file here; a variant of `Survey` and of `SurveyItem`, at the end; its line in `run`. A file's identity is to be had without asking a
 //! user's file system: statx(2) of an O_PATH descriptor with AT_STATX_DONT_SYNC, which FUSE and NFS answer from what the kernel holds.
 
+mod processes;
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::stream::FileId,
+    host::{
+        holders::{self, Probed},
+        snapshot::Seen,
+    },
+};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Survey {
     /// Every process, by its number.
     Pids,
+    /// Every process, as it is.
+    Processes,
+    /// Which of these files no process has any more.
+    Gone(Vec<Probed>),
     /// The same; hangs at this process, and crashes at that.
     #[cfg(test)]
     Trial { hangs: u32, crashes: u32 },
@@ -20,6 +34,8 @@ pub enum Survey {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum SurveyItem {
     Pid(u32),
+    Process(Box<Seen>),
+    Gone(Vec<FileId>),
 }
 
 /// Where a survey starts, after others hung.
@@ -59,6 +75,11 @@ pub(super) fn run(survey: &Survey, proc: &Path, course: &Course, out: &mut dyn E
                     out.emit(&SurveyItem::Pid(pid));
                 }
             }
+        }
+        Survey::Processes => processes::run(proc, course, out),
+        Survey::Gone(probed) => {
+            let gone = holders::gone(proc, probed, &mut |pid| out.at(pid));
+            out.emit(&SurveyItem::Gone(gone));
         }
     }
 }

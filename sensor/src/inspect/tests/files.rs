@@ -107,6 +107,7 @@ fn survey(lab: &mut Lab, survey: Survey) -> (Vec<u32>, Vec<u32>) {
             match reply.answer.unwrap() {
                 Said::Item(item) => match *item {
                     SurveyItem::Pid(pid) => pids.push(pid),
+                    other => panic!("{other:?}"),
                 },
                 Said::End { skipped } => return (pids, skipped),
                 Said::Answer(answer) => panic!("{answer:?}"),

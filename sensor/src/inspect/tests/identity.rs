@@ -145,10 +145,27 @@ fn the_units_bounding_set_suffices() {
     file(&folder, "own", (1234, 1234), 0o600);
     file(&folder, "root", (0, 0), 0o600);
     let bounding = CAPABILITIES.split(' ').fold(String::from("-all"), |set, name| format!("{set},+{name}"));
+    run(&bounding, "inner", folder.path());
+}
+
+#[test]
+fn a_capability_that_is_missing_is_named_at_the_start() {
+    run("-setuid", "inner_without", "/".as_ref());
+}
+
+#[test]
+#[ignore = "run by a_capability_that_is_missing_is_named_at_the_start"]
+fn inner_without() {
+    let error = Inspector::start(&Options::default()).unwrap_err().to_string();
+    assert!(error.contains("SETUID") && error.contains("CapabilityBoundingSet"), "{error}");
+}
+
+/// Runs a test of this module with fewer capabilities.
+fn run(bounding: &str, name: &str, folder: &Path) {
     let mut inner = Command::new("setpriv");
-    inner.args(["--bounding-set", &bounding, "--no-new-privs"]).arg(std::env::current_exe().unwrap());
-    let name = format!("{}::inner", module_path!().split_once("::").unwrap().1);
-    inner.args(["--ignored", "--exact", &name]).env(FOLDER, folder.path());
+    inner.args(["--bounding-set", bounding, "--no-new-privs"]).arg(std::env::current_exe().unwrap());
+    let name = format!("{}::{name}", module_path!().split_once("::").unwrap().1);
+    inner.args(["--ignored", "--exact", &name]).env(FOLDER, folder);
     let output = inner.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");

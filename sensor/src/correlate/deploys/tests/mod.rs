@@ -105,6 +105,7 @@ impl Story {
             args: Args { list, ..Args::default() },
             served: None,
             thread: None,
+            stamp: None,
         })));
     }
 
