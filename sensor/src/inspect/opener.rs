@@ -6,10 +6,10 @@
 //! *closing* it (FUSE_FLUSH, which not even SIGKILL ends): no process that others wait for may hold such a descriptor, unless it is O_PATH. statx(2) with
 //! AT_STATX_DONT_SYNC does not ask a server for the type; O_NONBLOCK refuses to wait for a lease. It fails by missing descriptors; a deadline kills it.
 
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::{
-    fs::{Mode, OFlags, open, openat},
+    fs::{Mode, OFlags, openat},
     process::Pid,
     thread::CapabilitySet,
 };
@@ -70,7 +70,7 @@ fn open_all(process: BorrowedFd<'_>, exe: BorrowedFd<'_>, needs: &Needs) -> Vec<
     let mut put = |at: u32, descriptor: Option<OwnedFd>| opened.extend(descriptor.map(|found| (at, found)));
     let of_process = |name: &str| openat(process, name, READ, Mode::empty()).ok();
     if needs.content {
-        put(slot::CONTENT, reopen(exe));
+        put(slot::CONTENT, file::reopen(exe).ok());
     }
     if needs.environ {
         put(slot::ENVIRON, of_process("environ"));
@@ -81,13 +81,7 @@ fn open_all(process: BorrowedFd<'_>, exe: BorrowedFd<'_>, needs: &Needs) -> Vec<
     for (at, (start, end)) in (slot::MAPPED..).zip(&needs.mapped) {
         let name = format!("map_files/{start:x}-{end:x}");
         let path = openat(process, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok();
-        put(at, path.and_then(|path| reopen(path.as_fd())));
+        put(at, path.and_then(|path| file::reopen(path).ok()));
     }
     opened
-}
-
-/// A regular file, for reading.
-fn reopen(path: BorrowedFd<'_>) -> Option<OwnedFd> {
-    let regular = file::stat(path, "").is_ok_and(|stat| stat.kind.is_file());
-    regular.then(|| open(format!("/proc/self/fd/{}", path.as_raw_fd()), READ, Mode::empty()).ok()).flatten()
 }

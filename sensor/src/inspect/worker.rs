@@ -11,7 +11,7 @@ use seccompiler::BpfProgram;
 use super::{
     channel::{Channel, Wait},
     confine::{self, Identity},
-    fork, message,
+    file, fork, message,
     message::{ANSWER_MAX, DESCRIPTORS_MAX, Job, QUESTION_MAX, WorkerAnswer},
     place::{self, Place, slot},
     questions::{Answered, Question},
@@ -57,8 +57,9 @@ fn serve(channel: &Channel) -> i32 {
         };
         let Some(place) = Place::new(job.process, &job.needs, slots) else { return 8 };
         #[cfg(test)]
-        if question.is_garbage() {
-            let _ = channel.send(&[0xff; 64], &[], Wait::Yes);
+        if let Some((bytes, descriptor)) = question.raw() {
+            let descriptors: Vec<_> = descriptor.iter().map(|descriptor| descriptor.as_fd()).collect();
+            let _ = channel.send(&bytes, &descriptors, Wait::Yes);
             continue;
         }
         if send(channel, question.answer(place)).is_err() {
@@ -83,7 +84,13 @@ fn slots(present: u64, descriptors: Vec<OwnedFd>) -> Option<Vec<(u32, OwnedFd)>>
 }
 
 fn send(channel: &Channel, answered: Answered) -> rustix::io::Result<()> {
-    let Answered { answer, descriptors } = answered;
+    let Answered { answer, descriptors: opened } = answered;
+    // One that is closed here may make this process wait, and no other.
+    let descriptors: Result<Vec<_>, _> = opened.iter().map(file::as_path).collect();
+    let (answer, descriptors) = match descriptors {
+        Ok(descriptors) => (answer, descriptors),
+        Err(error) => (Err(error.into()), Vec::new()),
+    };
     let answer: WorkerAnswer = if descriptors.len() > DESCRIPTORS_MAX { Err(Unknown::Budget) } else { answer };
     let (bytes, sent) = match message::encode(&answer) {
         Ok(bytes) if bytes.len() <= ANSWER_MAX => (bytes, answer.is_ok()),

@@ -16,12 +16,16 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::{
     event::stream::FileId,
     host::{examine::Program, privileges, sites::places},
+    inspect::file,
     kernel::{Attach, AttachError, Kernel},
 };
 
 /// Something for the kernel to do.
 enum Command {
-    Probe { attachment: Attachment, program: Box<Program> },
+    Probe {
+        attachment: Attachment,
+        program: Box<Program>,
+    },
     /// The file changes: what is at the places is not what it was.
     Release(FileId),
     /// The file is not used any more.
@@ -29,7 +33,10 @@ enum Command {
     /// Processes that listened on TCP before the probes.
     Listeners(Vec<u32>),
     SweepMarks,
-    SweepSsh { carried: HashSet<u64>, proc: PathBuf },
+    SweepSsh {
+        carried: HashSet<u64>,
+        proc: PathBuf,
+    },
     /// Lowers what this thread may do.
     DropPrivileges,
 }
@@ -47,7 +54,11 @@ pub(super) struct Failed {
 
 /// What became of a command.
 pub(super) enum Done {
-    Probed { attachment: Attachment, program: Box<Program>, failed: Option<Failed> },
+    Probed {
+        attachment: Attachment,
+        program: Box<Program>,
+        failed: Option<Failed>,
+    },
     /// SSH connections that the probes follow.
     Swept(HashSet<u64>),
     Failed(crate::kernel::Error),
@@ -164,7 +175,11 @@ impl Thread {
         };
         let places = if self.kernel.has_cookies() { &sites.places } else { &sites.pairs };
         // Examined by a process that is not believed: what it names has to be a place for a probe.
-        if let Err(why) = places::check(program.open.as_fd(), places) {
+        let readable = match file::reopen(&program.open) {
+            Ok(readable) => readable,
+            Err(why) => return failed(format!("it cannot be opened: {why}")),
+        };
+        if let Err(why) = places::check(readable.as_fd(), places) {
             return failed(why.to_string());
         }
         let Program { file, owner, reserved, .. } = *program;

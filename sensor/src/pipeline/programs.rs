@@ -57,10 +57,17 @@ pub(super) struct Wanted {
 enum About {
     Executable(Executable),
     /// `watched`: they are the host's own, and their folders are watched for their successors.
-    Candidates { watched: bool },
+    Candidates {
+        watched: bool,
+    },
     Ranges,
-    Mapped { ranges: Vec<MappedFile> },
-    Files { files: Vec<FileId>, watched: bool },
+    Mapped {
+        ranges: Vec<MappedFile>,
+    },
+    Files {
+        files: Vec<FileId>,
+        watched: bool,
+    },
 }
 
 /// What a process executes.
@@ -136,7 +143,13 @@ impl Programs {
     /// The host's own places.
     pub(super) fn begin(&mut self, hands: &mut Hands) {
         let group = self.group(None, None, 0);
-        self.want(asking::host(0), group, About::Candidates { watched: true }, Question::Candidates(Where::Usual), hands);
+        self.want(
+            asking::host(0),
+            group,
+            About::Candidates { watched: true },
+            Question::Candidates(Where::Usual),
+            hands,
+        );
         self.done_with(group, hands);
     }
 

@@ -27,7 +27,10 @@ use crate::{
         stream::{Counted, Degraded, Event, Limits, Lost, Path as EventPath, What},
     },
     host::{
-        config_files::{ConfigFiles, Settings, look::{Look, Whose}},
+        config_files::{
+            ConfigFiles, Settings,
+            look::{Look, Whose},
+        },
         identity,
         known_hosts::KnownHosts,
         mounts, privileges,
@@ -397,7 +400,10 @@ impl Source {
         self.impatient = (now, SWEEP);
         let degraded = Degraded {
             what: "facts about processes and their files".into(),
-            why: format!("{} events passed before a slow file system or a loaded machine gave an answer", now - reported),
+            why: format!(
+                "{} events passed before a slow file system or a loaded machine gave an answer",
+                now - reported
+            ),
             effect: "names, programs or configuration are absent in their records".into(),
         };
         out.push(Event { time, what: What::Degraded(degraded) });

@@ -17,13 +17,13 @@ use std::{io, os::fd::OwnedFd, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    place::Place,
-    subject::{Unknown, Why},
-};
 pub use self::{
     files::{Candidate, Range, Where},
     project::Invoked,
+};
+use super::{
+    place::Place,
+    subject::{Unknown, Why},
 };
 use crate::{
     event::{deploy::Project, host_key::KnownHosts, stream::FileId},
@@ -87,8 +87,8 @@ pub struct Names {
     pub cut: bool,
 }
 
-/// What an answer function returns: descriptors go to the daemon with the answer. They have to be O_PATH ones: the daemon may not close any other, since a
-/// user's file system can make it wait for that.
+/// What an answer function returns: descriptors go to the daemon with the answer. They arrive there as O_PATH ones: the daemon may not close any
+/// other, since a user's file system can make it wait for that.
 #[derive(Debug)]
 pub struct Answered {
     pub answer: Result<Answer, Unknown>,
@@ -130,8 +130,8 @@ impl Question {
     }
 
     #[cfg(test)]
-    pub(super) fn is_garbage(&self) -> bool {
-        matches!(self, Self::Trial(trial::Trial::Garbage))
+    pub(super) fn raw(&self) -> Option<(Vec<u8>, Option<OwnedFd>)> {
+        if let Self::Trial(trial) = self { trial.raw() } else { None }
     }
 
     /// Answers it, in the worker.

@@ -43,7 +43,7 @@ pub enum Trial {
     Status,
     /// In this folder, which is the user's, with the user's file `own`.
     Forbidden(String),
-    /// An O_PATH descriptor of a file comes with the answer.
+    /// A descriptor of a file comes with the answer.
     Descriptor(String),
     /// One for reading, which a worker may not send.
     ReadDescriptor(String),
@@ -57,6 +57,18 @@ impl Trial {
             Self::Cmdline => Needs { cmdline: true, ..Needs::default() },
             Self::Mapped(start, end) => Needs { mapped: vec![(*start, *end)], ..Needs::default() },
             _ => Needs::default(),
+        }
+    }
+
+    /// What a worker sends that was taken over.
+    pub(super) fn raw(&self) -> Option<(Vec<u8>, Option<OwnedFd>)> {
+        match self {
+            Self::Garbage => Some((vec![0xff; 64], None)),
+            Self::ReadDescriptor(path) => {
+                let answer: Result<Answer, Unknown> = Ok(Answer::Trial(Vec::new()));
+                Some((postcard::to_stdvec(&answer).unwrap(), Some(File::open(path).unwrap().into())))
+            }
+            _ => None,
         }
     }
 
@@ -74,7 +86,7 @@ impl Trial {
                 std::hint::spin_loop();
             },
             Self::Panic => panic!("a trial"),
-            Self::Garbage => Ok(Vec::new()),
+            Self::Garbage | Self::ReadDescriptor(_) => Ok(Vec::new()),
             Self::Size(size) => Ok(vec![7; size]),
             Self::Content => read(place.content.as_ref()),
             Self::Environ => read(place.environ.as_ref()),
@@ -83,10 +95,6 @@ impl Trial {
             Self::Status => std::fs::read("/proc/self/status").map_err(Unknown::from),
             Self::Forbidden(folder) => Ok(forbidden(Path::new(&folder)).into_bytes()),
             Self::Descriptor(path) => {
-                descriptors.extend(rustix::fs::open(path, OFlags::PATH, Mode::empty()));
-                Ok(Vec::new())
-            }
-            Self::ReadDescriptor(path) => {
                 descriptors.extend(File::open(path).map(OwnedFd::from));
                 Ok(Vec::new())
             }

@@ -68,7 +68,8 @@ fn descriptors_come_with_an_answer_if_closing_them_never_waits() {
     let ticket = lab.send(&user.subject(), Trial::Descriptor(path.to_str().unwrap().into()), PATIENCE);
     let reply = lab.wait(ticket);
     let [descriptor] = <[_; 1]>::try_from(reply.descriptors).unwrap();
-    let found = file::stat(descriptor, "").unwrap();
+    let found = file::stat(&descriptor, "").unwrap();
+    assert!(rustix::fs::fcntl_getfl(&descriptor).unwrap().contains(rustix::fs::OFlags::PATH));
     assert_eq!(found.file.inode, std::os::unix::fs::MetadataExt::ino(&fs::metadata(&path).unwrap()));
     let ticket = lab.send(&user.subject(), Trial::ReadDescriptor(path.to_str().unwrap().into()), PATIENCE);
     let reply = lab.wait(ticket);
