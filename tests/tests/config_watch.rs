@@ -39,7 +39,8 @@ impl Watched {
         fs::create_dir(folder.join("config")).unwrap();
         let path = folder.join("config/deploy.yml");
         fs::write(&path, "service: myapp\n").unwrap();
-        let mut files = ConfigFiles::new("/proc".as_ref(), Settings { folder: None, files: vec![path.clone()], key: None });
+        let mut files =
+            ConfigFiles::new("/proc".as_ref(), Settings { folder: None, files: vec![path.clone()], key: None });
         files.begin();
         let mut watched = Self { files, path, found: Vec::new(), folder };
         watched.until(1);

@@ -97,9 +97,11 @@ fn helpers(proc: &std::path::Path) -> (Option<Holder>, Option<Inspector>) {
     if !rustix::process::geteuid().is_root() {
         return (None, None); // said by the kernel's half
     }
-    let holder = holder::start().inspect_err(|error| tracing::warn!(%error, "the end of the sensor waits for its probes"));
+    let holder =
+        holder::start().inspect_err(|error| tracing::warn!(%error, "the end of the sensor waits for its probes"));
     let options = crate::inspect::Options { proc: proc.into(), ..crate::inspect::Options::default() };
-    let inspector = Inspector::start(&options).inspect_err(|error| tracing::error!(%error, "users' files are not read"));
+    let inspector =
+        Inspector::start(&options).inspect_err(|error| tracing::error!(%error, "users' files are not read"));
     (holder.ok(), inspector.ok())
 }
 

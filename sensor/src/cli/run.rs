@@ -27,7 +27,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
         let sink = Sink::open(&config.output.path)?;
         let (labels, tools) = (labels(&config)?, tools(&config)?);
         let (ring_bytes, proc) = (config.kernel.ring_bytes, config.host.proc.as_path());
-        let source = Source::attach(Start { ring_bytes, proc, settings: settings(&config), labels, tools, inspector, holder })?;
+        let source =
+            Source::attach(Start { ring_bytes, proc, settings: settings(&config), labels, tools, inspector, holder })?;
         let middle = Middle::new(limits(&config), Scope { all: config.scope.all, pids: Vec::new() });
         let writer = Writer::new(Format::Json(Json::default()), Filter::default(), sink);
         let io_error = |source| Error::Io { what: "cannot wait for signals".into(), source };

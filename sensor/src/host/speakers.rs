@@ -120,12 +120,7 @@ impl Speakers {
     }
 
     /// A file was examined. `watched`: it is the host's own, at its name.
-    pub fn learn(
-        &mut self,
-        examined: Examined,
-        open: Option<OwnedFd>,
-        watched: bool,
-    ) -> Option<Program> {
+    pub fn learn(&mut self, examined: Examined, open: Option<OwnedFd>, watched: bool) -> Option<Program> {
         let Examined { file, real, stamp, name, speaks, owner, .. } = examined;
         let (Some(speaks), Some(open)) = (speaks, open) else {
             self.seen(file, Some(stamp));

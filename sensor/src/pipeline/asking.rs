@@ -21,8 +21,8 @@ use crate::{
         stream::{Degraded, ProcessId, Task},
     },
     host::config_files::look::Look,
-    kernel::Readable,
     inspect::{Inspector, Question, Said, Subject, Survey, Ticket, Unknown},
+    kernel::Readable,
 };
 
 /// For an answer; the gate waits a moment longer.

@@ -21,7 +21,10 @@ use crate::{
 
 /// Something for the kernel to do.
 enum Command {
-    Probe { attachment: Attachment, program: Box<Program> },
+    Probe {
+        attachment: Attachment,
+        program: Box<Program>,
+    },
     /// The file changes: what is at the places is not what it was.
     Release(FileId),
     /// The file is not used any more.
@@ -29,7 +32,10 @@ enum Command {
     /// Processes that listened on TCP before the probes.
     Listeners(Vec<u32>),
     SweepMarks,
-    SweepSsh { carried: HashSet<u64>, proc: PathBuf },
+    SweepSsh {
+        carried: HashSet<u64>,
+        proc: PathBuf,
+    },
     /// Lowers what this thread may do.
     DropPrivileges,
 }
@@ -47,7 +53,11 @@ pub(super) struct Failed {
 
 /// What became of a command.
 pub(super) enum Done {
-    Probed { attachment: Attachment, program: Box<Program>, failed: Option<Failed> },
+    Probed {
+        attachment: Attachment,
+        program: Box<Program>,
+        failed: Option<Failed>,
+    },
     /// SSH connections that the probes follow.
     Swept(HashSet<u64>),
     Failed(crate::kernel::Error),

@@ -17,13 +17,13 @@ use std::{io, os::fd::OwnedFd, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    place::Place,
-    subject::{Unknown, Why},
-};
 pub use self::{
     files::{Candidate, Range, Where},
     project::Invoked,
+};
+use super::{
+    place::Place,
+    subject::{Unknown, Why},
 };
 use crate::{
     event::{deploy::Project, host_key::KnownHosts, stream::FileId},
