@@ -242,8 +242,12 @@ impl Correlate {
     fn lost(&self, time: u64, lost: &Lost) -> Record {
         let mut record = self.health(time, Action::SensorEventsLost, Outcome::Failure);
         record.span = Some((self.wall(lost.since), self.wall(time)));
-        record.sensor.lost =
-            Some(record::Lost { stage: lost.stage.clone(), kind: lost.kind.clone(), count: lost.count });
+        record.sensor.lost = Some(record::Lost {
+            stage: lost.stage.clone(),
+            kind: lost.kind.clone(),
+            count: lost.count,
+            sequence: None,
+        });
         record
     }
 

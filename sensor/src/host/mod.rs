@@ -14,6 +14,7 @@ pub mod known_hosts;
 mod known_hosts_read;
 mod libraries;
 pub mod mounts;
+pub mod private;
 pub mod privileges;
 pub mod program;
 pub mod project;

@@ -22,7 +22,7 @@ use std::{
 
 pub use crate::host::config_files::Settings;
 pub use source::{Failure, Source};
-pub use writer::{Format, Writer};
+pub use writer::{Format, Rates, Writer};
 
 use crate::{
     correlate::{Correlate, Scope},
