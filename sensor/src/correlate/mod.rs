@@ -73,6 +73,8 @@ pub struct Correlate {
     /// Time of the event at hand.
     now: u64,
     channels_refused: u64,
+    /// That it happened is said once.
+    channels_full: bool,
     /// Labels of commands.
     labels: Vec<(Arc<str>, RegexSet)>,
     /// Where SSH was spoken.
@@ -99,6 +101,7 @@ impl Correlate {
             deploys: Deploys::new(),
             now: 0,
             channels_refused: 0,
+            channels_full: false,
             labels: Vec::new(),
             servers: Servers::default(),
             changes: Changes::default(),
