@@ -50,8 +50,8 @@ pub fn is_hidden(c: char) -> bool {
 
 /// Can there be one besides C0 controls? In ordinary text there is no byte from 0x7f on.
 pub fn may_hide(text: &[u8]) -> bool {
-    // A fold without branches: it is vectorized.
-    text.iter().fold(false, |found, byte| found | (*byte >= 0x7f))
+    // Without branches: it is vectorized.
+    text.iter().fold(0, |most: u8, byte| most.max(*byte)) >= 0x7f
 }
 
 #[cfg(test)]

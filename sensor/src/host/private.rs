@@ -153,10 +153,9 @@ fn parts_of(path: &Path) -> Vec<OsString> {
 fn open_to_others(stat: &Stat, last: bool, own: bool) -> u32 {
     match (last, own) {
         (true, true) => 0,
-        (true, false) => 0o022,
         (false, _) if stat.st_mode & 0o1000 != 0 => 0,
         (false, _) if stat.st_gid <= SYSTEM_GROUP_MAX => 0o002,
-        (false, _) => 0o022,
+        _ => 0o022,
     }
 }
 

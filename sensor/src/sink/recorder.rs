@@ -174,7 +174,7 @@ fn remove_own(path: &Path) -> io::Result<()> {
     };
     let own = metadata.is_file()
         && metadata.uid() == geteuid().as_raw()
-        && metadata.mode() & 0o077 == 0
+        && metadata.mode() & 0o777 == 0o600
         && metadata.nlink() == 1;
     if !own {
         return Err(io::Error::other(

@@ -92,7 +92,8 @@ fn a_summary_names_what_was_held_back_and_a_notice_comes_once() {
         record.process = Some(Box::new(Process { executable: Some(executable.into()), ..Process::default() }));
         budget.admits(&record, None)
     };
-    (0..30).for_each(|_| drop(flood(SECOND, "/bin/true")));
+    let admitted = (0..30).filter(|_| flood(SECOND, "/bin/true")).count();
+    assert_eq!(admitted, 10);
     flood(2 * SECOND - 1, "/usr/bin/curl");
     budget.admits(&record(Action::ProcessEnded, "a", 1001, 2 * SECOND - 1), None);
     let notices = due(&mut budget, 2 * SECOND);
