@@ -73,6 +73,8 @@ pub struct Correlate {
     /// Time of the event at hand.
     now: u64,
     channels_refused: u64,
+    /// That it happened is said once.
+    channels_full: bool,
     /// Labels of commands.
     labels: Vec<(Arc<str>, RegexSet)>,
     /// Where SSH was spoken.
@@ -101,6 +103,7 @@ impl Correlate {
             deploys: Deploys::new(),
             now: 0,
             channels_refused: 0,
+            channels_full: false,
             labels: Vec::new(),
             servers: Servers::default(),
             changes: Changes::default(),
@@ -251,8 +254,12 @@ impl Correlate {
     fn lost(&self, time: u64, lost: &Lost) -> Record {
         let mut record = self.health(time, Action::SensorEventsLost, Outcome::Failure);
         record.span = Some((self.wall(lost.since), self.wall(time)));
-        record.sensor.lost =
-            Some(record::Lost { stage: lost.stage.clone(), kind: lost.kind.clone(), count: lost.count });
+        record.sensor.lost = Some(record::Lost {
+            stage: lost.stage.clone(),
+            kind: lost.kind.clone(),
+            count: lost.count,
+            sequence: None,
+        });
         record
     }
 
