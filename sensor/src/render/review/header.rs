@@ -190,10 +190,13 @@ fn lines(look: &Look, deploy: &Deploy) -> Vec<(&'static str, String)> {
     }
     if let Some(version) = &deploy.version {
         let before = deploy.previous_version.as_ref().map(|before| format!("   before: {before}")).unwrap_or_default();
-        lines.push(("version", format!("{version}{before}")));
+        let claimed = if deploy.claimed.iter().any(|name| name == "deploy.version") { "   (claimed)" } else { "" };
+        lines.push(("version", format!("{version}{claimed}{before}")));
     }
     let mut result = list::result(deploy);
-    if let (Some(error), true) = (&deploy.error, deploy.reason.is_some()) {
+    // Of a failure without a reason the error is the result itself.
+    let stands_in = deploy.outcome == Outcome::Failure && deploy.reason.is_none();
+    if let Some(error) = deploy.error.as_ref().filter(|_| !stands_in) {
         let _ = write!(result, " ({error})");
     }
     if let Some(code) = deploy.exit_code {
