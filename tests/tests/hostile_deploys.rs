@@ -1,4 +1,5 @@
-//! Forged deploys: an ordinary user's scripts that have the name of a deploy tool and do not do what it does. What they say is recorded as claims of that user, and nothing of it as done.
+//! Forged deploys: an ordinary user's scripts that have the name of a deploy tool and do not do what it does. What they
+//! say is recorded as claims of that user, and nothing of it as done.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -229,7 +229,8 @@ pub enum Acts {
     /// In commands over SSH connections of its own process tree.
     #[default]
     Ssh,
-    /// Nowhere: it sends requests over TCP, which are not read. That the tool's own program ran and connected is `commands`.
+    /// Nowhere: it sends requests over TCP, which are not read. That the tool's own program ran and connected is
+    /// `commands`.
     Tcp,
     /// Nowhere: it sends requests over a local socket (Docker's). That the tool's own program ran, from a folder that
     /// root installs programs in, is `commands`.
@@ -238,18 +239,22 @@ pub enum Acts {
 
 /// What counts as done.
 ///
-/// Every run needs evidence (`event::deploy::Evidence`): with `none` or `connections` and exit code 0 its outcome is unknown, as the tool's name alone proves nothing. A deploy or rollback of a tool that has
-/// a `proof` succeeded by that proof alone. Of one without (Ansible, Fabric, kubectl, Docker) `commands` is all that there can be, and the exit code decides.
+/// Every run needs evidence (`event::deploy::Evidence`): with `none` or `connections` and exit code 0 its outcome is
+/// unknown, as the tool's name alone proves nothing. A deploy or rollback of a tool that has a `proof` succeeded by that
+/// proof alone. Of one without (Ansible, Fabric, kubectl, Docker) `commands` is all that there can be, and the exit code
+/// decides; the commands of Ansible and Fabric have no form of their own, so these count if the tool's own program ran.
 /// Only commands over the tool's connections are evidence: a local step, a hook among them, is a program that the user chose.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Outcome {
-    /// Kinds of remote steps, the strongest first: a deploy or rollback succeeded if the steps of the first kind that was tried did.
+    /// Kinds of remote steps, the strongest first: a deploy or rollback succeeded if the steps of the first kind that was
+    /// tried did.
     pub proof: Vec<String>,
     pub acts: Acts,
     /// Verbs that act on this host alone (`*` in them): their evidence is that the tool's own program ran.
     pub local: Vec<String>,
-    /// What it means if the tool said success and none of `proof` was tried: for `deploy` and `rollback`. Without an entry the outcome is unknown.
+    /// What it means if the tool said success and none of `proof` was tried: for `deploy` and `rollback`. Without an entry
+    /// the outcome is unknown.
     pub nothing_done: BTreeMap<String, String>,
     /// Kinds of steps that are taken after a failure, and its reason.
     pub failure_tail: BTreeMap<String, String>,

@@ -54,7 +54,8 @@ pub enum Evidence {
     Connections,
     /// Commands of the tool ran over its connections. Of a tool whose acts cannot be read: its own program ran.
     Commands,
-    /// A step that the definition calls a proof ended with 0 over one of its connections.
+    /// A step of the strongest kind that was tried, of those that the definition calls a proof, ended with 0 over one of
+    /// its connections.
     TrafficSwitched,
 }
 

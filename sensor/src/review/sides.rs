@@ -49,13 +49,17 @@ fn same_act(runs: &[Draft], view: &Draft) -> Option<usize> {
     runs.iter().rposition(|run| may_be_of(run, view) && is_same(run, view, false))
 }
 
-/// Could the view be of a connection of this run? Performer and version are what a script can say of itself: what a tool that made no connection, or others, says makes no host's steps its own.
+/// Could the view be of a connection of this run? Performer and version are what a script can say of itself: a tool that
+/// made no connection, or others, takes no host's steps by them.
 fn may_be_of(run: &Draft, view: &Draft) -> bool {
     let others = !run.deploy.connections.is_empty()
         && !view.served.is_empty()
         && run.deploy.connections.iter().all(|id| !view.served.contains_key(id));
-    let alone = run.deploy.evidence.as_deref() == Some("none");
-    !alone && !(others && run.deploy.evidence.is_some())
+    match run.deploy.evidence.as_deref() {
+        // By a log of an older sensor, which did not say.
+        None => true,
+        Some(evidence) => evidence != "none" && !others,
+    }
 }
 
 /// The same performer and version at the same time, and nothing against it; `strict`: service and destination agree too, also where they are absent.

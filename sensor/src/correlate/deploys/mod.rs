@@ -7,7 +7,8 @@
 //! On the other side, a session that runs what a tool sends is a deploy's too (`target`): the deployer's own, if that is on this host and the connection's id says so, else one that this host knows by
 //! service, destination and who connected. What a limit refuses is counted; a run whose root is lost ends unknown.
 //!
-//! A tool's name proves nothing: what was seen of its acts is `deploy.evidence` (`outcome`), and what only environment, files or arguments say is named in `deploy.claimed` (`records`).
+//! A tool's name proves nothing: what was seen of its acts is `deploy.evidence` (`outcome`), and what only environment,
+//! files or arguments say is named in `deploy.claimed` (`records`).
 
 mod found;
 mod local;

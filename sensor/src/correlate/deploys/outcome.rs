@@ -1,10 +1,14 @@
 //! How a deploy ended: by what happened, and not by the tool's name or its exit code alone.
 //!
-//! In: its steps with their results, connections that were made or failed, and the tool's exit. Out: the evidence (`deploy.evidence`), success, failure or unknown, a reason, and a sentence. The definition
-//! says which steps prove that something was deployed, which may fail, and what a failing one means. A step that fails and later succeeds on the same host (waiting for a lock) is no failure.
+//! In: its steps with their results, connections that were made or failed, and the tool's exit. Out: the evidence
+//! (`deploy.evidence`), success, failure or unknown, a reason, and a sentence. The definition says which steps prove that
+//! something was deployed, which may fail, and what a failing one means. A step that fails and later succeeds on the same
+//! host (waiting for a lock) is no failure.
 //!
-//! Only what leaves the tool's process tree is evidence: a command over an SSH connection of its own, as the probes of the client or sshd's session of the same `ssh.connection.id` have it. A local step is a
-//! program of any name that the user chose. It fails towards "unknown": a run of which nothing was seen has no success, and its exit code makes no failure either.
+//! Only what leaves the tool's process tree is evidence: a command over an SSH connection of its own, as the probes of
+//! the client or sshd's session of the same `ssh.connection.id` have it. A local step is a program of any name that the
+//! user chose. It fails towards "unknown": a run of which nothing was seen has no success, and its exit code makes no
+//! failure either. What a host answers is that host's word: of a host that the user controls too.
 
 use std::collections::BTreeMap;
 
@@ -130,7 +134,8 @@ impl Seen {
 }
 
 impl Run {
-    /// What shows that the tool did anything. None: it ran before the sensor or while events were lost, and nothing was seen since.
+    /// What shows that the tool did anything. None: it ran before the sensor or while events were lost, and nothing was
+    /// seen since.
     pub(super) fn evidence(&self) -> Option<Evidence> {
         let seen = &self.seen;
         let proof = &self.invocation.tool.definition.outcome.proof;
@@ -140,7 +145,9 @@ impl Run {
             Acts::Tcp => seen.executed && connected,
             Acts::Local => seen.executed,
         };
-        let evidence = if proof.iter().any(|kind| seen.done.contains_key(kind)) {
+        // Of the strongest kind that was tried: a container that was booted serves no traffic where the switch failed.
+        let tried = proof.iter().find(|kind| seen.done.contains_key(*kind) || seen.failure_of(kind).is_some());
+        let evidence = if tried.is_some_and(|kind| seen.done.contains_key(kind)) {
             Evidence::TrafficSwitched
         } else if seen.commands || unread {
             Evidence::Commands

@@ -48,12 +48,12 @@ fn a_name_and_a_hook_are_no_evidence_and_what_they_say_is_claimed() {
     let story = script(&["./kamal", "deploy"], 0, |story| hook(story, 0));
     assert_eq!(evidence(&story), (Outcome::Unknown, Some("none")));
     let finished = story.finished();
-    let told = fields(finished);
+    let reported = fields(finished);
     assert_eq!(
-        (told.performer.as_deref(), told.version.as_deref(), told.service.as_deref()),
+        (reported.performer.as_deref(), reported.version.as_deref(), reported.service.as_deref()),
         (Some("ceo@corp.example"), Some("abc123"), Some("shop"))
     );
-    assert_eq!(told.claimed, ["deploy.performer", "deploy.service", "deploy.version"]);
+    assert_eq!(reported.claimed, ["deploy.performer", "deploy.service", "deploy.version"]);
     assert_eq!(finished.user.as_ref().unwrap().id.as_deref(), Some("1000"));
     assert_eq!(message(finished), "a program named kamal ran; it did nothing that the sensor saw");
     assert!(fields(story.of(Action::DeployStarted)[0]).evidence.is_none());
@@ -173,6 +173,20 @@ fn an_act_confirms_what_was_claimed_and_nothing_confirms_a_performer() {
     }
     story.exit(200, SHELL, 0);
     assert!(claimed(story.finished()).contains(&"deploy.version"));
+}
+
+#[test]
+fn a_container_that_was_booted_and_never_switched_to_is_no_switched_traffic() {
+    let mut story = Story::new();
+    story.kamal(200, &["deploy"]);
+    let mut end = story.connects(1, 200, true, NET_SSH);
+    for (line, status) in deploy_lines("5f95e7b").into_iter().take(12) {
+        let status = if line.contains("kamal-proxy deploy") { 1 } else { status };
+        story.command(&mut end, &line, status);
+    }
+    story.exit(200, SHELL, 1);
+    assert_eq!(ended(story.finished()), (Outcome::Failure, Some("unhealthy")));
+    assert_eq!(fields(story.finished()).evidence, Some("commands"));
 }
 
 #[test]
