@@ -42,6 +42,9 @@ const CLOSE_WAIT_NS: u64 = 1_000_000_000;
 /// A step of the wall clock that a reader of the log must know of.
 const CLOCK_JUMP_NS: i64 = 1_000_000_000;
 
+/// A loss that is an upper bound of what may have been lost, not a loss that is known.
+const SKIPPED: &str = ": skipped by the kernel";
+
 /// Whose acts are told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
@@ -134,7 +137,12 @@ impl Correlate {
             What::Exit(exit) => self.exit(time, exit, out),
             What::Connect(connect) => self.connect(time, connect),
             What::Tcp(change) => self.tcp(time, change, out),
-            What::Lost(lost) => out.push(self.lost(time, lost)),
+            What::Lost(lost) => {
+                if lost.stage == "kernel" && !lost.kind.ends_with(SKIPPED) {
+                    self.deploys.missed();
+                }
+                out.push(self.lost(time, lost));
+            }
             What::Degraded(degraded) => out.push(self.degraded(time, degraded)),
             What::Probes(probes) => {
                 let mut record = self.health(time, Action::SensorStarted, Outcome::Success);
@@ -217,6 +225,7 @@ impl Correlate {
             ("ssh-connection-refused", self.talks.take_refused()),
             ("ssh-channel-refused", std::mem::take(&mut self.channels_refused)),
             ("deploy-refused", self.deploys.take_refused()),
+            ("deploy-contacted-refused", self.deploys.take_contacted_refused()),
         ] {
             if count > 0 {
                 let lost = Lost { stage: "correlate".into(), kind: kind.into(), count, since: self.began };
