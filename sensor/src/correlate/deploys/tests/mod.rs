@@ -1,6 +1,7 @@
 //! Deploys on hand-made streams: each test tells one in events, from the deployer's side, the target's, or both.
 
 mod deployer;
+mod evidence;
 mod found;
 mod target;
 
