@@ -16,6 +16,7 @@ use crate::{
     event::text::printable,
     host::{mounts, speakers::Speakers},
     kernel::{self, Kernel, Options},
+    render::json_text::visible,
     sink::stderr,
 };
 
@@ -49,7 +50,7 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
     report.usable = stop.is_none() && report.checks.iter().all(|item| item.state == "ok" || !item.required);
     let text = match args.format {
         Output::Json => match serde_json::to_string_pretty(&report) {
-            Ok(text) => text + "\n",
+            Ok(text) => visible(&text) + "\n",
             Err(error) => {
                 stderr::say(&error.to_string());
                 return ExitCode::FAILURE;
