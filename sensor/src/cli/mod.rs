@@ -21,6 +21,11 @@ use tracing_subscriber::EnvFilter;
 use crate::sink::stderr;
 use args::{Cli, Verb};
 
+use crate::{
+    inspect::Inspector,
+    kernel::holder::{self, Holder},
+};
+
 /// Nothing is wrong, but the sensor cannot run on this machine or as this user (as automake and systemd use it).
 const CANNOT_RUN_HERE: u8 = 77;
 /// For what is still to be said at the end.
@@ -103,6 +108,19 @@ fn run(cli: Cli) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Starts the processes beside this one: the holder of the probes, and those that read users' files. Without them the sensor runs, and says what it does not know.
+fn helpers(proc: &std::path::Path) -> (Option<Holder>, Option<Inspector>) {
+    if !rustix::process::geteuid().is_root() {
+        return (None, None); // said by the kernel's half
+    }
+    let holder =
+        holder::start().inspect_err(|error| tracing::warn!(%error, "the end of the sensor waits for its probes"));
+    let options = crate::inspect::Options { proc: proc.into(), ..crate::inspect::Options::default() };
+    let inspector =
+        Inspector::start(&options).inspect_err(|error| tracing::error!(%error, "users' files are not read"));
+    (holder.ok(), inspector.ok())
 }
 
 /// To standard output. A reader that went away (`| head`) is no error.

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _};
 use super::{
     Error,
     args::{Output, ShowArgs, TraceArgs},
+    helpers,
     labels::labels,
     limits, runtime, signals,
 };
@@ -12,13 +13,15 @@ use crate::{
     config::Config,
     correlate::Scope,
     kernel::Program,
-    pipeline::{self, Format, Middle, Settings, Source, Writer},
+    pipeline::{self, Format, Middle, Settings, Source, Start, Writer},
     render::{json::Json, table::Table},
     sink::{Sink, stderr},
     stats::Stats,
 };
 
 pub(super) fn run(args: &TraceArgs) -> Result<(), Error> {
+    // While this process is small and has one thread.
+    let (holder, inspector) = helpers(&args.proc);
     runtime()?.block_on(async {
         let tools = args.tools.as_deref().map_or_else(|| Ok(Vec::new()), crate::host::tools::read)?;
         let labels = labels(&Config::default())?;
@@ -27,7 +30,8 @@ pub(super) fn run(args: &TraceArgs) -> Result<(), Error> {
             let what = || format!("cannot record to {}", path.display());
             writer.record_to(path, args.force).map_err(|source| Error::Io { what: what(), source })?;
         }
-        let source = Source::attach(args.ring_bytes, &args.proc, Settings::default(), labels, tools)?;
+        let (ring_bytes, proc, settings) = (args.ring_bytes, args.proc.as_path(), Settings::default());
+        let source = Source::attach(Start { ring_bytes, proc, settings, labels, tools, inspector, holder })?;
         let io_error = |source| Error::Io { what: "cannot wait for signals".into(), source };
         let stop = signals::stop(args.duration).map_err(io_error)?;
         // Nobody asks a trace to reload; a terminal that goes away ends it.

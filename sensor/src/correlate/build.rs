@@ -8,9 +8,9 @@ use super::{Correlate, application::application, deploys::describe_id, processes
 use crate::decode::ssh::fingerprint::community_id;
 use crate::event::{
     record::{
-        Account, Action, Application, Auditd, Command, Container, Destination, Endpoint, EntryLeader, EntryMeta, Error,
-        Id, IpOnly, Leader, Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh, SshSession,
-        Thread, Time, User,
+        Account, Action, Application, Auditd, Command, Container, ContainerUser, Destination, Endpoint, EntryLeader,
+        EntryMeta, Error, Id, IpOnly, Leader, Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh,
+        SshSession, Thread, Time, User,
     },
     stream::{Args, Exec, Exit, Found, NS_PER_TICK, Path, ProcessId, Status, Task},
     text::{escape, fit_json, fit_json_list},
@@ -274,12 +274,9 @@ impl Correlate {
             audit: account(task.loginuid, &task.names.audit),
         });
         record.auditd = task.audit_session.map(|session| Auditd { session: session.to_string() });
-        record.container = task
-            .names
-            .cgroup
-            .as_deref()
-            .and_then(container_id)
-            .map(|id| Container { id: Some(id.into()), ..Container::default() });
+        let id = task.names.cgroup.as_deref().and_then(container_id).map(str::to_owned);
+        let user = task.names.container.as_deref().map(|name| ContainerUser { name: name.into() });
+        record.container = (id.is_some() || user.is_some()).then(|| Container { id, user, ..Container::default() });
     }
 
     /// A process by its id, with what it runs.
