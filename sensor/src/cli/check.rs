@@ -21,6 +21,7 @@ use crate::{
         speakers::PLACES,
     },
     kernel::{self, Kernel, Options},
+    render::json_text::visible,
     sink::stderr,
 };
 
@@ -54,7 +55,7 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
     report.usable = stop.is_none() && report.checks.iter().all(|item| item.state == "ok" || !item.required);
     let text = match args.format {
         Output::Json => match serde_json::to_string_pretty(&report) {
-            Ok(text) => text + "\n",
+            Ok(text) => visible(&text) + "\n",
             Err(error) => {
                 stderr::say(&error.to_string());
                 return ExitCode::FAILURE;

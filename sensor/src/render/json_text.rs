@@ -12,6 +12,21 @@ use crate::event::hidden::{is_hidden, may_hide};
 /// Compact, as serde_json's own.
 pub(super) struct Visible;
 
+/// The same of JSON that is written already: outside of its strings there is nothing from U+007F on.
+pub fn visible(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c < '\u{7f}' || !is_hidden(c) {
+            out.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            let _ = std::fmt::Write::write_fmt(&mut out, format_args!("\\u{unit:04x}"));
+        }
+    }
+    out
+}
+
 impl Formatter for Visible {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
         if !may_hide(fragment.as_bytes()) {
@@ -54,6 +69,7 @@ mod tests {
             assert!(!written.chars().any(is_hidden), "{kind}: {written}");
             assert_eq!(serde_json::from_str::<String>(&written).unwrap(), text, "{kind}");
             assert_eq!(json_len(&text), written.len() - 2, "{kind}");
+            assert_eq!(visible(&serde_json::to_string(&text).unwrap()), written, "{kind}");
         }
         assert_eq!(json("\u{9b}\u{e0041}"), r#""\u009b\udb40\udc41""#);
     }

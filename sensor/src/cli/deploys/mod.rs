@@ -18,7 +18,7 @@ use serde_json::json;
 use super::{Error, args::Output, trace, write};
 use crate::{
     config::Config,
-    render::review::Look,
+    render::{json_text::visible, review::Look},
     review::{Deploy, Filter, Index, Story, deploy::Outcome},
     sink::stderr,
 };
@@ -185,5 +185,6 @@ fn look() -> Look {
 }
 
 fn json(value: &serde_json::Value) -> String {
-    if io::stdout().is_terminal() { format!("{value:#}\n") } else { format!("{value}\n") }
+    let text = if io::stdout().is_terminal() { format!("{value:#}\n") } else { format!("{value}\n") };
+    visible(&text)
 }
