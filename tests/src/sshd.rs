@@ -95,14 +95,8 @@ impl Sshd {
 
     /// Starts a session that goes on: `command` says `ready` on a line when it is where the test wants it.
     pub fn open_session(&self, user: &str, command: &str) -> Running {
-        self.open_session_with(user, &[], command)
-    }
-
-    /// The same with options of ssh.
-    pub fn open_session_with(&self, user: &str, options: &[&str], command: &str) -> Running {
         use std::io::{BufRead as _, BufReader};
-        let mut client =
-            Running::start(self.ssh(user, options).arg(command).stdin(Stdio::piped()).stdout(Stdio::piped()));
+        let mut client = Running::start(self.ssh(user, &[]).arg(command).stdin(Stdio::piped()).stdout(Stdio::piped()));
         let mut lines = BufReader::new(client.child().stdout.take().unwrap()).lines();
         let first = lines.next().expect("the session ended before it was ready").unwrap();
         assert_eq!(first.trim_end(), "ready");

@@ -34,10 +34,7 @@ fn files_of_running_processes_hold_up_no_start() {
     let mut siege = Siege::after("hostile-start", "", |attacker, sshd, scripts| {
         for kind in ["fifo", "directory", "loop", "terminal", "socket"] {
             let line = format!("exec {}/mapped.sh {kind}", scripts.display());
-            held.push(match kind {
-                "terminal" => sshd.open_session_with(&attacker.name, &["-tt"], &line),
-                _ => sshd.open_session(&attacker.name, &line),
-            });
+            held.push(sshd.open_session(&attacker.name, &line));
         }
     });
     siege.assert_awake("a start beside hostile processes");

@@ -76,6 +76,12 @@ impl Siege {
         Running::start(ssh.arg(self.line(script)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
     }
 
+    /// Waits for the end of an attack, which has a bound of its own.
+    pub fn until_ended(&self, mut attack: Running, what: &str) {
+        let status = attack.wait();
+        assert!(status.success(), "{what} ended with {status}");
+    }
+
     /// `ssh OPTIONS attacker@test`; the command follows.
     pub fn ssh(&self, options: &[&str]) -> Command {
         self.sshd.ssh(&self.attacker.name, options)
