@@ -1,4 +1,4 @@
-//! The processes of a sensor as /proc has them: the one that was started and all its descendants. Short of privileges, memory and terminals are looked at for each of them.
+//! The processes of a sensor as /proc has them: the one that was started and all its descendants. Capabilities, memory and terminals are looked at for each of them.
 
 use std::{collections::BTreeMap, fs};
 
@@ -28,6 +28,13 @@ pub fn is_alive(pid: u32) -> bool {
 /// Its controlling terminal; 0: none.
 pub fn terminal(pid: u32) -> Option<i32> {
     stat(pid, 7)
+}
+
+/// Its permitted capabilities: those that it can have in effect.
+pub fn capabilities(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let text = status.lines().find_map(|line| line.strip_prefix("CapPrm:"))?;
+    u64::from_str_radix(text.trim(), 16).ok()
 }
 
 /// Its POSIX session.

@@ -8,11 +8,11 @@ pub mod slow;
 pub mod tripwire;
 
 use std::{
-    cell::Cell,
     fs,
     os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -40,7 +40,7 @@ pub struct Siege {
     pub sshd: Sshd,
     pub folder: Folder,
     scripts: PathBuf,
-    acts: Cell<u32>,
+    acts: AtomicU32,
     _machine: Machine,
 }
 
@@ -62,7 +62,7 @@ impl Siege {
         before(&attacker, &sshd, &scripts);
         // A session leader without a terminal, as a service is: the first terminal that it opens would be its own.
         let sensor = Sensor::run_by(&["setsid"], &folder, config, STARTING);
-        Self { attacker, victim, sensor, sshd, folder, scripts, acts: Cell::new(0), _machine: machine }
+        Self { attacker, victim, sensor, sshd, folder, scripts, acts: AtomicU32::new(0), _machine: machine }
     }
 
     /// Runs a script of `fixtures/hostile` in a session of the attacker, to its end.
@@ -102,8 +102,7 @@ impl Siege {
 
     /// The victim logs in and runs a program; both are recorded soon.
     pub fn assert_awake(&self, after: &str) {
-        self.acts.set(self.acts.get() + 1);
-        let mark = format!("act-{}", self.acts.get());
+        let mark = format!("act-{}", self.acts.fetch_add(1, Ordering::Relaxed));
         let start = Instant::now();
         let ended = self.sshd.session(&self.victim.name, &format!("/bin/true {mark}"));
         assert_eq!(ended.code(), 0, "after {after} nobody can log in: {ended:?}");
