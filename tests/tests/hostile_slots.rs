@@ -59,6 +59,12 @@ fn a_copy_of_ssh_that_its_user_cannot_read_is_read_in_full() {
         let ended = siege.attack(&format!("copies.sh 3 {mode} {} {}", siege.sshd.port, key.display()));
         assert_eq!(ended.code(), 0, "{ended:?}");
     }
+    // Another file cannot be put in the place of one that was looked at: it is probed by its descriptor.
+    let by_name: Vec<String> = family::probed_paths(siege.sensor.pid())
+        .into_iter()
+        .filter(|path| !path.starts_with("/proc/self/fd/"))
+        .collect();
+    assert!(by_name.is_empty(), "files that were probed by their names: {by_name:?}");
     siege.sensor.until_sessions_end(siege.sshd.port, 12);
     let records = siege.stop();
     records.assert_nothing_lost();

@@ -37,6 +37,21 @@ pub fn capabilities(pid: u32) -> Option<u64> {
     u64::from_str_radix(text.trim(), 16).ok()
 }
 
+/// The paths by which the sensor gave its probed files to perf_event_open(2), where the kernel tells (Linux 6.17: fdinfo of a link).
+pub fn probed_paths(sensor: u32) -> Vec<String> {
+    let links = of(sensor).into_iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/fdinfo")).ok());
+    let mut paths: Vec<String> = links
+        .flatten()
+        .flatten()
+        .filter_map(|entry| fs::read_to_string(entry.path()).ok())
+        .filter(|text| text.lines().any(|line| line.starts_with("event_type:") && line.ends_with("uprobe")))
+        .filter_map(|text| Some(text.lines().find_map(|line| line.strip_prefix("name:"))?.trim().to_owned()))
+        .collect();
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
 /// Its POSIX session.
 pub fn session(pid: u32) -> Option<i32> {
     stat(pid, 6)

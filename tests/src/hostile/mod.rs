@@ -4,6 +4,7 @@
 //! does not answer needs `user_allow_other` on a real host). Every wait has a bound: a sensor that an attack has frozen must fail a test and not stop it.
 
 pub mod family;
+pub mod opens;
 pub mod slow;
 pub mod tripwire;
 
@@ -52,6 +53,20 @@ impl Siege {
 
     /// What is done before the sensor starts.
     pub fn after(name: &str, config: &str, before: impl FnOnce(&Account, &Sshd, &Path)) -> Self {
+        Self::by(name, config, |_| Vec::new(), before)
+    }
+
+    /// The sensor is started by a command that becomes it; the command may write to the file that it is given.
+    pub fn traced(name: &str, by: impl FnOnce(&str) -> Vec<String>) -> Self {
+        Self::by(name, "", by, |_, _, _| ())
+    }
+
+    fn by(
+        name: &str,
+        config: &str,
+        by: impl FnOnce(&str) -> Vec<String>,
+        before: impl FnOnce(&Account, &Sshd, &Path),
+    ) -> Self {
         let machine = Machine::take();
         let folder = Folder::new(name);
         let (attacker, victim) = (Account::create("sensor-attack"), Account::create("sensor-victim"));
@@ -61,7 +76,9 @@ impl Siege {
         let sshd = Sshd::start(&folder);
         before(&attacker, &sshd, &scripts);
         // A session leader without a terminal, as a service is: the first terminal that it opens would be its own.
-        let sensor = Sensor::run_by(&["setsid"], &folder, config, STARTING);
+        let words = [vec!["setsid".to_owned()], by(folder.join("strace").to_str().unwrap())].concat();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let sensor = Sensor::run_by(&words, &folder, config, STARTING);
         Self { attacker, victim, sensor, sshd, folder, scripts, acts: AtomicU32::new(0), _machine: machine }
     }
 
