@@ -1,7 +1,8 @@
-//! All attacks at once, again and again, beside another user who works: every login and every exec of the other is recorded, nothing is lost, and the ring is drained in time.
+//! All attacks at once, again and again, beside another user who works: every login and every exec of the other is
+//! recorded, nothing is lost, and the ring is drained in time.
 //!
-//! Two cores sustain about ten logins a second without the sensor; the other user makes half of that at most. What the attackers' own programs take from the cores is theirs: logins may take longer, records may
-//! not be missing.
+//! Two cores sustain about ten logins a second without the sensor; the other user makes half of that at most. What the
+//! attackers' own programs take from the cores is theirs: logins may take longer, records may not be missing.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

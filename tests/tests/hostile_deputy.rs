@@ -1,4 +1,5 @@
-//! The sensor reads nothing for a user that the user may not read, and gives away nothing by a hash: who knows what a file may hold could find which of it by trying.
+//! The sensor reads nothing for a user that the user may not read, and gives away nothing by a hash: who knows what a
+//! file may hold could find which of it by trying.
 //!
 //! Searched: records of the daemon, a recording and the records of a `sensor trace` beside it, and the state folder.
 #![allow(

@@ -1,6 +1,8 @@
-//! Files of every kind where the sensor expects a plain one of its own choice: it stays awake, opens nothing that its user may not open, gets no terminal, and ends in time.
+//! Files of every kind where the sensor expects a plain one of its own choice: it stays awake, opens nothing that its
+//! user may not open, gets no terminal, and ends in time.
 //!
-//! A FIFO at any of these places once stopped all records of the host, and SIGTERM; a symbolic link to a terminal made that the daemon's own, whose ^C then ended it.
+//! A FIFO at any of these places once stopped all records of the host, and SIGTERM; a symbolic link to a terminal made
+//! that the daemon's own, whose ^C then ended it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,7 +16,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 use sensor_tests::hostile::{KINDS, Siege, slow::SlowFileSystem, tripwire::Tripwire};
 
 #[test]
-fn a_file_of_any_kind_in_any_place_holds_up_no_record() {
+fn a_file_of_any_kind_in_any_place_delays_no_record() {
     let mut siege = Siege::new("hostile-kinds", "");
     for kind in ["good"].iter().chain(&KINDS) {
         siege.place(kind, "");
@@ -29,7 +31,7 @@ fn a_file_of_any_kind_in_any_place_holds_up_no_record() {
 
 /// What was there before the sensor: it looks at all processes when it starts.
 #[test]
-fn files_of_running_processes_hold_up_no_start() {
+fn files_of_running_processes_delay_no_start() {
     let mut held = Vec::new();
     let mut siege = Siege::after("hostile-start", "", |attacker, sshd, scripts| {
         for kind in ["fifo", "directory", "loop", "terminal", "socket"] {
@@ -76,7 +78,7 @@ fn what_the_user_may_not_open_is_not_opened() {
 }
 
 #[test]
-fn links_to_what_is_no_file_hold_up_no_record() {
+fn links_to_what_is_no_file_delay_no_record() {
     let mut siege = Siege::new("hostile-links", "");
     for target in [
         "/dev/zero",
@@ -96,7 +98,7 @@ fn links_to_what_is_no_file_hold_up_no_record() {
 }
 
 #[test]
-fn a_file_system_that_does_not_answer_holds_up_nobody_else() {
+fn a_file_system_that_does_not_answer_delays_no_other_user() {
     let mut siege = Siege::new("hostile-slow", "");
     let mut mounted = Vec::new();
     for silent in ["read", "open", "lookup", "reopen"] {

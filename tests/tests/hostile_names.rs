@@ -1,4 +1,5 @@
-//! Names are claims, ids and executed files are facts: what a namespace of a user's own calls its users, and what a program is called with, deceive no reader.
+//! Names are claims, ids and executed files are facts: what a namespace of a user's own calls its users, and what a
+//! program is called with, do not change what is recorded.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,10 +26,11 @@ fn fields_with(value: &Value, text: &str, name: &str, found: &mut Vec<String>) {
 }
 
 #[test]
-fn a_namespace_of_the_users_own_names_nobody() {
+fn names_from_a_users_own_namespace_are_claims() {
     let mut siege = Siege::new("hostile-names", "[scope]\nall = true\n");
     let uid = siege.attacker.uid;
-    // Its own names for its user: root, and another user of the host; in a namespace where it is root, and in one below.
+    // Its own names for its user: root, and another user of the host; in a namespace where it is root, and in one
+    // below.
     let inner = |name: &str| {
         format!(
             "printf \"{name}:x:{uid}:{uid}::/root:/bin/sh\\n{name}:x:0:0::/root:/bin/sh\\n\" > passwd && mount --bind passwd /etc/passwd && /usr/bin/true called-{name}"

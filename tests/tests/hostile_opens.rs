@@ -1,5 +1,6 @@
-//! Every open of the sensor, as strace sees it, while a user attacks: a process that holds capabilities opens nothing that a user can put in its way but as an O_PATH descriptor, and gives
-//! perf_event_open(2) nothing but descriptors of its own.
+//! Every open of the sensor, as strace sees it, while a user attacks: a process that holds capabilities opens nothing
+//! that a user can put in its way but as an O_PATH descriptor, and gives perf_event_open(2) nothing but descriptors of
+//! its own.
 //!
 //! Slow under strace: `cargo xtask test --long` runs it.
 #![allow(

@@ -1,6 +1,8 @@
-//! A sensor beside another one: a daemon, and a `sensor trace` that somebody starts and ends every other moment to see what is wrong. Neither takes anything from the other, and no login waits for them.
+//! A sensor beside another one: a daemon, and a `sensor trace` that is started and ended again and again to see what is
+//! wrong. Neither takes anything from the other, and no login waits for them.
 //!
-//! The kernel attaches and releases uprobes under one lock, and a process that ends with many of them holds it for long.
+//! The kernel attaches and releases uprobes under one lock, and a process that ends with many of them holds it for
+//! long.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,7 +30,8 @@ use sensor_tests::{
     running, sensor,
 };
 
-/// Logins by fresh copies of ssh, and first connections of fresh environments; `SENSOR_SECOND_RUNS` for other numbers of the first.
+/// Logins by fresh copies of ssh, and first connections of fresh environments; `SENSOR_SECOND_RUNS` for other numbers
+/// of the first.
 const LOGINS: usize = 25;
 const ENVIRONMENTS: usize = 10;
 /// Between two starts of the second sensor.
@@ -136,7 +139,7 @@ fn a_second_sensor_that_comes_and_goes_takes_nothing_from_the_first() {
     assert!(slowest < LOGIN, "a login took {slowest:?}");
 }
 
-/// In an environment that nobody has used before.
+/// In an environment that is new.
 fn first_connection(folder: &Folder, app: &App, run: usize) -> u32 {
     let own: PathBuf = folder.join(format!("fresh-{run}"));
     fs::create_dir(&own).unwrap();

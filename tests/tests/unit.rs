@@ -1,4 +1,5 @@
-//! The unit as it is shipped: what it says, and the release binary under exactly the capabilities that it grants, with systemd's side of the protocol (sd_notify(3)) played by the test.
+//! The unit as it is shipped: what it says, and the release binary under exactly the capabilities that it grants, with
+//! systemd's side of the protocol (sd_notify(3)) played by the test.
 //!
 //! There is no systemd here that could start it; `systemd-analyze verify` reads it as systemd would.
 #![allow(
@@ -30,7 +31,7 @@ use sensor_tests::{
 /// Half of it is how often the daemon must say that it lives.
 const WATCHDOG: Duration = Duration::from_secs(2);
 /// What the holder of probes needs to release them one by one.
-const RELEASING: Duration = Duration::from_secs(60);
+const RELEASING: Duration = Duration::from_mins(1);
 
 fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("deploy/sensor.service")
@@ -43,7 +44,7 @@ fn settings() -> Vec<(String, String, String)> {
     let mut found = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';'])) {
         if let Some(name) = line.strip_prefix('[') {
-            section = name.trim_end_matches(']').to_owned();
+            name.trim_end_matches(']').clone_into(&mut section);
         } else {
             let (name, value) = line.split_once('=').unwrap_or_else(|| panic!("not a setting: {line}"));
             found.push((section.clone(), name.to_owned(), value.to_owned()));

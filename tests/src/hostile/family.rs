@@ -1,4 +1,5 @@
-//! The processes of a sensor as /proc has them: the one that was started and all its descendants. Capabilities, memory and terminals are looked at for each of them.
+//! The processes of a sensor as /proc has them: the one that was started and all its descendants. Capabilities, memory
+//! and terminals are looked at for each of them.
 
 use std::{collections::BTreeMap, fs};
 
@@ -37,7 +38,8 @@ pub fn capabilities(pid: u32) -> Option<u64> {
     u64::from_str_radix(text.trim(), 16).ok()
 }
 
-/// The paths by which the sensor gave its probed files to perf_event_open(2), where the kernel tells (Linux 6.17: fdinfo of a link).
+/// The paths by which the sensor gave its probed files to perf_event_open(2), where the kernel tells (Linux 6.17:
+/// fdinfo of a link).
 pub fn probed_paths(sensor: u32) -> Vec<String> {
     let links = of(sensor).into_iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/fdinfo")).ok());
     let mut paths: Vec<String> = links
@@ -57,7 +59,8 @@ pub fn session(pid: u32) -> Option<i32> {
     stat(pid, 6)
 }
 
-/// Anonymous memory of the sensor and its descendants, in KiB. Pages that they share since fork(2) are counted for each.
+/// Anonymous memory of the sensor and its descendants, in KiB. Pages that they share since fork(2) are counted for
+/// each.
 pub fn anonymous(sensor: u32) -> u64 {
     let one = |pid: u32| -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

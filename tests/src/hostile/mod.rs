@@ -1,7 +1,9 @@
-//! An ordinary user who attacks the sensor, another user beside whose acts must stay recorded, and the bounds that hold meanwhile.
+//! An ordinary user who attacks the sensor, another user beside whose acts must stay recorded, and the bounds that hold
+//! meanwhile.
 //!
-//! The attacker logs in through the real sshd and runs what lies in `fixtures/hostile`; nothing is done for it by root that a user could not do, except where a test says so (a file system that
-//! does not answer needs `user_allow_other` on a real host). Every wait has a bound: a sensor that an attack has frozen must fail a test and not stop it.
+//! The attacker logs in through the real sshd and runs what lies in `fixtures/hostile`; nothing is done for it by root
+//! that a user could not do, except where a test says so (a file system that does not answer needs `user_allow_other`
+//! on a real host). Every wait has a bound: a sensor that an attack has frozen must fail a test and not stop it.
 
 pub mod family;
 pub mod opens;
@@ -22,7 +24,8 @@ use rustix::process::Signal;
 
 use crate::{Account, Ended, Folder, Machine, Records, Running, Sensor, Sshd, running, wait};
 
-/// A record of another user's act comes within this, whatever the attacker does. The attacker's own programs compete for the same cores.
+/// A record of another user's act comes within this, whatever the attacker does. The attacker's own programs compete
+/// for the same cores.
 pub const AWAKE: Duration = Duration::from_secs(15);
 /// SIGTERM to the end of the main process: 2 s are promised, and this machine is shared.
 pub const STOPPING: Duration = Duration::from_secs(5);
@@ -87,7 +90,8 @@ impl Siege {
         running::finish(self.ssh(&[]).arg(self.line(script)))
     }
 
-    /// The same beside what follows; its output is not read. Killed when dropped, with the attacker's account at the latest.
+    /// The same beside what follows; its output is not read. Killed when dropped, with the attacker's account at the
+    /// latest.
     pub fn attack_beside(&self, script: &str) -> Running {
         let mut ssh = self.ssh(&[]);
         Running::start(ssh.arg(self.line(script)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
@@ -122,7 +126,7 @@ impl Siege {
         let mark = format!("act-{}", self.acts.fetch_add(1, Ordering::Relaxed));
         let start = Instant::now();
         let ended = self.sshd.session(&self.victim.name, &format!("/bin/true {mark}"));
-        assert_eq!(ended.code(), 0, "after {after} nobody can log in: {ended:?}");
+        assert_eq!(ended.code(), 0, "after {after} no user can log in: {ended:?}");
         assert!(start.elapsed() < AWAKE, "after {after} a login takes {:?}", start.elapsed());
         assert!(family::is_alive(self.sensor.pid()), "after {after} the sensor has ended");
         let recorded = || {

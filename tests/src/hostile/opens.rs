@@ -1,8 +1,11 @@
-//! A trace of what a sensor opens (`strace -f -y`), read for opens that a user could have chosen, by threads that hold capabilities.
+//! A trace of what a sensor opens (`strace -f -y`), read for opens that a user could have chosen, by threads that hold
+//! capabilities.
 //!
-//! What enters: lines of strace. What leaves: each such open. Capabilities are a thread's own: they are followed through clone, capset, setresuid and exec. A path that a user can write is one of which any
-//! component, as it is called or as it is resolved, is owned by a user or writable by others; /proc is the kernel's, but its links lead elsewhere, and strace says where to. An O_PATH opens nothing. One kind of
-//! file may be opened all the same: what the kernel itself executed or mapped, which a process got by an O_PATH of /proc/PID/exe or map_files.
+//! What enters: lines of strace. What leaves: each such open. Capabilities are a thread's own: they are followed
+//! through clone, capset, setresuid and exec. A path that a user can write is one of which any component, as it is
+//! called or as it is resolved, is owned by a user or writable by others; /proc is the kernel's, but its links lead
+//! elsewhere, and strace says where to. An O_PATH opens nothing. One kind of file may be opened all the same: what the
+//! kernel itself executed or mapped, which a process got by an O_PATH of /proc/PID/exe or map_files.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -122,7 +125,7 @@ impl Opens {
             }
             return;
         }
-        // Where it led nowhere, a user could have had a say on the way there.
+        // Where it led nowhere, a user could have decided the way there.
         let leads = resolved.as_ref().is_none_or(|path| is_ours(path));
         let fits = resolved.is_some_and(|path| self.executed.contains(&path)) || leads && is_ours(&called);
         if !fits {
@@ -146,7 +149,7 @@ fn called(call: &str, arguments: &str) -> PathBuf {
     }
 }
 
-/// Nobody but root has a say in where this leads. Links in /proc (exe, fd) are judged by what they resolve to.
+/// Only root decides where this leads. Links in /proc (exe, fd) are judged by what they resolve to.
 fn is_ours(path: &Path) -> bool {
     let parts: Vec<String> = path.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
@@ -160,14 +163,14 @@ fn is_ours(path: &Path) -> bool {
     }
 }
 
-/// Only root can say what is there.
+/// Only root decides what is there.
 fn is_the_hosts(path: &Path) -> bool {
     let mut above = PathBuf::new();
     let mut sticky = false;
     for component in path.components() {
         above.push(component);
         let Ok(metadata) = fs::symlink_metadata(&above) else { return !sticky };
-        // In a folder with the sticky bit nobody can remove what is root's.
+        // In a folder with the sticky bit only root can remove what is root's.
         if metadata.uid() != 0 {
             return false;
         }
@@ -227,7 +230,7 @@ mod tests {
 
     #[test]
     fn capabilities_are_followed_through_clone_and_setresuid() {
-        let open = "8 openat(AT_FDCWD</>, \"/no-such/home\", O_RDONLY) = 5</nobody>";
+        let open = "8 openat(AT_FDCWD</>, \"/no-such/home\", O_RDONLY) = 5</no-such/home>";
         assert_eq!(
             broken(&format!("7 clone(child_stack=NULL, flags=SIGCHLD) = 8\n{open}")),
             0,

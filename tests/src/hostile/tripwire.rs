@@ -1,6 +1,8 @@
-//! Files that nobody may open: inotify(7) reports every open(2) and read(2) of them by any process, but no O_PATH, which opens nothing.
+//! Files that no process may open: inotify(7) reports every open(2) and read(2) of them by any process, but no O_PATH,
+//! which opens nothing.
 //!
-//! For a device, opening is the harm: a watchdog is armed, a tape rewound. Root makes device nodes of its own for a test, so that nothing else on the host opens them.
+//! For a device, opening is the harm: a watchdog is armed, a tape rewound. Root makes device nodes of its own for a
+//! test, which nothing else on the host opens.
 
 use std::{
     fs,
@@ -69,7 +71,7 @@ impl Tripwire {
         found
     }
 
-    /// Nobody has opened any of them.
+    /// No process has opened any of them.
     pub fn assert_untouched(&self, after: &str) {
         let opened = self.opened();
         assert!(opened.is_empty(), "after {after} the sensor has opened {opened:?}");
