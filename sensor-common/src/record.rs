@@ -83,6 +83,11 @@ pub struct Head {
     pub time: u64,
 }
 
+impl Head {
+    /// Where `time` is in every record.
+    pub const TIME_OFFSET: usize = core::mem::offset_of!(Self, time);
+}
+
 /// Who a task is.
 #[repr(C)]
 #[derive(Clone, Copy)]

@@ -8,6 +8,7 @@ use sensor_common::{ARGS_MAX, Exec, Head, VERSION, exec_flag, kind, program};
 
 use crate::{
     args::{self, Span},
+    control,
     field::{Addr, address, at, pointer, read, value},
     path::{self, Place},
     served,
@@ -18,11 +19,17 @@ use crate::{
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn exec(ctx: RawTracePointContext) -> i32 {
+    if control::silenced() {
+        return 0;
+    }
     executed(&ctx, Turn::First)
 }
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn exec_again(ctx: RawTracePointContext) -> i32 {
+    if control::silenced() {
+        return 0;
+    }
     executed(&ctx, Turn::Second)
 }
 

@@ -81,13 +81,15 @@ pub struct Deploy {
     pub state: PathBuf,
     /// Configuration files that are watched from the start, and not only from their first deploy.
     pub watch: Vec<PathBuf>,
+    /// A file with the key of the hashes of configuration files (32 bytes, 0600), where several hosts are to have the same hash for the same file. Without it each host has a key of its own.
+    pub hash_key: Option<PathBuf>,
     /// A folder with definitions of tools (`*.toml`), besides those that the sensor has.
     pub tools: Option<PathBuf>,
 }
 
 impl Default for Deploy {
     fn default() -> Self {
-        Self { state: "/var/lib/sensor".into(), watch: Vec::new(), tools: None }
+        Self { state: "/var/lib/sensor".into(), watch: Vec::new(), hash_key: None, tools: None }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Loads and attaches every probe for a moment, and lists the programs that speak SSH with what probing them costs. Exit code 0: all that is required is there; 1: something required is missing; 77: nothing can be tried (not
 //! root, no BTF).
 
-use std::process::ExitCode;
+use std::{collections::HashSet, path::Path, process::ExitCode};
 
 use serde::Serialize;
 
@@ -12,7 +12,12 @@ use super::{
     args::{CheckArgs, Output},
 };
 use crate::{
-    host::{mounts, speakers::Speakers},
+    host::{
+        beneath::{Beneath, Budget, Place},
+        examine::{self, Sites},
+        libraries, mounts,
+        speakers::PLACES,
+    },
     kernel::{self, Kernel, Options},
 };
 
@@ -103,10 +108,10 @@ fn examine(checks: &mut Vec<Item>) -> Option<kernel::Error> {
                 checks.push(item(&format!("probe {}", spec.name), spec.required, found, &why, spec.effect));
             }
             // Not attached here: their probes take a second to go away.
-            for program in Speakers::new("/proc".as_ref()).present() {
-                let (found, why) = match &program.sites {
-                    Ok(sites) => (Some(format!("{}: {sites}", program.name)), String::new()),
-                    Err(why) => (None, format!("{}: {why}", program.name)),
+            for (name, sites) in present() {
+                let (found, why) = match &sites {
+                    Ok(sites) => (Some(format!("{name}: {sites}")), String::new()),
+                    Err(why) => (None, format!("{name}: {why}")),
                 };
                 let effect = "its sessions are known by their connections and processes only";
                 checks.push(item("SSH program", false, found, &why, effect));
@@ -115,6 +120,36 @@ fn examine(checks: &mut Vec<Item>) -> Option<kernel::Error> {
         }
         Err(error) => Some(error),
     }
+}
+
+/// Programs and libraries that speak SSH: in their usual places, and those of running processes. Each file once.
+fn present() -> Vec<(String, Result<Sites, String>)> {
+    let mut found = Vec::new();
+    let mut known = HashSet::new();
+    let mut look = |place: Place, name: &Path, is_library: bool| {
+        let Ok(open) = place.open() else { return };
+        let examine = if is_library { examine::examine_library } else { examine::examine };
+        if let Ok(examined) = examine(&open, name)
+            && known.insert(examined.file)
+            && let Some(speaks) = examined.speaks
+        {
+            found.push((name.display().to_string(), speaks.sites));
+        }
+    };
+    if let Ok(root) = Beneath::at("/".as_ref(), Budget::QUESTION) {
+        for name in PLACES {
+            root.find(name.as_ref()).into_iter().for_each(|place| look(place, name.as_ref(), false));
+        }
+        for library in libraries::in_places(&root) {
+            look(library.place, &library.name, true);
+        }
+    }
+    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+        let Ok(name) = process.exe() else { continue };
+        let exe = format!("/proc/{}/exe", process.pid);
+        Place::at(exe.as_ref()).into_iter().for_each(|place| look(place, &name, false));
+    }
+    found
 }
 
 fn print(report: &Report) {

@@ -19,6 +19,8 @@ use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Verb};
 
+use crate::inspect::Inspector;
+
 /// Nothing is wrong, but the sensor cannot run on this machine or as this user (as automake and systemd use it).
 const CANNOT_RUN_HERE: u8 = 77;
 
@@ -85,6 +87,12 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Starts the processes that read users' files. Without them the sensor runs, and says what it does not know.
+fn inspector(proc: &std::path::Path) -> Option<Inspector> {
+    let options = crate::inspect::Options { proc: proc.into(), ..crate::inspect::Options::default() };
+    Inspector::start(&options).inspect_err(|error| tracing::error!(%error, "users' files are not read")).ok()
 }
 
 /// The configuration's limits as the middle takes them.

@@ -8,23 +8,26 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::mpsc;
 
-use super::{Error, args::RunArgs, labels::labels, limits, runtime, signals};
+use super::{Error, args::RunArgs, inspector, labels::labels, limits, runtime, signals};
 use crate::{
     config::Config,
     correlate::Scope,
     event::deploy::ToolFile,
     host::tools,
-    pipeline::{self, Format, Middle, Request, Settings, Source, Writer},
+    pipeline::{self, Format, Middle, Request, Settings, Source, Start, Writer},
     render::{filter::Filter, json::Json},
     sink::Sink,
 };
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
     let config = Config::read(&args.config)?;
+    // While this process is small and has one thread.
+    let inspector = inspector(&config.host.proc);
     runtime()?.block_on(async {
         let sink = Sink::open(&config.output.path)?;
         let (labels, tools) = (labels(&config)?, tools(&config)?);
-        let source = Source::attach(config.kernel.ring_bytes, &config.host.proc, settings(&config), labels, tools)?;
+        let (ring_bytes, proc) = (config.kernel.ring_bytes, config.host.proc.as_path());
+        let source = Source::attach(Start { ring_bytes, proc, settings: settings(&config), labels, tools, inspector })?;
         let middle = Middle::new(limits(&config), Scope { all: config.scope.all, pids: Vec::new() });
         let writer = Writer::new(Format::Json(Json::default()), Filter::default(), sink);
         let io_error = |source| Error::Io { what: "cannot wait for signals".into(), source };
@@ -42,7 +45,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
 /// What is kept of configuration files, and where.
 fn settings(config: &Config) -> Settings {
     let folder = Some(config.deploy.state.clone()).filter(|folder| !folder.as_os_str().is_empty());
-    Settings { folder, files: config.deploy.watch.clone() }
+    Settings { folder, files: config.deploy.watch.clone(), key: config.deploy.hash_key.clone() }
 }
 
 /// The user's definitions of deploy tools. That they are sound is checked where they are used.

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _};
 use super::{
     Error,
     args::{Output, ShowArgs, TraceArgs},
+    inspector,
     labels::labels,
     limits, runtime, signals,
 };
@@ -12,17 +13,20 @@ use crate::{
     config::Config,
     correlate::Scope,
     kernel::Program,
-    pipeline::{self, Format, Middle, Settings, Source, Writer},
+    pipeline::{self, Format, Middle, Settings, Source, Start, Writer},
     render::{json::Json, table::Table},
     sink::Sink,
     stats::Stats,
 };
 
 pub(super) fn run(args: &TraceArgs) -> Result<(), Error> {
+    // While this process is small and has one thread.
+    let inspector = inspector(&args.proc);
     runtime()?.block_on(async {
         let tools = args.tools.as_deref().map_or_else(|| Ok(Vec::new()), crate::host::tools::read)?;
         let labels = labels(&Config::default())?;
-        let source = Source::attach(args.ring_bytes, &args.proc, Settings::default(), labels, tools)?;
+        let (ring_bytes, proc, settings) = (args.ring_bytes, args.proc.as_path(), Settings::default());
+        let source = Source::attach(Start { ring_bytes, proc, settings, labels, tools, inspector })?;
         let mut writer = writer(&args.show)?;
         if let Some(path) = &args.record {
             let what = || format!("cannot record to {}", path.display());

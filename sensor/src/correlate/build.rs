@@ -8,7 +8,7 @@ use super::{Correlate, application::application, deploys::describe_id, processes
 use crate::decode::ssh::fingerprint::community_id;
 use crate::event::{
     record::{
-        Account, Action, Application, Auditd, Command, Container, Destination, Endpoint, EntryLeader, EntryMeta, Error,
+        Account, Action, Application, Auditd, Command, Container, ContainerUser, Destination, Endpoint, EntryLeader, EntryMeta, Error,
         Id, IpOnly, Leader, Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh, SshSession,
         Thread, Time, User,
     },
@@ -272,12 +272,10 @@ impl Correlate {
             audit: account(task.loginuid, &task.names.audit),
         });
         record.auditd = task.audit_session.map(|session| Auditd { session: session.to_string() });
-        record.container = task
-            .names
-            .cgroup
-            .as_deref()
-            .and_then(container_id)
-            .map(|id| Container { id: Some(id.into()), ..Container::default() });
+        let id = task.names.cgroup.as_deref().and_then(container_id).map(str::to_owned);
+        let user = task.names.container.as_deref().map(|name| ContainerUser { name: name.into() });
+        record.container =
+            (id.is_some() || user.is_some()).then(|| Container { id, user, ..Container::default() });
     }
 
     /// A process by its id, with what it runs.

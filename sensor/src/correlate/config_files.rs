@@ -54,7 +54,7 @@ impl Correlate {
         }
         let config = ConfigFields {
             previous_sha256: self::hash(before),
-            keyed: file.secret.then_some(true),
+            keyed: Some(true),
             removed: (file.now == Contents::Missing).then_some(true),
         };
         // Such a record has its own `deploy` fields.

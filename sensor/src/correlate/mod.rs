@@ -30,7 +30,7 @@ use ssh::{Changes, Servers, Talks, Undecided};
 
 use crate::event::{
     record::{self, Action, Outcome, Record},
-    stream::{Degraded, Event, Found, Host, Limits, Lost, What},
+    stream::{Degraded, Drains, Event, Found, Host, Limits, Lost, What},
 };
 
 /// How long a session without any command waits before it is told without a user.
@@ -83,6 +83,8 @@ pub struct Correlate {
     undecided: Vec<Undecided>,
     /// Found at start without a living parent, until all are told.
     orphans: Vec<Found>,
+    /// How the ring was drained, at the end.
+    drains: Option<Drains>,
 }
 
 impl Correlate {
@@ -104,6 +106,7 @@ impl Correlate {
             changes: Changes::default(),
             undecided: Vec::new(),
             orphans: Vec::new(),
+            drains: None,
         }
     }
 
@@ -149,6 +152,7 @@ impl Correlate {
                 self.refusals(time, out);
                 let mut record = self.health(time, Action::SensorStopped, Outcome::Success);
                 record.sensor.programs = Some(programs.iter().map(Into::into).collect());
+                record.sensor.drain = self.drains.map(Into::into);
                 out.push(record);
             }
             What::Ssh(packet) => self.ssh(time, packet, out),
@@ -165,7 +169,12 @@ impl Correlate {
                     process.readable_since = Some(*since);
                 }
             }
-            What::Program { .. } | What::User { .. } | What::Cgroup { .. } => {}
+            What::Drains(drains) => self.drains = Some(*drains),
+            What::Program { .. }
+            | What::User { .. }
+            | What::ContainerUser { .. }
+            | What::HostNamespace { .. }
+            | What::Cgroup { .. } => {}
         }
     }
 

@@ -72,6 +72,13 @@ pub struct Container {
     pub id: Option<String>,
     pub name: Option<String>,
     pub image: Option<Image>,
+    pub user: Option<ContainerUser>,
+}
+
+/// What a container's passwd file calls the real user: a claim of whoever made that file.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ContainerUser {
+    pub name: String,
 }
 
 #[skip_serializing_none]

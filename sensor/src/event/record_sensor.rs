@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
-use super::stream::{Counted, Probe};
+use super::stream::{Counted, Drains, Probe};
 
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize)]
@@ -22,6 +22,8 @@ pub struct Sensor {
     pub probes: Option<Vec<ProbeState>>,
     /// At the end: what each program counted.
     pub programs: Option<Vec<ProgramAccount>>,
+    /// At the end: how the ring was drained.
+    pub drain: Option<DrainAccount>,
     pub degraded: Option<Degraded>,
     pub lost: Option<Lost>,
     /// The SSH server's own process: for the eye, not for the record.
@@ -60,6 +62,22 @@ impl From<&Counted> for ProgramAccount {
     fn from(counted: &Counted) -> Self {
         let Counted { name, seen, sent, lost, rescued, skipped } = counted.clone();
         Self { name, seen, sent, lost, rescued, skipped }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct DrainAccount {
+    pub drains: u64,
+    /// Drains that came over 50 ms after their first record.
+    pub late: u64,
+    /// The longest that a record was in the ring, ns.
+    pub latency_max_ns: u64,
+}
+
+impl From<Drains> for DrainAccount {
+    fn from(drains: Drains) -> Self {
+        let Drains { drains, late, latency_max_ns } = drains;
+        Self { drains, late, latency_max_ns }
     }
 }
 

@@ -42,7 +42,7 @@ pub enum What {
         file: FileId,
         role: Role,
     },
-    /// The name of a user, by the passwd file of a mount namespace.
+    /// The name of a user in a mount namespace, by the host's passwd file.
     User {
         mnt_ns: u32,
         uid: u32,
@@ -93,6 +93,18 @@ pub enum What {
     Readable(ProcessId, u64),
     /// As `SshBound`, of a process whose connections are not told apart from here on.
     SshMixed(Bound),
+    /// The host's own mount namespace: its passwd file says who a login's user is.
+    HostNamespace {
+        mnt_ns: u32,
+    },
+    /// What the passwd file of a mount namespace calls a user, where that file is not the host's: a claim.
+    ContainerUser {
+        mnt_ns: u32,
+        uid: u32,
+        name: Arc<str>,
+    },
+    /// How the ring was drained, before the end.
+    Drains(Drains),
 }
 
 /// Bounds of the tables in memory.
@@ -132,7 +144,7 @@ pub struct FileId {
 }
 
 /// A place in a program or library that is probed, by what happens there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Hook {
     /// OpenSSH calls its cipher function.
     CipherCall,
@@ -176,6 +188,8 @@ pub struct Names {
     pub user: Option<Arc<str>>,
     pub effective: Option<Arc<str>>,
     pub audit: Option<Arc<str>>,
+    /// What a container calls the real user: a claim.
+    pub container: Option<Arc<str>>,
     pub cgroup: Option<Arc<str>>,
 }
 
@@ -331,6 +345,16 @@ pub struct Lost {
     pub count: u64,
     /// When the loss can have begun (boot ns); it ended at the event's time.
     pub since: u64,
+}
+
+/// The account of the drains of the ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drains {
+    pub drains: u64,
+    /// Drains whose first record had been in the ring for over 50 ms.
+    pub late: u64,
+    /// The longest that a record was in the ring before its drain, ns.
+    pub latency_max_ns: u64,
 }
 
 /// The account of one program in the kernel over a whole run: `seen` = `sent` + `lost`.

@@ -13,10 +13,10 @@ use aya::{
     maps::{HashMap, MapData},
     programs::{CgroupAttachMode, CgroupSkbAttachType, Program},
 };
-use sensor_common::{Layout, RING_BYTES};
+use sensor_common::{CONTROL_MAP, Layout, RING_BYTES};
 
 use super::{
-    Account, BTF, ChannelBytes, Error, Ring, layout,
+    Account, BTF, ChannelBytes, Control, Error, Ring, layout,
     leftovers::Leftovers,
     uprobes::{self, Uprobes},
 };
@@ -90,6 +90,7 @@ pub struct Kernel {
     /// Before `ebpf`: links go before their programs.
     uprobes: Uprobes,
     ebpf: Ebpf,
+    control: Control,
     /// Marks seen by the last sweep.
     marks: HashSet<[u64; 2]>,
     leftovers: Leftovers,
@@ -115,6 +116,7 @@ impl Kernel {
             .override_global("WAKE_BYTES", &wake, true)
             .map_max_entries("EVENTS", options.ring_bytes)
             .load(OBJECT)?;
+        let control = Control::new(ebpf.map(CONTROL_MAP).ok_or(Error::Map(CONTROL_MAP))?)?;
         let mut probes = Vec::new();
         for spec in PROBES {
             let why = attach(&mut ebpf, spec, options).err();
@@ -128,6 +130,7 @@ impl Kernel {
             uprobes: Uprobes::default(),
             leftovers: Leftovers::default(),
             ebpf,
+            control,
             marks: HashSet::new(),
             layout,
             probes,
@@ -205,7 +208,12 @@ impl Kernel {
     /// The reading end of the ring. Once only.
     pub fn ring(&mut self) -> Result<Ring, Error> {
         let map = self.ebpf.take_map("EVENTS").ok_or(Error::Map("EVENTS"))?;
-        Ring::new(map)
+        Ring::new(map, self.control.clone())
+    }
+
+    /// The switches of the programs. As many as are wanted.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// What channels moved. Once only.

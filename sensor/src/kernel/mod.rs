@@ -4,22 +4,26 @@
 //! says what to do; a probe that is not required and cannot attach is reported, not fatal. Dropping `Kernel` detaches everything.
 
 mod channels;
+mod control;
 mod counters;
 mod layout;
 mod leftovers;
 mod load;
 mod memory;
+mod readable;
 mod ring;
 mod uprobes;
 
 use std::{io, path::PathBuf};
 
 pub use channels::ChannelBytes;
+pub use control::Control;
 pub use counters::{Account, Program};
 pub use layout::{gaps, read as read_layout};
 pub use load::{Kernel, Options, PROBES, ProbeSpec};
 pub use memory::give_back;
-pub use ring::{Drained, Ring};
+pub use readable::Readable;
+pub use ring::{Drained, Ring, Waker};
 
 pub const BTF: &str = "/sys/kernel/btf/vmlinux";
 
