@@ -42,8 +42,6 @@ fn with_capabilities_nothing_of_a_user_is_opened_but_as_a_descriptor() {
     assert_eq!(siege.attack(&format!("deploys.sh {}", secret.display())).code(), 0);
     let crowd = siege.home("crowd");
     assert_eq!(siege.attack(&format!("crowd.sh 16 1 {}", crowd.display())).code(), 0);
-    siege.assert_awake("a trace");
-    wire.assert_untouched("a trace");
     let by_name: Vec<String> = family::probed_paths(siege.sensor.pid())
         .into_iter()
         .filter(|path| !path.starts_with("/proc/self/fd/"))
@@ -60,5 +58,7 @@ fn with_capabilities_nothing_of_a_user_is_opened_but_as_a_descriptor() {
         "{} opens of what a user can write, by processes with capabilities:\n{shown}",
         opens.broken.len()
     );
+    siege.assert_awake("a trace");
+    wire.assert_untouched("a trace");
     siege.stop().assert_nothing_lost();
 }

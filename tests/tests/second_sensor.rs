@@ -25,7 +25,7 @@ use rustix::process::Signal;
 use sensor_tests::{
     Folder, Machine, Records, Running, Sensor,
     clients::{App, Library},
-    hostile,
+    hostile::{STOPPING, time_to_stop},
     lab::Lab,
     running, sensor,
 };
@@ -114,14 +114,15 @@ fn a_second_sensor_that_comes_and_goes_takes_nothing_from_the_first() {
         (clients, environments, second.join().unwrap())
     });
     sensor.until_sessions_end(lab.sshd.port, logins + ENVIRONMENTS);
-    let records = hostile::stop(&mut sensor);
+    let stopping = time_to_stop(&sensor);
+    let records = sensor.stop();
     records.assert_nothing_lost();
     let client = records.of_clients(lab.sshd.port);
     let full = clients.iter().filter(|(pid, _)| is_full(&client, *pid, 6)).count();
     let first = environments.iter().filter(|pid| is_full(&client, **pid, 7)).count();
     let slowest = clients.iter().map(|(_, took)| *took).max().unwrap();
     println!(
-        "{beside} second sensors; {full} of {logins} logins by fresh copies and {first} of {ENVIRONMENTS} first connections are full; the slowest login took {slowest:?}"
+        "{beside} second sensors; {full} of {logins} logins by fresh copies and {first} of {ENVIRONMENTS} first connections are full; the slowest login took {slowest:?}, SIGTERM {stopping:?}"
     );
     assert!(beside >= logins / 5, "{beside} second sensors in all");
     assert_eq!(
@@ -136,6 +137,7 @@ fn a_second_sensor_that_comes_and_goes_takes_nothing_from_the_first() {
         .filter(|capture| *capture != "full")
         .collect();
     assert_eq!(partial, Vec::<&str>::new(), "connections of the server");
+    assert!(stopping < STOPPING, "SIGTERM took {stopping:?}");
     assert!(slowest < LOGIN, "a login took {slowest:?}");
 }
 
