@@ -13,10 +13,13 @@
 
 use std::{fs, path::Path};
 
-use sensor_tests::hostile::{
-    KINDS, Siege, family,
-    opens::{CALLS, Opens},
-    tripwire::Tripwire,
+use sensor_tests::{
+    Running,
+    hostile::{
+        KINDS, Siege, family,
+        opens::{CALLS, Opens},
+        tripwire::Tripwire,
+    },
 };
 
 /// The trace has the end of the sensor.
@@ -33,13 +36,16 @@ fn with_capabilities_nothing_of_a_user_is_opened_but_as_a_descriptor() {
     let mut wire = Tripwire::default();
     let secret = siege.folder.join("secret");
     wire.secret(&secret, "service: of-root\n");
-    for kind in ["good"].iter().chain(&KINDS) {
-        siege.place(kind, "");
+    let secret = secret.display().to_string();
+    let mut attacks: Vec<String> =
+        ["good"].iter().chain(&KINDS).map(|kind| format!("place.sh {kind} {}", siege.sshd.port)).collect();
+    attacks.extend(["link", "swapped"].map(|kind| format!("place.sh {kind} {} {secret}", siege.sshd.port)));
+    // What they make of the sensor's wakefulness is judged elsewhere.
+    let attacks: Vec<Running> = attacks.iter().map(|attack| siege.attack_beside(attack)).collect();
+    for attack in attacks {
+        siege.until_ended(attack, "place.sh");
     }
-    for kind in ["link", "swapped"] {
-        siege.place(kind, &secret.display().to_string());
-    }
-    assert_eq!(siege.attack(&format!("deploys.sh {}", secret.display())).code(), 0);
+    assert_eq!(siege.attack(&format!("deploys.sh {secret}")).code(), 0);
     let crowd = siege.home("crowd");
     assert_eq!(siege.attack(&format!("crowd.sh 16 1 {}", crowd.display())).code(), 0);
     let by_name: Vec<String> = family::probed_paths(siege.sensor.pid())

@@ -115,10 +115,15 @@ impl Siege {
         )
     }
 
-    /// `place.sh` with a kind, and the target of links.
-    pub fn place(&self, kind: &str, target: &str) {
-        let ended = self.attack(&format!("place.sh {kind} {} '{target}'", self.sshd.port));
-        assert_eq!(ended.code(), 0, "place.sh {kind} {target}: {ended:?}");
+    /// `place.sh` with these kinds and targets of links, all at once; then the sensor is awake.
+    pub fn place(&self, all: &[(&str, &str)]) {
+        let what: Vec<String> = all.iter().map(|(kind, target)| format!("{kind} {target}")).collect();
+        let line = |(kind, target): &(&str, &str)| format!("place.sh {kind} {} '{target}'", self.sshd.port);
+        let attacks: Vec<Running> = all.iter().map(|one| self.attack_beside(&line(one))).collect();
+        for (attack, what) in attacks.into_iter().zip(&what) {
+            self.until_ended(attack, what);
+        }
+        self.assert_awake(&what.join(", "));
     }
 
     /// The victim logs in and runs a program; both are recorded soon.
