@@ -23,7 +23,7 @@ use std::{
 
 use sensor_tests::{
     Record, Records, Running,
-    hostile::{Siege, family, slow::SlowFileSystem, tripwire::Tripwire},
+    hostile::{Siege, assert_no_event_lost, family, slow::SlowFileSystem, tripwire::Tripwire},
 };
 
 /// How long; `SENSOR_ALL_SECONDS` for longer.
@@ -146,7 +146,7 @@ fn all_attacks_at_once_lose_nothing_of_another_user() {
     println!(
         "{logins} logins in {seconds} s beside {rounds} rounds of all attacks; drain latency at most {drain:?}; {memory} KiB of anonymous memory at most"
     );
-    records.assert_nothing_lost();
+    assert_no_event_lost(&records);
     assert_recorded(&siege, &records, logins);
     assert!(drain.is_some_and(|drain| drain < DRAIN), "drain latency: {drain:?}");
     assert!(memory < MEMORY_KIB, "{memory} KiB of anonymous memory");

@@ -19,7 +19,7 @@ use std::{
 
 use sensor_tests::{
     Trace,
-    hostile::{Siege, soon, tripwire::Tripwire},
+    hostile::{Siege, assert_no_event_lost, soon, tripwire::Tripwire},
     sensor,
 };
 use sha2::{Digest as _, Sha256};
@@ -104,7 +104,7 @@ fn no_word_and_no_plain_hash_of_a_file_leaks_through_a_deploy() {
     wire.assert_untouched("deploys with configurations of others");
     trace.stop();
     let records = siege.stop();
-    records.assert_nothing_lost();
+    assert_no_event_lost(&records);
     let candidates = [pins(), vec![config.clone(), fs::read_to_string("/etc/shadow").unwrap()]].concat();
     for (name, bytes) in written(&siege, &recording) {
         for word in WORDS {

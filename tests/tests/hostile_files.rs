@@ -13,7 +13,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use sensor_tests::hostile::{KINDS, Siege, slow::SlowFileSystem, tripwire::Tripwire};
+use sensor_tests::hostile::{KINDS, Siege, assert_no_event_lost, slow::SlowFileSystem, tripwire::Tripwire};
 
 #[test]
 fn a_file_of_any_kind_in_any_place_delays_no_record() {
@@ -25,7 +25,7 @@ fn a_file_of_any_kind_in_any_place_delays_no_record() {
         siege.place(&pair);
     }
     let records = siege.stop();
-    records.assert_nothing_lost();
+    assert_no_event_lost(&records);
     // That the places are looked at: a deploy of the attacker's is one, with what its configuration says.
     let own = |record: &&sensor_tests::Record| record.text("user.name") == siege.attacker.name;
     assert!(records.of("deploy-started").filter(own).count() > KINDS.len(), "the deploys of the attacker are not seen");
@@ -44,7 +44,7 @@ fn files_of_running_processes_delay_no_start() {
     siege.assert_awake("a start beside hostile processes");
     siege.assert_no_terminal("a start beside hostile processes");
     drop(held);
-    siege.stop().assert_nothing_lost();
+    assert_no_event_lost(&siege.stop());
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn what_the_user_may_not_open_is_not_opened() {
         wire.assert_untouched(kind);
     }
     let records = siege.stop();
-    records.assert_nothing_lost();
+    assert_no_event_lost(&records);
     let text: String = records.iter().map(|record| record.0.to_string()).collect();
     for name in ["of-root", "of-the-victim"] {
         assert!(!text.contains(name), "{name} is in the records");
@@ -86,7 +86,7 @@ fn links_to_what_is_no_file_delay_no_record() {
         siege.place(&targets.map(|target| ("link", target)));
     }
     siege.assert_no_terminal("links to devices");
-    siege.stop().assert_nothing_lost();
+    assert_no_event_lost(&siege.stop());
 }
 
 #[test]
@@ -108,6 +108,6 @@ fn a_file_system_that_does_not_answer_delays_no_other_user() {
     }
     // It ends in time, though some of what it has started cannot.
     let records = siege.stop();
-    records.assert_nothing_lost();
+    assert_no_event_lost(&records);
     drop(mounted);
 }

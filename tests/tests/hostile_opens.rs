@@ -16,7 +16,7 @@ use std::{fs, path::Path};
 use sensor_tests::{
     Running,
     hostile::{
-        KINDS, Siege, family,
+        KINDS, Siege, assert_no_event_lost, family,
         opens::{CALLS, Opens},
         tripwire::Tripwire,
     },
@@ -66,5 +66,5 @@ fn with_capabilities_nothing_of_a_user_is_opened_but_as_a_descriptor() {
     );
     siege.assert_awake("a trace");
     wire.assert_untouched("a trace");
-    siege.stop().assert_nothing_lost();
+    assert_no_event_lost(&siege.stop());
 }

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use sensor_tests::hostile::{Siege, family};
+use sensor_tests::hostile::{Siege, assert_no_event_lost, family};
 
 /// Of all its processes together: 900 symbolic links once made it 3 GB.
 const MEMORY_KIB: u64 = 64 << 10;
@@ -27,7 +27,7 @@ fn a_terminal_of_a_user_does_not_become_the_sensors() {
     assert_eq!(ended.code(), 0, "{ended:?}");
     siege.assert_awake("^C on a terminal of the attacker");
     siege.assert_no_terminal("^C on a terminal of the attacker");
-    siege.stop().assert_nothing_lost();
+    assert_no_event_lost(&siege.stop());
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn trees_that_cost_their_owner_little_cost_the_sensor_little() {
         }
         drop(end);
     });
-    siege.stop().assert_nothing_lost();
+    assert_no_event_lost(&siege.stop());
 }
 
 struct End<'a>(&'a AtomicBool);

@@ -22,7 +22,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::{Account, Ended, Folder, Machine, Records, Running, Sensor, Sshd, running, wait};
+use crate::{Account, Ended, Folder, Machine, Record, Records, Running, Sensor, Sshd, running, wait};
 
 /// A record of another user's act comes within this, whatever the attacker does. The attacker's own programs compete
 /// for the same cores.
@@ -173,6 +173,13 @@ impl Siege {
         chown(&path, Some(self.attacker.uid), None).unwrap();
         path
     }
+}
+
+/// No event of the kernel's was lost, and no record. That the configuration of a deploy was not looked at, in a flood of
+/// deploys by the attacker, is counted too, and is no other user's loss.
+pub fn assert_no_event_lost(records: &Records) {
+    let of_deploys = |record: &&Record| record.text("sensor.lost.stage") == "config";
+    Records(records.iter().filter(|record| !of_deploys(record)).cloned().collect()).assert_nothing_lost();
 }
 
 /// SIGTERM to a sensor, which ends in time.
