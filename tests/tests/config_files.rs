@@ -87,11 +87,11 @@ fn sha256(path: &Path) -> String {
     sum.split(' ').next().unwrap().to_owned()
 }
 
-/// The keyed hash of a file, by openssl: HMAC-SHA256 of its path, a NUL and its contents, under the key in the state folder.
+/// The keyed hash of a file, by openssl: HMAC-SHA256 of its path, a NUL and its SHA-256, under the key in the state folder.
 fn keyed(folder: &Folder, path: &Path) -> String {
     let key: String =
         fs::read(folder.join("state/config-files.key")).unwrap().iter().map(|b| format!("{b:02x}")).collect();
-    let script = "(printf '%s\\0' \"$1\"; cat \"$1\") | openssl dgst -sha256 -mac HMAC -macopt \"hexkey:$0\" -r";
+    let script = "(printf '%s\\0' \"$1\"; openssl dgst -sha256 -binary \"$1\") | openssl dgst -sha256 -mac HMAC -macopt \"hexkey:$0\" -r";
     let sum = running::succeed(Command::new("bash").args(["-c", script, &key]).arg(path)).text();
     sum.split(' ').next().unwrap().to_owned()
 }

@@ -22,10 +22,7 @@ use sensor::{
         config_file::{Author, Cause, ConfigFile, Contents},
         stream::What,
     },
-    host::{
-        config_files::{ConfigFiles, Settings},
-        privileges,
-    },
+    host::config_files::{ConfigFiles, Settings},
 };
 use sensor_tests::Folder;
 
@@ -42,9 +39,8 @@ impl Watched {
         fs::create_dir(folder.join("config")).unwrap();
         let path = folder.join("config/deploy.yml");
         fs::write(&path, "service: myapp\n").unwrap();
-        let mut files = ConfigFiles::new("/proc".as_ref(), Settings { folder: None, files: vec![path.clone()] });
-        // As the daemon does: what follows works without CAP_SYS_ADMIN. It is about this test's thread.
-        privileges::drop_unneeded().unwrap();
+        let mut files =
+            ConfigFiles::new("/proc".as_ref(), Settings { folder: None, files: vec![path.clone()], key: None });
         files.begin();
         let mut watched = Self { files, path, found: Vec::new(), folder };
         watched.until(1);
@@ -54,6 +50,9 @@ impl Watched {
 
     fn poll(&mut self) {
         let mut out = Vec::new();
+        while let Some(look) = self.files.try_look() {
+            look.answer_here();
+        }
         self.files.poll(0, &mut out);
         for event in out {
             match event.what {

@@ -3,15 +3,17 @@
 //! Loads and attaches every probe for a moment, and lists the programs that speak SSH with what probing them costs. Exit code 0: all that is required is there; 1: something required is missing; 77: nothing can be tried (not
 //! root, no BTF).
 
-use std::{collections::HashSet, path::Path, process::ExitCode};
+use std::{collections::HashSet, fmt::Write as _, path::Path, process::ExitCode};
 
 use serde::Serialize;
 
 use super::{
     CANNOT_RUN_HERE,
     args::{CheckArgs, Output},
+    write,
 };
 use crate::{
+    event::text::printable,
     host::{
         beneath::{Beneath, Budget, Place},
         examine::{self, Sites},
@@ -19,6 +21,7 @@ use crate::{
         speakers::PLACES,
     },
     kernel::{self, Kernel, Options},
+    sink::stderr,
 };
 
 #[derive(Serialize)]
@@ -49,16 +52,23 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
     };
     let stop = examine(&mut report.checks);
     report.usable = stop.is_none() && report.checks.iter().all(|item| item.state == "ok" || !item.required);
-    match args.format {
+    let text = match args.format {
         Output::Json => match serde_json::to_string_pretty(&report) {
-            Ok(text) => println!("{text}"),
-            Err(error) => eprintln!("sensor: {error}"),
+            Ok(text) => text + "\n",
+            Err(error) => {
+                stderr::say(&error.to_string());
+                return ExitCode::FAILURE;
+            }
         },
-        Output::Table => print(&report),
+        Output::Table => table(&report),
+    };
+    // What cannot be written can still be an exit code.
+    if let Err(error) = write(text.as_bytes()) {
+        stderr::say(&error.to_string());
     }
     match stop {
         Some(error) => {
-            eprintln!("sensor: {error}");
+            stderr::say(&error.to_string());
             ExitCode::from(if error.is_unusable() { CANNOT_RUN_HERE } else { 1 })
         }
         None if report.usable => ExitCode::SUCCESS,
@@ -152,15 +162,15 @@ fn present() -> Vec<(String, Result<Sites, String>)> {
     found
 }
 
-fn print(report: &Report) {
-    println!("kernel {}", report.kernel);
+fn table(report: &Report) -> String {
+    let mut out = format!("kernel {}\n", report.kernel);
     for item in &report.checks {
-        let need = if item.required { "" } else { " (optional)" };
-        let detail = item.detail.as_deref().unwrap_or_default();
-        println!("{:<8} {:<16} {detail}{}", item.state, item.name, if item.state == "ok" { "" } else { need });
+        let need = if item.required || item.state == "ok" { "" } else { " (optional)" };
+        let detail = printable(item.detail.as_deref().unwrap_or_default().as_bytes());
+        let _ = writeln!(out, "{:<8} {:<16} {detail}{need}", item.state, item.name);
         if let Some(effect) = &item.effect {
-            println!("{:<8} {:<16} without it: {effect}", "", "");
+            let _ = writeln!(out, "{:<8} {:<16} without it: {effect}", "", "");
         }
     }
-    println!("{}", if report.usable { "sensor can run here" } else { "sensor cannot run here" });
+    out + if report.usable { "sensor can run here\n" } else { "sensor cannot run here\n" }
 }

@@ -8,16 +8,18 @@ use super::{Correlate, application::application, deploys::describe_id, processes
 use crate::decode::ssh::fingerprint::community_id;
 use crate::event::{
     record::{
-        Account, Action, Application, Auditd, Command, Container, ContainerUser, Destination, Endpoint, EntryLeader, EntryMeta, Error,
-        Id, IpOnly, Leader, Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh, SshSession,
-        Thread, Time, User,
+        Account, Action, Application, Auditd, Command, Container, ContainerUser, Destination, Endpoint, EntryLeader,
+        EntryMeta, Error, Id, IpOnly, Leader, Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh,
+        SshSession, Thread, Time, User,
     },
     stream::{Args, Exec, Exit, Found, NS_PER_TICK, Path, ProcessId, Status, Task},
-    text::escape,
+    text::{escape, fit_json, fit_json_list},
 };
 
 /// `process.command_line` is cut here; `process.args` holds what there is.
 const COMMAND_LINE_MAX: usize = 4096;
+/// The 32 KiB of argv that are recorded, as ordinary text in ordinary pieces; escapes of control characters would be six times as much.
+const ARGS_JSON_MAX: usize = 48 << 10;
 
 /// What a process runs, as text, with what had to be said about it.
 #[derive(Default)]
@@ -118,7 +120,7 @@ impl Correlate {
         sensor.redacted = exec.args.redacted.then(|| vec!["process.args"]);
         sensor.escaped = (!program.escaped.is_empty()).then(|| program.escaped.clone());
         sensor.truncated = (!program.truncated.is_empty()).then(|| program.truncated.clone());
-        sensor.original_size = exec.args.cut.then_some(exec.args.total);
+        sensor.original_size = program.truncated.contains(&"process.args").then_some(exec.args.total);
         record
     }
 
@@ -274,8 +276,7 @@ impl Correlate {
         record.auditd = task.audit_session.map(|session| Auditd { session: session.to_string() });
         let id = task.names.cgroup.as_deref().and_then(container_id).map(str::to_owned);
         let user = task.names.container.as_deref().map(|name| ContainerUser { name: name.into() });
-        record.container =
-            (id.is_some() || user.is_some()).then(|| Container { id, user, ..Container::default() });
+        record.container = (id.is_some() || user.is_some()).then(|| Container { id, user, ..Container::default() });
     }
 
     /// A process by its id, with what it runs.
@@ -361,15 +362,16 @@ impl Program {
                 }
             }
         }
-        if args.cut {
+        if fit_json_list(&mut self.args, ARGS_JSON_MAX) || args.cut {
             self.truncated.push("process.args");
         }
         if self.args.is_empty() {
             return;
         }
         let mut line = self.args.join(" ");
-        if line.len() > COMMAND_LINE_MAX {
-            line.truncate(line.floor_char_boundary(COMMAND_LINE_MAX));
+        let long = line.len() > COMMAND_LINE_MAX;
+        line.truncate(line.floor_char_boundary(COMMAND_LINE_MAX));
+        if fit_json(&mut line, 2 * COMMAND_LINE_MAX) || long {
             self.truncated.push("process.command_line");
         }
         if self.escaped.contains(&"process.args") {

@@ -131,6 +131,7 @@ mod tests {
             argc: 1,
             served: None,
             thread: None,
+            stamp: None,
         };
         let mut events = vec![What::Fork(fork), What::Exec(Box::new(exec))];
         if ended {

@@ -42,6 +42,9 @@ const CLOSE_WAIT_NS: u64 = 1_000_000_000;
 /// A step of the wall clock that a reader of the log must know of.
 const CLOCK_JUMP_NS: i64 = 1_000_000_000;
 
+/// A loss that is an upper bound of what may have been lost, not a loss that is known.
+const SKIPPED: &str = ": skipped by the kernel";
+
 /// Whose acts are told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
@@ -73,6 +76,8 @@ pub struct Correlate {
     /// Time of the event at hand.
     now: u64,
     channels_refused: u64,
+    /// That it happened is said once.
+    channels_full: bool,
     /// Labels of commands.
     labels: Vec<(Arc<str>, RegexSet)>,
     /// Where SSH was spoken.
@@ -101,6 +106,7 @@ impl Correlate {
             deploys: Deploys::new(),
             now: 0,
             channels_refused: 0,
+            channels_full: false,
             labels: Vec::new(),
             servers: Servers::default(),
             changes: Changes::default(),
@@ -131,7 +137,12 @@ impl Correlate {
             What::Exit(exit) => self.exit(time, exit, out),
             What::Connect(connect) => self.connect(time, connect),
             What::Tcp(change) => self.tcp(time, change, out),
-            What::Lost(lost) => out.push(self.lost(time, lost)),
+            What::Lost(lost) => {
+                if lost.stage == "kernel" && !lost.kind.ends_with(SKIPPED) {
+                    self.deploys.missed();
+                }
+                out.push(self.lost(time, lost));
+            }
             What::Degraded(degraded) => out.push(self.degraded(time, degraded)),
             What::Probes(probes) => {
                 let mut record = self.health(time, Action::SensorStarted, Outcome::Success);
@@ -214,6 +225,7 @@ impl Correlate {
             ("ssh-connection-refused", self.talks.take_refused()),
             ("ssh-channel-refused", std::mem::take(&mut self.channels_refused)),
             ("deploy-refused", self.deploys.take_refused()),
+            ("deploy-contacted-refused", self.deploys.take_contacted_refused()),
         ] {
             if count > 0 {
                 let lost = Lost { stage: "correlate".into(), kind: kind.into(), count, since: self.began };
@@ -251,8 +263,12 @@ impl Correlate {
     fn lost(&self, time: u64, lost: &Lost) -> Record {
         let mut record = self.health(time, Action::SensorEventsLost, Outcome::Failure);
         record.span = Some((self.wall(lost.since), self.wall(time)));
-        record.sensor.lost =
-            Some(record::Lost { stage: lost.stage.clone(), kind: lost.kind.clone(), count: lost.count });
+        record.sensor.lost = Some(record::Lost {
+            stage: lost.stage.clone(),
+            kind: lost.kind.clone(),
+            count: lost.count,
+            sequence: None,
+        });
         record
     }
 

@@ -266,6 +266,7 @@ impl Found {
             argc: self.args.list.len() as u32,
             served: self.served,
             thread: None,
+            stamp: None,
         }
     }
 }
@@ -293,6 +294,26 @@ pub struct Exec {
     pub served: Option<Served>,
     /// The exec was called by another thread than the leader: the id that this thread had.
     pub thread: Option<u32>,
+    /// Which content the file had, by its inode. Live only: a replay has no file to compare it with.
+    #[serde(skip)]
+    pub stamp: Option<FileStamp>,
+}
+
+/// What tells one content of an inode from another, and whose file it is: as the kernel had it at the exec, so nobody has to ask the file system. A write, a rename, a link, a change of mode
+/// or owner: each moves `ctime`; an inode number that is used again differs in `generation` where the file system keeps one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FileStamp {
+    pub size: u64,
+    /// Seconds since 1970 and nanoseconds.
+    pub ctime: (i64, u32),
+    pub generation: u32,
+    pub nlink: u32,
+    /// Its user, in the host's numbers.
+    pub owner: u32,
+    /// Type and permissions.
+    pub mode: u32,
+    /// It is an overlay's inode: the content lies in another one, of another file system.
+    pub overlay: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use std::{
     fmt,
     fs::File,
     io::{self, Read as _},
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -30,6 +30,8 @@ pub struct Examined {
     pub file: FileId,
     pub real: Real,
     pub stamp: Stamp,
+    /// Its user.
+    pub owner: u32,
     /// Its path in its own root.
     pub name: PathBuf,
     pub role: Role,
@@ -55,13 +57,10 @@ pub struct Program {
     pub sites: Result<Sites, String>,
     pub is_library: bool,
     pub open: OwnedFd,
-}
-
-impl Program {
-    /// A path to the very file that was examined.
-    pub fn path(&self) -> PathBuf {
-        format!("/proc/self/fd/{}", self.open.as_raw_fd()).into()
-    }
+    /// The file's user.
+    pub owner: u32,
+    /// It is the host's own, where only root can write.
+    pub reserved: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,6 +130,7 @@ fn identify(open: &File, name: &Path) -> io::Result<Examined> {
         file: file_id_of(&metadata),
         real: Real::of_open(open, &metadata),
         stamp: Stamp::from(&metadata),
+        owner: metadata.uid(),
         name: name.into(),
         role: Role::Other,
         speaks: None,

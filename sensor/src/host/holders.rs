@@ -16,9 +16,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    snapshot::{file_id, file_id_of, namespace_number},
-};
+use super::snapshot::{file_id, file_id_of, namespace_number};
 use crate::event::stream::FileId;
 
 /// statfs(2)

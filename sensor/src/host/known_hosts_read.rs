@@ -12,10 +12,7 @@ use std::{
 
 use serde_bytes::ByteBuf;
 
-use super::{
-    beneath::Beneath,
-    known_hosts::Shown,
-};
+use super::{beneath::Beneath, known_hosts::Shown};
 use crate::{
     decode::ssh::{
         known_hosts::{self, Wanted},

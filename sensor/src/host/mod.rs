@@ -13,6 +13,7 @@ pub mod known_hosts;
 pub mod known_hosts_read;
 pub mod libraries;
 pub mod mounts;
+pub mod private;
 pub mod privileges;
 pub mod program;
 pub mod sites;

@@ -49,6 +49,12 @@ fn keep_only(effective: CapabilitySet, permitted: CapabilitySet) -> Result<()> {
     set_capabilities(None, sets)
 }
 
+/// Gives up everything, for the calling thread: one that only writes to what is open.
+pub fn drop_all() -> Result<()> {
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+}
+
 /// Runs `attach` with CAP_SYS_ADMIN, if it may be had.
 pub fn raised<T>(attach: impl FnOnce() -> T) -> T {
     let before = capabilities(None);

@@ -45,9 +45,6 @@ pub const PLACES: &[&str] = &[
 
 /// Files remembered as silent; a host with more starts over.
 const KEPT_MAX: usize = 16_384;
-/// Programs that are known to speak SSH. Anybody can make more of them; OpenSSH has four, in each container's image.
-const SPEAKERS_MAX: usize = 1152;
-
 /// What changed in the folders of known programs.
 #[derive(Default)]
 pub struct Changes {
@@ -86,8 +83,6 @@ pub struct Speakers {
     paths: HashMap<PathBuf, FileId>,
     watches: HashMap<i32, PathBuf>,
     notify: Option<OwnedFd>,
-    /// Files that were not taken, since there are too many.
-    refused: u64,
 }
 
 impl Speakers {
@@ -124,15 +119,9 @@ impl Speakers {
         }
     }
 
-    /// A file was examined. `named`: what the kernel called it when it was executed, which is another number on an overlay. `watched`: it is the host's own, at its name.
-    pub fn learn(
-        &mut self,
-        examined: Examined,
-        open: Option<OwnedFd>,
-        named: Option<FileId>,
-        watched: bool,
-    ) -> Option<Program> {
-        let Examined { file, real, stamp, name, speaks, .. } = examined;
+    /// A file was examined. `watched`: it is the host's own, at its name.
+    pub fn learn(&mut self, examined: Examined, open: Option<OwnedFd>, watched: bool) -> Option<Program> {
+        let Examined { file, real, stamp, name, speaks, owner, .. } = examined;
         let (Some(speaks), Some(open)) = (speaks, open) else {
             self.seen(file, Some(stamp));
             return None;
@@ -145,18 +134,13 @@ impl Speakers {
             self.seen(file, Some(stamp));
             return None;
         }
-        if self.probed.len() >= SPEAKERS_MAX {
-            self.refused += 1;
-            return None;
-        }
-        for id in [Some(file), named].into_iter().flatten() {
-            self.seen.insert(id, Seen::Speaks);
-        }
+        self.seen.insert(file, Seen::Speaks);
         if watched {
             self.watch(&name, file);
         }
         self.probed.insert(file, Probed { file, real, names: vec![name.clone()] });
-        Some(Program { file, name: name.display().to_string(), sites: speaks.sites, is_library: speaks.is_library, open })
+        let (is_library, name) = (speaks.is_library, name.display().to_string());
+        Some(Program { file, name, sites: speaks.sites, is_library, open, owner, reserved: watched && owner == 0 })
     }
 
     /// What happened in watched folders since the last call.
@@ -200,15 +184,9 @@ impl Speakers {
     /// True: it may come back under another number (overlayfs), as long as the same image has it.
     pub fn forget(&mut self, file: FileId) -> bool {
         let forgotten = self.probed.remove(&file);
-        // Also what the kernel calls it, where that is another number.
-        self.seen.retain(|known, seen| *seen != Seen::Speaks || self.probed.contains_key(known));
+        self.seen.remove(&file);
         self.paths.retain(|_, known| *known != file);
         forgotten.is_some_and(|forgotten| forgotten.real.is_overlaid())
-    }
-
-    /// Files refused since the last call, since `SPEAKERS_MAX` are known.
-    pub fn take_refused(&mut self) -> u64 {
-        std::mem::take(&mut self.refused)
     }
 
     fn watch(&mut self, path: &Path, file: FileId) {

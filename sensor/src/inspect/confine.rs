@@ -6,6 +6,7 @@
 //! nor trace it; for the file system it is the user, with what the modes allow and nothing else, root included.
 //! It fails before anything is read: the worker then answers `Unknown::Identity` and ends.
 
+use landlock::{ABI, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetCreated, RulesetStatus};
 use nix::unistd::{self, setfsgid, setfsuid};
 use rustix::{
     io::Errno,
@@ -120,11 +121,26 @@ pub(super) fn worker(identity: &Identity, dedicated: u32, parent: Pid) -> Result
     check(identity, dedicated)?;
     end_with(parent)?;
     hide()?;
+    // Where the kernel has none, seccomp and the limit on file sizes remain; `start` said so.
+    deny_changes(CompatLevel::BestEffort);
     limit(Resource::As, mapped + WORKER_MEMORY)?;
     limit(Resource::Cpu, WORKER_CPU_SECONDS)?;
     limit(Resource::Nofile, WORKER_DESCRIPTORS)?;
     limit(Resource::Fsize, 0)?;
     limit(Resource::Nproc, 0)
+}
+
+/// Landlock (5.13): no creating, writing, truncating, renaming, removing or ioctl of devices anywhere, whatever the user may do. `true`: it holds.
+fn deny_changes(level: CompatLevel) -> bool {
+    let set = Ruleset::default().set_compatibility(level).handle_access(AccessFs::from_write(ABI::V5));
+    let held = set.and_then(Ruleset::create).and_then(RulesetCreated::restrict_self);
+    held.is_ok_and(|status| status.ruleset != RulesetStatus::NotEnforced)
+}
+
+/// Does this kernel have Landlock?
+pub(super) fn has_landlock() -> bool {
+    let set = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(AccessFs::WriteFile);
+    set.and_then(Ruleset::create).is_ok()
 }
 
 fn no_capabilities() -> CapabilitySets {

@@ -48,7 +48,10 @@ pub(super) fn keep_only<const N: usize>(kept: [OwnedFd; N]) -> io::Result<[Owned
             return Err(io::Error::last_os_error());
         }
     }
-    aside.into_iter().for_each(|descriptor| drop(descriptor.into_raw_fd()));
+    for descriptor in aside {
+        // `close_from` closes it.
+        let _ = descriptor.into_raw_fd();
+    }
     close_from(FIRST + count);
     // SAFETY: the loop above made these numbers, and nothing else owns them.
     Ok(std::array::from_fn(|at| unsafe { OwnedFd::from_raw_fd(FIRST + at as RawFd) }))

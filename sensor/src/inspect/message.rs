@@ -48,6 +48,12 @@ pub enum FromBroker {
     /// A broker begins; with a pidfd of itself.
     Hello {
         generation: u64,
+        /// Workers cannot change files, whatever becomes of them (Landlock).
+        landlock: bool,
+    },
+    /// It cannot begin.
+    Failed {
+        why: String,
     },
     /// The spawner: the broker ended, with this wait status. What it was asked is not answered any more.
     Died {
@@ -67,7 +73,6 @@ pub enum FromBroker {
     /// Of a survey, as its child sent it.
     Item {
         ticket: Ticket,
-        worker: u64,
         item: serde_bytes::ByteBuf,
     },
     End {

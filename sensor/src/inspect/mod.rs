@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! daemon --ask--> broker --descriptors + question--> worker (one user's rights, no capabilities)
-//!   ^               |  \--> opener (short-lived: what the kernel executed or mapped, as a read descriptor)
+//!   ^               |  \--> opener --read descriptors--> worker (short-lived: what the kernel executed or mapped)
 //!   |               |   \-> survey (walks /proc, opens no user's file)
 //!   +---replies-----+
 //! spawner: forks the broker, and forks it anew when it dies
@@ -19,13 +19,27 @@
 //! Kernel facts: credentials(7), setfsuid(2) (reports no error, so it is read back), openat2(2), unix(7) for descriptors as messages, seccomp(2).
 //! How it fails: a dead broker, an unanswered question and a broken answer are each one value, counted in `Counters`, and `take_degraded` says it once.
 
+mod broker;
+mod channel;
+mod confine;
 mod counters;
+pub mod file;
+mod fork;
 mod inspector;
+mod ledger;
 pub mod message;
+mod opener;
 mod place;
 pub mod questions;
+mod spawner;
 mod subject;
+mod surveyor;
 pub mod surveys;
+mod syscalls;
+mod worker;
+
+#[cfg(test)]
+mod tests;
 
 pub use counters::Counters;
 pub use inspector::{Inspector, Options, StartError};

@@ -1,14 +1,15 @@
 //! A short-lived child of the broker for what may block while it is opened: the file that a process executes or has mapped, its environment, its maps.
 //!
-//! It has the broker's rights to read, so that a mode of 0111 does not hide what the kernel executed; it reads nothing itself. Kernel facts: opening
-//! environ and maps waits for the lock that an exec holds while it closes files (a user's FUSE delays that as long as it likes); opening a file of FUSE
-//! asks its server; map_files waits for the process's memory lock. statx(2) with AT_STATX_DONT_SYNC does not ask a server for the type, which never
-//! changes; O_NONBLOCK refuses to wait for a lease. It fails by missing descriptors; a deadline kills it.
+//! It has the broker's rights to read, so that a mode of 0111 does not hide what the kernel executed; it reads nothing itself, and sends what it opened to
+//! the worker without a way through the broker. Kernel facts: opening environ and maps waits for the lock that an exec holds while it closes files (a
+//! user's FUSE delays that as long as it likes); map_files waits for the process's memory lock; opening a file of FUSE asks its server, and so does
+//! *closing* it (FUSE_FLUSH, which not even SIGKILL ends): no process that others wait for may hold such a descriptor, unless it is O_PATH. statx(2) with
+//! AT_STATX_DONT_SYNC does not ask a server for the type; O_NONBLOCK refuses to wait for a lease. It fails by missing descriptors; a deadline kills it.
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use rustix::{
-    fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, open, openat, statx},
+    fs::{Mode, OFlags, open, openat},
     process::Pid,
     thread::CapabilitySet,
 };
@@ -16,8 +17,8 @@ use seccompiler::BpfProgram;
 
 use super::{
     channel::{Channel, Wait},
-    confine, fork,
-    place::slot,
+    confine, file, fork,
+    place::{self, slot},
     questions::Needs,
     syscalls,
 };
@@ -46,7 +47,7 @@ pub(super) fn run(channel: Channel, work: Work, parent: Pid, filter: &BpfProgram
         return 3;
     }
     let opened = open_all(process.as_fd(), exe.as_fd(), &work.needs);
-    let present = opened.iter().fold(0_u64, |bits, (at, _)| bits | 1 << at);
+    let present = place::bits(&opened);
     let descriptors: Vec<_> = opened.iter().map(|(_, descriptor)| descriptor.as_fd()).collect();
     match channel.send(&present.to_le_bytes(), &descriptors, Wait::Yes) {
         Ok(()) => 0,
@@ -58,7 +59,7 @@ fn confine(needs: &Needs, parent: Pid) -> Result<(), confine::Failure> {
     confine::end_with(parent)?;
     let mut keep = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
     if !needs.mapped.is_empty() {
-        let now = rustix::thread::capabilities(None).map(|sets| sets.permitted).unwrap_or(keep);
+        let now = rustix::thread::capabilities(None).map_or(keep, |sets| sets.permitted);
         keep |= confine::mapped_capability(now);
     }
     confine::limit_capabilities(keep, keep)
@@ -87,8 +88,6 @@ fn open_all(process: BorrowedFd<'_>, exe: BorrowedFd<'_>, needs: &Needs) -> Vec<
 
 /// A regular file, for reading.
 fn reopen(path: BorrowedFd<'_>) -> Option<OwnedFd> {
-    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    let stat = statx(path, "", flags, StatxFlags::TYPE).ok()?;
-    let regular = FileType::from_raw_mode(u32::from(stat.stx_mode)).is_file();
+    let regular = file::stat(path, "").is_ok_and(|stat| stat.kind.is_file());
     regular.then(|| open(format!("/proc/self/fd/{}", path.as_raw_fd()), READ, Mode::empty()).ok()).flatten()
 }

@@ -8,18 +8,31 @@ use crate::{
     host::beneath::{Beneath, Budget},
 };
 
-/// Positions of descriptors in a job: bit and order.
+/// Positions of descriptors: bit and order in a message.
 pub(super) mod slot {
+    // From the broker.
     pub(in crate::inspect) const ROOT: u32 = 0;
     pub(in crate::inspect) const CWD: u32 = 1;
     pub(in crate::inspect) const EXE: u32 = 2;
-    pub(in crate::inspect) const CONTENT: u32 = 3;
-    pub(in crate::inspect) const ENVIRON: u32 = 4;
-    pub(in crate::inspect) const MAPS: u32 = 5;
-    pub(in crate::inspect) const CMDLINE: u32 = 6;
+    pub(in crate::inspect) const CMDLINE: u32 = 3;
+    /// A socket, from which the rest comes.
+    pub(in crate::inspect) const OPENER: u32 = 4;
+    // From the opener.
+    pub(in crate::inspect) const CONTENT: u32 = 5;
+    pub(in crate::inspect) const ENVIRON: u32 = 6;
+    pub(in crate::inspect) const MAPS: u32 = 7;
     /// The first of them.
-    pub(in crate::inspect) const MAPPED: u32 = 7;
-    pub(in crate::inspect) const COUNT: u32 = MAPPED + super::super::questions::MAPPED_MAX as u32;
+    pub(in crate::inspect) const MAPPED: u32 = 8;
+}
+
+/// Bits for slots that are filled.
+pub(super) fn bits(slots: &[(u32, OwnedFd)]) -> u64 {
+    slots.iter().fold(0, |bits, (at, _)| bits | 1 << at)
+}
+
+/// Puts descriptors, which come in the order of their slots, to these.
+pub(super) fn slots(bits: u64, descriptors: Vec<OwnedFd>) -> Vec<(u32, OwnedFd)> {
+    (0..u64::BITS).filter(|at| bits >> at & 1 == 1).zip(descriptors).collect()
 }
 
 /// Where a question is answered. Only what the question `needs` is there.
@@ -32,7 +45,7 @@ pub struct Place {
     pub cwd: Option<OwnedFd>,
     /// /proc/PID/exe, O_PATH: for its identity. Never a fallback's.
     pub exe: Option<OwnedFd>,
-    /// What it executes, for reading: opened with the broker's rights, and checked to be a regular file.
+    /// What it executes, for reading: opened with the opener's rights, and checked to be a regular file.
     pub content: Option<File>,
     /// Its initial environment. Reads touch the process's memory.
     pub environ: Option<File>,
@@ -45,13 +58,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// Puts descriptors to their names: `present` has a bit for each slot that is filled, and they come in the order of slots.
-    pub(super) fn new(process: ProcessId, needs: &Needs, present: u64, descriptors: Vec<OwnedFd>) -> Option<Self> {
-        let mut descriptors = descriptors.into_iter();
-        let mut slots: Vec<Option<OwnedFd>> = (0..slot::COUNT)
-            .map(|at| if present >> at & 1 == 1 { descriptors.next() } else { None })
-            .collect();
-        let mut take = |at: u32| slots.get_mut(at as usize).and_then(Option::take);
+    /// Puts slots to their names.
+    pub(super) fn new(process: ProcessId, needs: &Needs, mut slots: Vec<(u32, OwnedFd)>) -> Option<Self> {
+        let mut take = |at: u32| {
+            let index = slots.iter().position(|(own, _)| *own == at)?;
+            Some(slots.swap_remove(index).1)
+        };
         Some(Self {
             process,
             root: Beneath::new(take(slot::ROOT)?, Budget::QUESTION),

@@ -29,7 +29,7 @@ pub struct Ticket(pub u64);
 pub struct Reply {
     pub ticket: Ticket,
     pub answer: Result<Said, Unknown>,
-    /// Those that the answer speaks of, in its order.
+    /// Those that the answer speaks of, in its order: O_PATH, of whatever kind the worker chose (`file::stat`).
     pub descriptors: Vec<OwnedFd>,
 }
 

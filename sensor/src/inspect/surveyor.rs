@@ -52,7 +52,14 @@ impl Emit for Out<'_> {
 }
 
 /// Runs in the child.
-pub(super) fn run(channel: Channel, survey: &Survey, course: &Course, proc: &Path, parent: Pid, filter: &BpfProgram) -> i32 {
+pub(super) fn run(
+    channel: Channel,
+    survey: &Survey,
+    course: &Course,
+    proc: &Path,
+    parent: Pid,
+    filter: &BpfProgram,
+) -> i32 {
     let Ok([descriptor]) = fork::keep_only([channel.into_descriptor()]) else { return 2 };
     let channel = Channel::from_descriptor(descriptor);
     let _ = rustix::thread::set_name(c"sensor-survey");

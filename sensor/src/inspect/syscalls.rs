@@ -49,25 +49,24 @@ const COMMON: &[i64] = &[
     libc::SYS_ppoll,
     libc::SYS_recvmsg,
     libc::SYS_restart_syscall,
+    // abort(3) ends in it, since it may not signal: workers of all users have one uid.
+    libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     libc::SYS_sendmsg,
     libc::SYS_sigaltstack,
-    // Files, for reading: none of these writes. (write(2) is in no list.)
+    // Files. None of these writes; openat2 and open could create and truncate, which Landlock denies (`confine::worker`).
     libc::SYS_fstat,
     libc::SYS_fstatfs,
     libc::SYS_getdents64,
     libc::SYS_lseek,
     libc::SYS_newfstatat,
-    libc::SYS_openat,
     libc::SYS_openat2,
     libc::SYS_pread64,
     libc::SYS_read,
     libc::SYS_readlinkat,
     libc::SYS_readv,
     libc::SYS_statx,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_open,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_poll,
     #[cfg(target_arch = "x86_64")]
@@ -90,6 +89,8 @@ const BROKER: &[i64] = &[
     libc::SYS_getresgid,
     libc::SYS_getresuid,
     libc::SYS_kill,
+    libc::SYS_landlock_create_ruleset,
+    libc::SYS_landlock_restrict_self,
     libc::SYS_pidfd_open,
     libc::SYS_prctl,
     libc::SYS_prlimit64,
@@ -124,6 +125,16 @@ pub(super) fn filter(profile: Profile) -> Result<BpfProgram, Failure> {
         let condition = SeccompCondition::new(2, SeccompCmpArgLen::Dword, executable, 0)?;
         rules.insert(number, vec![SeccompRule::new(vec![condition])?]);
     }
+    // open(path, flags, ...), openat(folder, path, flags, ...): never for writing. openat2 has its flags where no filter can look.
+    let writing = (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC) as u64;
+    let only_reading = |argument| -> Result<Vec<SeccompRule>, Failure> {
+        let reads = SeccompCmpOp::MaskedEq(writing);
+        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, reads, 0)?;
+        Ok(vec![SeccompRule::new(vec![condition])?])
+    };
+    rules.insert(libc::SYS_openat, only_reading(2)?);
+    #[cfg(target_arch = "x86_64")]
+    rules.insert(libc::SYS_open, only_reading(1)?);
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|_| Failure::Architecture)?;
     let denied = SeccompAction::Errno(libc::EPERM as u32);
     Ok(SeccompFilter::new(rules, denied, SeccompAction::Allow, arch)?.try_into()?)

@@ -3,7 +3,7 @@
 //! What enters: `Job`s of the broker with descriptors. What leaves: an encoded `WorkerAnswer` each, with descriptors. It ends when its socket closes,
 //! when the broker kills it, and by itself when anything is wrong: its end is the answer `Unknown::Crashed`.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::process::Pid;
 use seccompiler::BpfProgram;
@@ -13,7 +13,7 @@ use super::{
     confine::{self, Identity},
     fork, message,
     message::{ANSWER_MAX, DESCRIPTORS_MAX, Job, QUESTION_MAX, WorkerAnswer},
-    place::Place,
+    place::{self, Place, slot},
     questions::{Answered, Question},
     subject::Unknown,
     syscalls,
@@ -51,7 +51,11 @@ fn serve(channel: &Channel) -> i32 {
         let bytes = buffer.get(..received.length).unwrap_or_default();
         let Ok(job) = message::decode::<Job>(bytes) else { return 6 };
         let Ok(question) = message::decode::<Question>(&job.question) else { return 7 };
-        let Some(place) = Place::new(job.process, &job.needs, job.present, received.descriptors) else { return 8 };
+        let Some(slots) = slots(job.present, received.descriptors) else {
+            let _ = send(channel, Err(Unknown::Crashed).into());
+            continue;
+        };
+        let Some(place) = Place::new(job.process, &job.needs, slots) else { return 8 };
         #[cfg(test)]
         if question.is_garbage() {
             let _ = channel.send(&[0xff; 64], &[], Wait::Yes);
@@ -61,6 +65,21 @@ fn serve(channel: &Channel) -> i32 {
             return 9;
         }
     }
+}
+
+/// What the broker sent, and what the opener sends.
+fn slots(present: u64, descriptors: Vec<OwnedFd>) -> Option<Vec<(u32, OwnedFd)>> {
+    let mut slots = place::slots(present, descriptors);
+    if let Some(at) = slots.iter().position(|(at, _)| *at == slot::OPENER) {
+        let opener = Channel::from_descriptor(slots.swap_remove(at).1);
+        let mut bits = [0; size_of::<u64>()];
+        let received = opener.receive(&mut bits, Wait::Yes).ok()?;
+        if received.length != bits.len() {
+            return None;
+        }
+        slots.extend(place::slots(u64::from_le_bytes(bits), received.descriptors));
+    }
+    Some(slots)
 }
 
 fn send(channel: &Channel, answered: Answered) -> rustix::io::Result<()> {

@@ -17,7 +17,7 @@ use std::{
     },
 };
 
-use aya::maps::{Map, MapData};
+use aya::maps::Map;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use sensor_common::CONTROL_MAP;
 
@@ -46,9 +46,13 @@ pub struct Control(Arc<Page>);
 
 impl Control {
     pub(super) fn new(map: &Map) -> Result<Self, Error> {
+        Self::of(Self::map(map)?).map_err(|error| Error::MapUse { map: CONTROL_MAP, why: error.to_string() })
+    }
+
+    /// The map's descriptor.
+    pub(super) fn map(map: &Map) -> Result<BorrowedFd<'_>, Error> {
         let Map::Array(data) = map else { return Err(Error::Map(CONTROL_MAP)) };
-        let data: &MapData = data;
-        Self::of(data.fd().as_fd()).map_err(|error| Error::MapUse { map: CONTROL_MAP, why: error.to_string() })
+        Ok(data.fd().as_fd())
     }
 
     /// Maps the map behind a descriptor.

@@ -21,8 +21,8 @@ use crate::{
         stream::{Degraded, ProcessId, Task},
     },
     host::config_files::look::Look,
-    kernel::Readable,
     inspect::{Inspector, Question, Said, Subject, Survey, Ticket, Unknown},
+    kernel::Readable,
 };
 
 /// For an answer; the gate waits a moment longer.
@@ -123,11 +123,6 @@ impl Asking {
         }
         self.pump();
         answered
-    }
-
-    /// Questions that are not answered yet.
-    pub(super) fn open(&self) -> usize {
-        self.purposes.len() + self.line.len() + self.unanswered.len()
     }
 
     pub(super) fn is_running(&self) -> bool {

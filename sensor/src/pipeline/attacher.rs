@@ -6,22 +6,25 @@
 
 use std::{
     collections::HashSet,
+    os::fd::AsFd as _,
     path::PathBuf,
     sync::mpsc::{Receiver, Sender, channel},
-    thread::JoinHandle,
 };
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::{
     event::stream::FileId,
-    host::{examine::Program, privileges},
-    kernel::Kernel,
+    host::{examine::Program, privileges, sites::places},
+    kernel::{Attach, AttachError, Kernel},
 };
 
 /// Something for the kernel to do.
 enum Command {
-    Probe { attachment: Attachment, program: Box<Program> },
+    Probe {
+        attachment: Attachment,
+        program: Box<Program>,
+    },
     /// The file changes: what is at the places is not what it was.
     Release(FileId),
     /// The file is not used any more.
@@ -29,7 +32,10 @@ enum Command {
     /// Processes that listened on TCP before the probes.
     Listeners(Vec<u32>),
     SweepMarks,
-    SweepSsh { carried: HashSet<u64>, proc: PathBuf },
+    SweepSsh {
+        carried: HashSet<u64>,
+        proc: PathBuf,
+    },
     /// Lowers what this thread may do.
     DropPrivileges,
 }
@@ -38,18 +44,28 @@ enum Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Attachment(pub u64);
 
+/// Why a program is not probed.
+pub(super) struct Failed {
+    pub why: String,
+    /// As many files as may be are probed already.
+    pub is_budget: bool,
+}
+
 /// What became of a command.
 pub(super) enum Done {
-    Probed { attachment: Attachment, program: Box<Program>, failed: Option<String> },
+    Probed {
+        attachment: Attachment,
+        program: Box<Program>,
+        failed: Option<Failed>,
+    },
     /// SSH connections that the probes follow.
     Swept(HashSet<u64>),
     Failed(crate::kernel::Error),
 }
 
 pub(super) struct Attacher {
-    commands: Option<Sender<Command>>,
+    commands: Sender<Command>,
     done: UnboundedReceiver<Done>,
-    thread: Option<JoinHandle<()>>,
     next: u64,
 }
 
@@ -58,8 +74,8 @@ impl Attacher {
         let (commands, inbox) = channel();
         let (outbox, done) = unbounded_channel();
         let run = move || Thread { kernel, outbox }.run(&inbox);
-        let thread = std::thread::Builder::new().name("attach".into()).spawn(run)?;
-        Ok(Self { commands: Some(commands), done, thread: Some(thread), next: 0 })
+        std::thread::Builder::new().name("attach".into()).spawn(run)?;
+        Ok(Self { commands, done, next: 0 })
     }
 
     /// Probes a program; `Done::Probed` says how that went.
@@ -99,22 +115,9 @@ impl Attacher {
         self.done.recv().await
     }
 
-    /// Ends once everything that was asked for is done, without waiting for it.
-    pub(super) fn end(&mut self) {
-        self.commands = None;
-    }
-
-    /// Waits for the end.
-    pub(super) fn join(&mut self) {
-        self.end();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-
     fn send(&self, command: Command) {
         // Without the thread there is nothing to be done; its end is seen by `next`.
-        let _ = self.commands.as_ref().map(|commands| commands.send(command));
+        let _ = self.commands.send(command);
     }
 }
 
@@ -162,13 +165,21 @@ impl Thread {
         }
     }
 
-    fn probe(&mut self, program: &Program) -> Option<String> {
+    fn probe(&mut self, program: &Program) -> Option<Failed> {
+        let failed = |why: String| Some(Failed { why, is_budget: false });
         let sites = match &program.sites {
-            Err(why) => return Some(why.to_string()),
-            Ok(_) if !self.kernel.can_decrypt() => return Some("this kernel cannot run the probe `cipher`".into()),
+            Err(why) => return failed(why.clone()),
+            Ok(_) if !self.kernel.can_decrypt() => return failed("this kernel cannot run the probe `cipher`".into()),
             Ok(sites) => sites,
         };
         let places = if self.kernel.has_cookies() { &sites.places } else { &sites.pairs };
-        privileges::raised(|| self.kernel.probe_program(program.file, &program.path(), places).err())
+        // Examined by a process that is not believed: what it names has to be a place for a probe.
+        if let Err(why) = places::check(program.open.as_fd(), places) {
+            return failed(why.to_string());
+        }
+        let Program { file, owner, reserved, .. } = *program;
+        let attach = Attach { file, target: program.open.as_fd(), places, owner, reserved };
+        let error = privileges::raised(|| self.kernel.probe_program(attach)).err()?;
+        Some(Failed { is_budget: matches!(error, AttachError::Budget(_)), why: error.to_string() })
     }
 }

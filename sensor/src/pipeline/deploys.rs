@@ -173,7 +173,9 @@ impl Deploys {
     /// What is to be hashed for this deploy: nothing, if it has no files here (a `docker login`, anywhere). Its files are those of tool, service and destination, wherever they are checked out.
     fn deploying(&self, invocation: &Invocation, facts: &Facts, exec: &Exec) -> Option<Deploying> {
         let files = &facts.project.as_ref()?.files;
-        if files.iter().all(|file| matches!(file.state, FileState::Missing | FileState::Unreadable | FileState::Skipped))
+        if files
+            .iter()
+            .all(|file| matches!(file.state, FileState::Missing | FileState::Unreadable | FileState::Skipped))
         {
             return None;
         }
@@ -181,7 +183,11 @@ impl Deploys {
         let service = invocation.service(Some(facts));
         let destination = invocation.destination(Some(facts));
         let project = service.map(|service| {
-            [Some(facts.tool.to_string()), Some(service), destination].into_iter().flatten().collect::<Vec<_>>().join(" ")
+            [Some(facts.tool.to_string()), Some(service), destination]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(" ")
         });
         Some(Deploying {
             process: facts.process,

@@ -121,11 +121,8 @@ impl Drain {
     pub(super) fn account(&self) -> DrainAccount {
         let Shared { taken, pieces, latency, .. } = &*self.shared;
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let drains = Drains {
-            drains: get(&latency.drains),
-            late: get(&latency.late),
-            latency_max_ns: get(&latency.max_ns),
-        };
+        let drains =
+            Drains { drains: get(&latency.drains), late: get(&latency.late), latency_max_ns: get(&latency.max_ns) };
         DrainAccount { taken: get(taken), pieces: get(pieces), drains }
     }
 

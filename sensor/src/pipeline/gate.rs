@@ -65,7 +65,8 @@ impl Gate {
     /// What was waited for has come, with these facts. They come back where the event has passed already.
     pub(super) fn settle(&mut self, wait: Wait, before: Vec<Event>, after: Vec<Event>) -> Vec<Event> {
         let number = self.waits.remove(&wait);
-        let held = number.and_then(|number| number.checked_sub(self.left)).and_then(|at| self.held.get_mut(at as usize));
+        let held =
+            number.and_then(|number| number.checked_sub(self.left)).and_then(|at| self.held.get_mut(at as usize));
         let Some(held) = held else { return before.into_iter().chain(after).collect() };
         held.waits = held.waits.saturating_sub(1);
         held.before.extend(before);

@@ -22,7 +22,9 @@ mod deploys;
 mod drain;
 mod facts;
 mod gate;
+mod losses;
 mod programs;
+mod replies;
 mod source;
 mod start;
 mod writer;
@@ -36,7 +38,7 @@ use std::{
 
 pub use crate::host::config_files::Settings;
 pub use source::{Failure, Source, Start};
-pub use writer::{Format, Writer};
+pub use writer::{Format, Rates, Writer};
 
 use start::ready;
 

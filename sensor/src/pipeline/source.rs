@@ -1,22 +1,21 @@
 //! The live source: kernel records, decoded; facts about the host before the events that need them; the account of what was lost.
 
 use std::{
-    ffi::OsStr,
     io,
-    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use super::{
-    asking::{self, Answered, Asking, Purpose},
-    attacher::{Attacher, Done},
+    asking::{self, Asking, Purpose},
+    attacher::Attacher,
     channels::Channels,
     deploys::Deploys,
     drain::{Batch, Drain},
     facts::Facts,
     gate::{Gate, Released},
     programs::{Hands, Programs},
+    replies::serve,
     start::Present,
 };
 use crate::{
@@ -27,19 +26,19 @@ use crate::{
         stream::{Counted, Degraded, Event, Limits, Lost, Path as EventPath, What},
     },
     host::{
-        config_files::{ConfigFiles, Settings, look::{Look, Whose}},
+        config_files::{ConfigFiles, Settings},
         identity,
         known_hosts::KnownHosts,
         mounts, privileges,
         snapshot::namespace_number,
     },
-    inspect::{Answer, Inspector, Question, Said, Subject, SurveyItem},
-    kernel::{self, Account, Control, Kernel, Options, Program, Readable},
+    inspect::{Inspector, Question},
+    kernel::{self, Account, Control, Holder, Kernel, Options, Program, Readable},
     stats::Stats,
 };
 
 /// Ticks between two searches for what is left behind: probed programs that are gone, counts of channels. A minute.
-const SWEEP: u32 = 120;
+pub(super) const SWEEP: u32 = 120;
 /// At the end, for configuration files that are being read.
 const CONFIG_PATIENCE: Duration = Duration::from_millis(500);
 /// A wall clock that moved by less is not worth an event: NTP slews it all the time.
@@ -74,21 +73,21 @@ pub struct Source {
     /// What of the kernel's is missing, for the start.
     pub(super) probes: Vec<crate::event::stream::Probe>,
     pub(super) gaps: Vec<Degraded>,
-    control: Control,
-    account: Account,
-    channels: Channels,
-    known_hosts: KnownHosts,
+    pub(super) control: Control,
+    pub(super) account: Account,
+    pub(super) channels: Channels,
+    pub(super) known_hosts: KnownHosts,
     /// Ticks until the next such search.
-    next_sweep: u32,
+    pub(super) next_sweep: u32,
     /// The accounts when losses were last reported, and when that was.
-    reported: Vec<Program>,
+    pub(super) reported: Vec<Program>,
     /// Skipped events by the last look.
-    skipped: Vec<Option<u64>>,
-    reported_at: u64,
-    /// Events that passed the gate without their facts, by the last look.
-    impatient: u64,
-    stopped: bool,
-    undecodable: u64,
+    pub(super) skipped: Vec<Option<u64>>,
+    pub(super) reported_at: u64,
+    /// Events that passed the gate without their facts by the last report, and ticks until the next.
+    pub(super) impatient: (u64, u32),
+    pub(super) stopped: bool,
+    pub(super) undecodable: u64,
     pub(super) present: Present,
     /// The inspector's, in the event loop.
     pub(super) readable: Option<Readable>,
@@ -103,15 +102,17 @@ pub struct Start<'a> {
     pub tools: Vec<ToolFile>,
     /// Started while the process was small; None: what users' files say is unknown.
     pub inspector: Option<Inspector>,
+    /// Likewise; None: the sensor's end waits for its probes to go.
+    pub holder: Option<Holder>,
 }
 
 impl Source {
     /// Loads and attaches. From here on events are in the ring, and drained.
     pub fn attach(start: Start) -> Result<Self, Failure> {
-        let Start { ring_bytes, proc, settings, labels, tools, inspector } = start;
+        let Start { ring_bytes, proc, settings, labels, tools, inspector, holder } = start;
         let host_ns = namespace_number(&proc.join("1/ns/mnt"));
         let deploys = Deploys::new(Tools::new(&tools)?, tools, host_ns);
-        let options = Options { ring_bytes, cgroup2: mounts::cgroup2() };
+        let options = Options { ring_bytes, cgroup2: mounts::cgroup2(), holder };
         let reported_at = identity::boot_time();
         let mut kernel = Kernel::load(&options)?;
         if let Err(error) = privileges::take_precedence() {
@@ -149,7 +150,7 @@ impl Source {
             next_sweep: SWEEP,
             reported,
             reported_at,
-            impatient: 0,
+            impatient: (0, 0),
             stopped: false,
             undecodable: 0,
             present: Present::default(),
@@ -193,85 +194,6 @@ impl Source {
         }
     }
 
-    /// Answers of the inspector.
-    pub(super) fn answered(&mut self, out: &mut Vec<Event>) {
-        for answered in self.asking.take() {
-            self.answer(answered, out);
-        }
-        for degraded in self.asking.take_degraded() {
-            out.push(Event { time: identity::boot_time(), what: What::Degraded(degraded) });
-        }
-        self.release(out);
-    }
-
-    fn answer(&mut self, answered: Answered, out: &mut Vec<Event>) {
-        let Answered { purpose, said, descriptors } = answered;
-        let time = identity::boot_time();
-        let (wait, before) = match purpose {
-            Purpose::Names(named) => (named.wait, self.facts.named(time, &named, said)),
-            Purpose::Program(wanted) => {
-                let Self { gate, asking, attacher, programs, .. } = self;
-                programs.answered(wanted, said, descriptors, &mut Hands { gate, asking, attacher, out });
-                return;
-            }
-            Purpose::Project { asked, wait } => {
-                let (before, deploying) = self.deploys.project(&asked, said);
-                deploying.into_iter().for_each(|deploying| self.config_files.deploy_started(deploying));
-                (wait, before)
-            }
-            Purpose::Variables { facts, wait } => (wait, Deploys::variables(time, facts, said)),
-            Purpose::KnownHosts => {
-                if let Ok(Said::Answer(Answer::KnownHosts(known))) = said {
-                    out.push(Event { time, what: What::KnownHosts(known) });
-                }
-                return;
-            }
-            Purpose::Configuration(look) => {
-                look.answer(match said {
-                    Ok(Said::Answer(Answer::Configuration(looked))) => Ok(looked),
-                    Ok(_) => Err("it was not answered".into()),
-                    Err(why) => Err(format!("it is not known: {why:?}")),
-                });
-                return;
-            }
-            Purpose::Gone => {
-                if let Ok(Said::Item(item)) = said
-                    && let SurveyItem::Gone(files) = *item
-                {
-                    self.programs.gone(files, &self.attacher);
-                }
-                return;
-            }
-            Purpose::Processes => {
-                self.found(said);
-                return;
-            }
-        };
-        match wait {
-            Some(wait) => out.extend(self.gate.settle(wait, before, Vec::new())),
-            None => out.extend(before),
-        }
-    }
-
-    /// Something was done by the thread that attaches.
-    pub(super) fn done(&mut self, done: Done, out: &mut Vec<Event>) -> Result<(), Failure> {
-        match done {
-            Done::Probed { attachment, program, failed } => {
-                let Self { gate, asking, attacher, programs, .. } = self;
-                programs.attached(attachment, &program, failed, &mut Hands { gate, asking, attacher, out });
-                self.release(out);
-            }
-            Done::Swept(live) => self.channels.sweep(&live),
-            Done::Failed(error) => return Err(error.into()),
-        }
-        Ok(())
-    }
-
-    /// The thread of configuration files wants files to be read.
-    pub(super) fn look(&mut self, look: Look) {
-        ask_for(&mut self.asking, look);
-    }
-
     /// Files in watched folders were replaced.
     pub(super) fn follow_upgrades(&mut self, out: &mut Vec<Event>) {
         let Self { gate, asking, attacher, programs, .. } = self;
@@ -287,6 +209,7 @@ impl Source {
             out.push(Event { time, what: What::Clock { offset } });
         }
         self.report_losses(time, out)?;
+        self.report_impatience(time, out);
         self.attacher.sweep_marks();
         self.next_sweep = self.next_sweep.saturating_sub(1);
         if self.next_sweep == 0 {
@@ -382,69 +305,6 @@ impl Source {
     pub fn accounts(&self) -> Result<Vec<Program>, kernel::Error> {
         self.account.read()
     }
-
-    fn report_losses(&mut self, time: u64, out: &mut Vec<Event>) -> Result<(), Failure> {
-        let mut accounts = self.account.read()?;
-        // A second program may be about to take what the first was skipped for: while probes are attached, a skipped event counts when two looks
-        // in a row have seen it.
-        let seen: Vec<Option<u64>> = accounts.iter().map(|program| program.skipped).collect();
-        if !self.stopped {
-            for ((now, then), before) in accounts.iter_mut().zip(&self.reported).zip(&self.skipped) {
-                now.skipped = now.skipped.min(*before).max(then.skipped);
-            }
-        }
-        self.skipped = seen;
-        let since = self.reported_at;
-        let mut report = |stage: &str, kind: String, count: u64| {
-            if count > 0 {
-                out.push(Event { time, what: What::Lost(Lost { stage: stage.into(), kind, count, since }) });
-            }
-        };
-        for (now, then) in accounts.iter().zip(&self.reported) {
-            let name = now.name;
-            let misses = |program: &Program| program.skipped.unwrap_or(0);
-            report("kernel", format!("{name}: ring full"), now.counters.lost_full - then.counters.lost_full);
-            report("kernel", format!("{name}: unreadable"), now.counters.lost_read - then.counters.lost_read);
-            report("kernel", format!("{name}: socket not tracked"), now.counters.untracked - then.counters.untracked);
-            report("kernel", format!("{name}: skipped by the kernel"), misses(now).saturating_sub(misses(then)));
-        }
-        if let Some((count, error)) = self.drain.take_undecodable() {
-            report("decode", error.to_string(), count);
-            self.undecodable += count;
-        }
-        for (kind, count) in self.drain.take_refused() {
-            report("queue", format!("{kind}: the queue between ring and correlation is full"), count);
-        }
-        self.reported = accounts;
-        self.reported_at = time;
-        Ok(())
-    }
-}
-
-/// Asks for what the thread of configuration files wants, and gives it what has come.
-fn serve(asking: &mut Asking, wanted: &mut Vec<Look>, answered: Vec<Answered>) {
-    for Answered { purpose, said, .. } in answered {
-        if let (Purpose::Configuration(look), Ok(Said::Answer(Answer::Configuration(looked)))) = (purpose, said) {
-            look.answer(Ok(looked));
-        }
-    }
-    for look in wanted.drain(..) {
-        ask_for(asking, look);
-    }
-}
-
-fn ask_for(asking: &mut Asking, look: Look) {
-    let files = look.files.clone();
-    let (subject, working_directory) = match &look.whose {
-        Whose::User(uid) => (asking::host(*uid), None),
-        Whose::Process { process, credentials, working_directory } => {
-            let (process, credentials) = (*process, *credentials);
-            let folder = working_directory.as_deref().map(|bytes| PathBuf::from(OsStr::from_bytes(bytes)));
-            (Subject { process, credentials, mnt_ns: None, fallback: Vec::new() }, folder)
-        }
-    };
-    let question = Question::Configuration { working_directory, files };
-    asking.ask_later(subject, question, Purpose::Configuration(look));
 }
 
 /// What is missing on this kernel and what it costs.

@@ -5,6 +5,7 @@
 mod deploy;
 pub mod filter;
 pub mod json;
+mod json_text;
 pub mod review;
 mod ssh;
 pub mod table;

@@ -26,7 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// With whose rights files are read, and from where their paths begin.
 #[derive(Clone, Debug)]
 pub enum Whose {
-    Process { process: ProcessId, credentials: Option<Credentials>, working_directory: Option<Vec<u8>> },
+    Process {
+        process: ProcessId,
+        credentials: Option<Credentials>,
+        working_directory: Option<Vec<u8>>,
+    },
     /// In the host's own root.
     User(u32),
 }

@@ -92,7 +92,8 @@ impl ConfigFiles {
         let (outbox, facts) = sync_channel(FACTS_MAX);
         let (ask, looks) = unbounded_channel();
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok().map(Arc::new);
-        let waiting = wake.clone().map(|wake| Worker::new(proc, settings, Watch::new(), inbox, outbox, wake, Looks(ask)));
+        let waiting =
+            wake.clone().map(|wake| Worker::new(proc, settings, Watch::new(), inbox, outbox, wake, Looks(ask)));
         Self { waiting, requests: Some(requests), facts, looks, wake, refused: 0 }
     }
 

@@ -13,12 +13,18 @@ use std::{
 };
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use rustix::rand::{GetRandomFlags, getrandom};
+use rustix::{
+    process::geteuid,
+    rand::{GetRandomFlags, getrandom},
+};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use tempfile::NamedTempFile;
 
-use crate::event::config_file::{Contents, Unread};
+use crate::{
+    event::config_file::{Contents, Unread},
+    host::private,
+};
 
 const STATE: &str = "config-files.json";
 const KEY: &str = "config-files.key";
@@ -82,8 +88,8 @@ impl State {
             }
         }
         let Some(folder) = folder else { return (state, wrong) };
-        if let Err(error) = make_folder(folder) {
-            wrong.push(format!("{}: {error}", folder.display()));
+        if let Err(error) = private::folder(folder) {
+            wrong.push(error.to_string());
             return (state, wrong);
         }
         state.folder = Some(folder.to_owned());
@@ -168,10 +174,6 @@ impl State {
         names.filter_map(|name| Some((name.clone(), self.files.get(name)?.clone()))).collect()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.files.is_empty()
-    }
-
     /// Files that can be looked at without a process.
     pub(super) fn of_host(&self) -> Vec<(String, Entry)> {
         let files = self.files.iter().filter(|(_, entry)| entry.of_host);
@@ -197,7 +199,11 @@ impl State {
 
 fn read(path: &Path) -> io::Result<BTreeMap<String, Entry>> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
-    if file.metadata()?.len() > STATE_MAX {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.uid() != geteuid().as_raw() {
+        return Err(io::Error::other("it is no regular file of the sensor's own"));
+    }
+    if metadata.len() > STATE_MAX {
         return Err(io::Error::other("it is too large"));
     }
     let saved: Saved = serde_json::from_reader(io::BufReader::new(file.take(STATE_MAX)))?;
@@ -225,6 +231,9 @@ fn read_key(path: &Path) -> io::Result<[u8; 32]> {
     if !metadata.is_file() || metadata.len() != 32 {
         return Err(io::Error::other("it is no key: remove it, and a new one is made"));
     }
+    if metadata.uid() != geteuid().as_raw() {
+        return Err(io::Error::other("it is another user's: remove it, and a new one is made"));
+    }
     if metadata.mode() & 0o077 != 0 {
         return Err(io::Error::other("others may read it: remove it, and a new one is made"));
     }
@@ -241,11 +250,6 @@ fn write(folder: &Path, name: &str, fill: impl FnOnce(&mut File) -> io::Result<(
     file.as_file().sync_all()?;
     file.persist(folder.join(name)).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()
-}
-
-fn make_folder(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 fn random(bytes: &mut [u8]) -> io::Result<()> {

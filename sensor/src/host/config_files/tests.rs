@@ -18,7 +18,8 @@ fn own() -> ProcessId {
 fn keyed(state: &tempfile::TempDir, name: &str, text: &str) -> Contents {
     let key = fs::read(state.path().join("state/config-files.key")).unwrap();
     let mut hash = Hmac::<Sha256>::new_from_slice(&key).unwrap();
-    hash.update(format!("{name}\0{text}").as_bytes());
+    hash.update(format!("{name}\0").as_bytes());
+    hash.update(&Sha256::digest(text));
     Contents::Hash(hash.finalize().into_bytes().into())
 }
 
@@ -46,6 +47,8 @@ impl Stage {
         let path = |name: &str| self.project.path().join(name).display().to_string();
         Deploying {
             process: own(),
+            credentials: None,
+            of_host: true,
             working_directory: None,
             project: project.map(str::to_owned),
             files: vec![
@@ -58,12 +61,12 @@ impl Stage {
 
     /// One run of the sensor with one deploy in it.
     fn deploy(&self, deploying: Deploying) -> Vec<ConfigFile> {
-        let settings = Settings { folder: Some(self.state.path().join("state")), files: Vec::new() };
+        let settings = Settings { folder: Some(self.state.path().join("state")), files: Vec::new(), key: None };
         let mut files = ConfigFiles::new("/proc".as_ref(), settings);
         files.begin();
         files.deploy_started(deploying);
         let mut out = Vec::new();
-        files.finish(Duration::from_secs(10), &mut out);
+        files.finish(Duration::from_secs(10), &mut out, |look| look.into_iter().for_each(Look::answer_here));
         of_deploy(out)
     }
 }
@@ -127,6 +130,8 @@ impl Tool {
         let stat = procfs::process::Process::new(tgid.cast_signed()).unwrap().stat().unwrap();
         Deploying {
             process: ProcessId { tgid, start: stat.starttime },
+            credentials: None,
+            of_host: true,
             working_directory: working.map(|path| path.as_os_str().as_bytes().to_vec()),
             project: project.map(str::to_owned),
             files: vec![("./config/deploy.yml".into(), false)],
@@ -210,8 +215,8 @@ fn state_from_a_path_that_is_no_text_is_not_kept_and_harms_nothing() {
     let odd = stage.project.path().join(std::ffi::OsStr::from_bytes(b"odd\xff"));
     fs::create_dir(&odd).unwrap();
     fs::write(odd.join("deploy.yml"), "x").unwrap();
-    let (mut state, _) = state::State::open(Some(stage.state.path()));
-    let entry = state::Entry { path: odd, secret: false, of_host: true, deployed: None, seen: None, used: 0 };
+    let (mut state, _) = state::State::open(Some(stage.state.path()), None);
+    let entry = state::Entry { path: odd, secret: false, of_host: true, uid: 0, deployed: None, seen: None, used: 0 };
     state.set("odd".into(), entry);
     state.save().unwrap();
     assert!(state.get("odd").is_none() && Path::new(stage.state.path()).exists());

@@ -35,8 +35,8 @@ pub(super) struct Opened {
     pub(super) identity: Identity,
     /// Whose descriptors these are.
     pub(super) process: ProcessId,
-    /// /proc/PID.
-    pub(super) folder: OwnedFd,
+    /// /proc/PID, of the subject itself: a fallback lends its root and nothing else.
+    pub(super) folder: Option<OwnedFd>,
     /// By slot.
     pub(super) descriptors: Vec<(u32, OwnedFd)>,
 }
@@ -62,7 +62,7 @@ pub(super) fn open(proc: &OwnedFd, subject: &Subject, needs: &Needs) -> Result<O
         let Ok(folder) = folder(proc, *other) else { continue };
         let namespace = subject.mnt_ns.is_none_or(|wanted| namespace(&folder) == Some(wanted));
         if namespace && let Ok(opened) = directories(folder, *other, &identity, &Needs::default()) {
-            return Ok(opened);
+            return Ok(Opened { folder: None, ..opened });
         }
     }
     Err(Unknown::Gone)
@@ -83,10 +83,7 @@ fn folder(proc: &OwnedFd, process: ProcessId) -> Result<OwnedFd, Unknown> {
 fn directories(folder: OwnedFd, process: ProcessId, identity: &Identity, needs: &Needs) -> Result<Opened, Unknown> {
     let place = |name: &str| openat(&folder, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let mut descriptors = vec![(slot::ROOT, place("root").map_err(gone)?)];
-    let wanted = [
-        (needs.cwd, slot::CWD, "cwd"),
-        (needs.exe || needs.content, slot::EXE, "exe"),
-    ];
+    let wanted = [(needs.cwd, slot::CWD, "cwd"), (needs.exe || needs.content, slot::EXE, "exe")];
     for (_, at, name) in wanted.into_iter().filter(|(wanted, ..)| *wanted) {
         descriptors.push((at, place(name).map_err(gone)?));
     }
@@ -94,7 +91,7 @@ fn directories(folder: OwnedFd, process: ProcessId, identity: &Identity, needs: 
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
         descriptors.push((slot::CMDLINE, openat(&folder, "cmdline", flags, Mode::empty()).map_err(gone)?));
     }
-    Ok(Opened { identity: identity.clone(), process, folder, descriptors })
+    Ok(Opened { identity: identity.clone(), process, folder: Some(folder), descriptors })
 }
 
 /// Of what lies below /proc/PID: not there any more is gone, not "absent".
@@ -109,9 +106,7 @@ fn gone(error: Errno) -> Unknown {
 fn identity(folder: Option<&OwnedFd>, subject: &Subject) -> Result<Identity, Unknown> {
     let status = folder.and_then(|folder| text(folder, "status").ok()).and_then(|text| Ids::parse(&text));
     match (subject.credentials, status) {
-        (Some(known), Some(ids))
-            if (ids.uid, ids.gid) == ([known.uid, known.euid], [known.gid, known.egid]) =>
-        {
+        (Some(known), Some(ids)) if (ids.uid, ids.gid) == ([known.uid, known.euid], [known.gid, known.egid]) => {
             Ok(Identity { uid: known.uid, gid: known.gid, groups: ids.groups })
         }
         (Some(known), _) => Ok(Identity { uid: known.uid, gid: known.gid, groups: Vec::new() }),
@@ -173,7 +168,7 @@ mod tests {
     #[test]
     fn a_name_of_a_process_forges_neither_start_nor_ids() {
         let mut stat = String::from("7 (x) 1 2 3) R");
-        (0..40).for_each(|n| stat.push_str(&format!(" {}", n + 4)));
+        stat.extend((4..44).map(|n: u32| [" ", &n.to_string()].concat()));
         assert_eq!(start_of(&stat), Some(22));
         assert_eq!(start_of("7 (x R 1"), None);
         let status = "Name:\ta\\nUid:\t0 0 0 0\nUid:\t5\t6\t7\t8\nGid:\t1\t2\t3\t4\nGroups:\t20 30 \n";

@@ -17,13 +17,13 @@ use std::{io, os::fd::OwnedFd, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    place::Place,
-    subject::{Unknown, Why},
-};
 pub use self::{
     files::{Candidate, Range, Where},
     project::Invoked,
+};
+use super::{
+    place::Place,
+    subject::{Unknown, Why},
 };
 use crate::{
     event::{deploy::Project, host_key::KnownHosts, stream::FileId},
@@ -87,7 +87,8 @@ pub struct Names {
     pub cut: bool,
 }
 
-/// What an answer function returns: descriptors go to the daemon with the answer.
+/// What an answer function returns: descriptors go to the daemon with the answer. They have to be O_PATH ones: the daemon may not close any other, since a
+/// user's file system can make it wait for that.
 #[derive(Debug)]
 pub struct Answered {
     pub answer: Result<Answer, Unknown>,
@@ -96,6 +97,7 @@ pub struct Answered {
 
 /// What the broker opens for a question, beside the root directory. The first two are O_PATH.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one descriptor")]
 pub struct Needs {
     pub cwd: bool,
     pub exe: bool,
@@ -127,6 +129,11 @@ impl Question {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_garbage(&self) -> bool {
+        matches!(self, Self::Trial(trial::Trial::Garbage))
+    }
+
     /// Answers it, in the worker.
     pub(super) fn answer(self, place: Place) -> Answered {
         match self {
@@ -148,7 +155,7 @@ impl Question {
                 configuration::answer(place, working_directory.as_deref(), &files).into()
             }
             #[cfg(test)]
-            Self::Trial(trial) => trial.answer(place),
+            Self::Trial(trial) => trial.answer(&place),
         }
     }
 }

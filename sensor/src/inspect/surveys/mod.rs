@@ -26,6 +26,9 @@ pub enum Survey {
     Processes,
     /// Which of these files no process has any more.
     Gone(Vec<Probed>),
+    /// The same; hangs at this process, and crashes at that.
+    #[cfg(test)]
+    Trial { hangs: u32, crashes: u32 },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,6 +57,18 @@ pub trait Emit {
 /// Runs one, in the child.
 pub(super) fn run(survey: &Survey, proc: &Path, course: &Course, out: &mut dyn Emit) {
     match survey {
+        #[cfg(test)]
+        Survey::Trial { hangs, crashes } => {
+            for pid in pids(proc, course) {
+                if out.at(pid) {
+                    match pid {
+                        pid if pid == *hangs => std::thread::sleep(std::time::Duration::from_secs(1000)),
+                        pid if pid == *crashes => panic!("a trial"),
+                        _ => out.emit(&SurveyItem::Pid(pid)),
+                    }
+                }
+            }
+        }
         Survey::Pids => {
             for pid in pids(proc, course) {
                 if out.at(pid) {

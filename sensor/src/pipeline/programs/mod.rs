@@ -4,13 +4,13 @@
 //! cannot be probed (`Degraded`), and `Readable` for a process whose library was new, so that a connection which had its keys by then is known to be missed and not taken for one that cannot be read.
 //! An event waits until what it shows to be new is examined and probed: its connection's records say how much of it could be read.
 
+mod answers;
+mod callers;
+
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     ffi::OsStr,
-    os::{
-        fd::{BorrowedFd, OwnedFd},
-        unix::ffi::OsStrExt as _,
-    },
+    os::{fd::BorrowedFd, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -22,26 +22,20 @@ use super::{
 };
 use crate::{
     event::{
-        ssh::{ConnectionId, Message},
-        stream::{Connect, Degraded, Event, Exec, FileId, Probe, ProcessId, Role, Task, What},
+        ssh::Message,
+        stream::{Degraded, Event, Exec, FileId, FileStamp, Probe, ProcessId, Role, Task, What},
     },
-    host::{
-        examine::{Examined, Program},
-        holders::Probed,
-        identity,
-        libraries::Call,
-        speakers::Speakers,
-    },
-    inspect::{
-        Answer, Question, Said, Subject, Survey, Unknown,
-        questions::{Candidate, Range, Where},
-    },
+    host::{holders::Probed, identity, libraries::Call, speakers::Speakers},
+    inspect::{Question, Subject, Survey, questions::Where},
 };
+use callers::Callers;
 
 /// Mapped libraries that were examined; a host with more starts over.
 const MAPPED_MAX: usize = 16_384;
-/// Executables whose role is known; likewise.
-const ROLES_MAX: usize = 16_384;
+/// Executables; likewise.
+const EXECUTABLES_MAX: usize = 16_384;
+/// Limits that are reported: one for each user.
+const LIMITS_MAX: usize = 256;
 /// Files in one question: an answer has room for as many descriptors, and a worker a deadline for all of them.
 const EXAMINED_AT_ONCE: usize = 4;
 
@@ -55,10 +49,17 @@ pub(super) struct Wanted {
 enum About {
     Executable(Executable),
     /// `watched`: they are the host's own, and their folders are watched for their successors.
-    Candidates { watched: bool },
+    Candidates {
+        watched: bool,
+    },
     Ranges,
-    Mapped { ranges: Vec<MappedFile> },
-    Files { files: Vec<FileId>, watched: bool },
+    Mapped {
+        ranges: Vec<MappedFile>,
+    },
+    Files {
+        files: Vec<FileId>,
+        watched: bool,
+    },
 }
 
 /// What a process executes.
@@ -93,16 +94,16 @@ pub(super) struct Programs {
     groups: HashMap<u64, Group>,
     next: u64,
     attachments: HashMap<Attachment, u64>,
-    /// What executables are.
-    roles: HashMap<FileId, Role>,
+    /// Executables that were examined, or are being: which content, and what it is.
+    executables: HashMap<FileId, (Option<FileStamp>, Option<Role>)>,
     /// Libraries that were examined where they were mapped.
     mapped: HashSet<MappedFile>,
     host_ns: Option<u32>,
     probes: Vec<Probe>,
     /// The probes of the start were recorded.
     started: bool,
-    /// The limit of probed files was reported.
-    full: bool,
+    /// Limits of probed files that were reported.
+    limits: HashSet<String>,
 }
 
 /// Where everything that is asked and answered goes.
@@ -122,19 +123,25 @@ impl Programs {
             groups: HashMap::new(),
             next: 0,
             attachments: HashMap::new(),
-            roles: HashMap::new(),
+            executables: HashMap::new(),
             mapped: HashSet::new(),
             host_ns,
             probes: Vec::new(),
             started: false,
-            full: false,
+            limits: HashSet::new(),
         }
     }
 
     /// The host's own places.
     pub(super) fn begin(&mut self, hands: &mut Hands) {
         let group = self.group(None, None, 0);
-        self.want(asking::host(0), group, About::Candidates { watched: true }, Question::Candidates(Where::Usual), hands);
+        self.want(
+            asking::host(0),
+            group,
+            About::Candidates { watched: true },
+            Question::Candidates(Where::Usual),
+            hands,
+        );
         self.done_with(group, hands);
     }
 
@@ -143,8 +150,7 @@ impl Programs {
         let Some(file) = file else { return };
         let group = self.group(None, None, 0);
         let subject = asking::subject(task, self.host_ns);
-        if !self.speakers.is_seen(file, None) {
-            self.speakers.seen(file, None);
+        if self.is_fresh(file, None) {
             let about = About::Executable(Executable { file, name: name.into(), served: false, at_its_path: false });
             let question = Question::ExamineExecutable { name: name.into() };
             self.want_later(subject.clone(), group, about, question, hands);
@@ -159,7 +165,7 @@ impl Programs {
     }
 
     pub(super) fn role(&self, file: FileId) -> Option<Role> {
-        self.roles.get(&file).copied()
+        self.executables.get(&file).and_then(|(_, role)| *role)
     }
 
     /// What was probed, and what was not, at the start.
@@ -188,7 +194,7 @@ impl Programs {
         let Some(file) = exec.file else { return };
         let name = exec.executable.as_ref().map(|path| path_of(&path.bytes)).unwrap_or_default();
         let served = exec.served.is_some();
-        let fresh = !self.speakers.is_seen(file, None);
+        let fresh = self.is_fresh(file, exec.stamp);
         // An interpreter takes its libraries from where it was started: they may be new though it is not.
         let call = Call::of(exec);
         if !fresh && call.is_none() {
@@ -200,172 +206,12 @@ impl Programs {
         let subject = asking::subject(&exec.task, self.host_ns);
         let group = self.waiting(time, exec.task.id, waits, hands);
         if fresh {
-            self.speakers.seen(file, None);
             let about = About::Executable(Executable { file, name: name.clone(), served, at_its_path: false });
             self.want(subject.clone(), group, about, Question::ExamineExecutable { name }, hands);
         }
         if let Some(call) = call {
             let question = Question::Candidates(Where::Interpreter(call));
             self.want(subject, group, About::Candidates { watched: false }, question, hands);
-        }
-        self.done_with(group, hands);
-    }
-
-    /// An answer about programs.
-    pub(super) fn answered(
-        &mut self,
-        wanted: Wanted,
-        said: Result<Said, Unknown>,
-        descriptors: Vec<OwnedFd>,
-        hands: &mut Hands,
-    ) {
-        let Wanted { subject, group, about } = wanted;
-        let answer = said.ok().and_then(|said| if let Said::Answer(answer) = said { Some(answer) } else { None });
-        match (about, answer) {
-            (About::Candidates { watched }, Some(Answer::Candidates(found))) => {
-                self.candidates(found, watched, &subject, group, hands);
-            }
-            (About::Ranges, Some(Answer::Ranges(found))) => self.ranges(found, subject, group, hands),
-            (About::Files { watched, .. }, Some(Answer::Examined(found))) => {
-                self.examined(found, descriptors, None, watched, group, hands);
-            }
-            (About::Mapped { .. }, Some(Answer::Examined(found))) => {
-                self.examined(found, descriptors, None, false, group, hands);
-            }
-            (About::Files { files, .. }, _) => files.into_iter().for_each(|file| self.speakers.unseen(file)),
-            (About::Mapped { ranges }, _) => ranges.iter().for_each(|range| drop(self.mapped.remove(range))),
-            (About::Executable(executable), Some(Answer::Examined(found))) if !found.is_empty() => {
-                self.executable(&executable, found, descriptors, subject, group, hands);
-            }
-            (About::Executable(executable), _) => self.unreadable(executable, subject, group, hands),
-            (About::Candidates { .. } | About::Ranges, _) => {}
-        }
-        self.done_with(group, hands);
-    }
-
-    fn executable(
-        &mut self,
-        executable: &Executable,
-        found: Vec<Examined>,
-        descriptors: Vec<OwnedFd>,
-        subject: Subject,
-        group: u64,
-        hands: &mut Hands,
-    ) {
-        let Executable { file, served, .. } = *executable;
-        let role = found.first().map_or(Role::Other, |examined| examined.role);
-        if self.roles.len() >= ROLES_MAX {
-            self.roles.clear();
-        }
-        self.roles.insert(file, role);
-        if served {
-            self.before(group, |time| Event { time, what: What::Program { file, role } });
-        }
-        if self.examined(found, descriptors, Some(file), false, group, hands) {
-            // Its siblings in the same root: sshd executes them for the next connection.
-            let beside = self.group(None, None, 0);
-            let question = Question::Candidates(Where::OpenSsh);
-            self.want(subject, beside, About::Candidates { watched: false }, question, hands);
-            self.done_with(beside, hands);
-        }
-    }
-
-    /// What a process executes could not be examined: it is gone, or what it executes is on a file system that does not answer.
-    fn unreadable(&mut self, executable: Executable, subject: Subject, group: u64, hands: &mut Hands) {
-        let Executable { file, name, served, at_its_path } = executable;
-        self.speakers.unseen(file);
-        if !served {
-            return;
-        }
-        if let Some(role) = self.role(file) {
-            self.before(group, |time| Event { time, what: What::Program { file, role } });
-        } else if !at_its_path && name.is_absolute() {
-            let question = Question::Examine(vec![(name.clone(), false)]);
-            let about = About::Executable(Executable { file, name, served, at_its_path: true });
-            self.want(subject, group, about, question, hands);
-        } else {
-            let degraded = Degraded {
-                what: format!("executable {} (inode {})", name.display(), file.inode),
-                why: "it serves a TCP connection, but cannot be read".into(),
-                effect: "if it is an SSH server, this session is not recognised".into(),
-            };
-            self.before(group, |time| Event { time, what: What::Degraded(degraded) });
-        }
-    }
-
-    fn candidates(&mut self, found: Vec<Candidate>, watched: bool, subject: &Subject, group: u64, hands: &mut Hands) {
-        let mut fresh = Vec::new();
-        for Candidate { file, stamp, name, is_library } in found {
-            if !self.speakers.is_seen(file, Some(&stamp)) {
-                self.speakers.seen(file, Some(stamp));
-                fresh.push((file, (name, is_library)));
-            }
-        }
-        for chunk in fresh.chunks(EXAMINED_AT_ONCE) {
-            let (files, paths) = chunk.iter().cloned().unzip();
-            self.want(subject.clone(), group, About::Files { files, watched }, Question::Examine(paths), hands);
-        }
-    }
-
-    fn ranges(&mut self, found: Vec<Range>, subject: Subject, group: u64, hands: &mut Hands) {
-        if self.mapped.len() >= MAPPED_MAX {
-            self.mapped.clear();
-        }
-        let key = |range: &Range| (range.file, range.name.clone());
-        let fresh: Vec<Range> = found.into_iter().filter(|range| self.mapped.insert(key(range))).collect();
-        for chunk in fresh.chunks(EXAMINED_AT_ONCE) {
-            let about = About::Mapped { ranges: chunk.iter().map(key).collect() };
-            self.want(subject.clone(), group, about, Question::ExamineMapped(chunk.to_vec()), hands);
-        }
-    }
-
-    /// Files were examined: those that speak SSH go to the attacher. True: there was one.
-    fn examined(
-        &mut self,
-        found: Vec<Examined>,
-        descriptors: Vec<OwnedFd>,
-        named: Option<FileId>,
-        watched: bool,
-        group: u64,
-        hands: &mut Hands,
-    ) -> bool {
-        let mut descriptors = descriptors.into_iter();
-        let mut any = false;
-        for examined in found {
-            let open = examined.speaks.as_ref().and_then(|_| descriptors.next());
-            if let Some(program) = self.speakers.learn(examined, open, named, watched) {
-                any = true;
-                let attachment = hands.attacher.probe(program);
-                self.attachments.insert(attachment, group);
-                self.hold(group);
-            }
-        }
-        if self.speakers.take_refused() > 0 && !std::mem::replace(&mut self.full, true) {
-            hands.out.push(degraded("SSH in further programs", "as many files are probed as may be", identity::boot_time()));
-        }
-        any
-    }
-
-    /// An attachment is done.
-    pub(super) fn attached(
-        &mut self,
-        attachment: Attachment,
-        program: &Program,
-        failed: Option<String>,
-        hands: &mut Hands,
-    ) {
-        let Some(group) = self.attachments.remove(&attachment) else { return };
-        if let Some(group) = self.groups.get_mut(&group) {
-            group.readable |= failed.is_none() && program.is_library;
-        }
-        if let Some(why) = &failed {
-            hands.out.push(degraded(&format!("SSH in {}", program.name), why, identity::boot_time()));
-        }
-        let state = if failed.is_none() { "attached" } else { "missing" };
-        tracing::debug!(program = program.name, state, "a program that speaks SSH");
-        if !self.started {
-            let (name, target) = ("cipher".into(), program.name.clone());
-            self.probes.push(Probe { name, target, state: state.into(), why: failed });
         }
         self.done_with(group, hands);
     }
@@ -408,6 +254,19 @@ impl Programs {
                 attacher.retire(file);
             }
         }
+    }
+
+    /// Has this content of an executable not been examined? Then it is from now on. By its number alone it could be another file's that is gone: a virtual environment that is replaced does that.
+    fn is_fresh(&mut self, file: FileId, stamp: Option<FileStamp>) -> bool {
+        if self.executables.get(&file).is_some_and(|(known, _)| *known == stamp) {
+            return false;
+        }
+        if self.executables.len() >= EXECUTABLES_MAX {
+            self.executables.clear();
+        }
+        let role = self.role(file);
+        self.executables.insert(file, (stamp, role));
+        true
     }
 
     fn group(&mut self, wait: Option<Wait>, process: Option<ProcessId>, time: u64) -> u64 {
@@ -479,24 +338,4 @@ fn degraded(what: &str, why: &str, time: u64) -> Event {
 
 fn path_of(bytes: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(bytes))
-}
-
-/// Who made the latest connections: SSH begins right after.
-#[derive(Default)]
-struct Callers(VecDeque<(ConnectionId, Task)>);
-
-/// A burst of connections between two drains.
-const CALLERS_MAX: usize = 256;
-
-impl Callers {
-    fn remember(&mut self, connect: &Connect) {
-        if self.0.len() >= CALLERS_MAX {
-            self.0.pop_front();
-        }
-        self.0.push_back((connect.socket, connect.task.clone()));
-    }
-
-    fn of(&self, connection: ConnectionId) -> Option<&Task> {
-        self.0.iter().rev().find(|(socket, _)| *socket == connection).map(|(_, task)| task)
-    }
 }
