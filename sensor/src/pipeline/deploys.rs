@@ -10,7 +10,7 @@ use crate::{
     deploy::{self, FILE_MAX, Invocation, Tools},
     event::{
         deploy::{Facts, FileState, Kind, Project, ToolFile},
-        stream::{Args, Event, Exec, What},
+        stream::{self, Args, Event, Exec, What},
     },
     host::{
         config_files::Deploying,
@@ -52,14 +52,14 @@ impl Deploys {
     pub(super) fn tell(&mut self, event: &mut Event, out: &mut Vec<Event>) {
         match &mut event.what {
             What::Exec(exec) if self.tools.concern(&exec.args, exec.executable.as_ref().map(|path| &*path.bytes)) => {
-                self.redact(&mut exec.args);
+                self.redact(&mut exec.args, exec.executable.as_ref());
                 let facts = self.facts(exec);
                 out.extend(facts.map(|facts| Event { time: event.time, what: What::Deploy(Box::new(facts)) }));
             }
             What::Found(found)
                 if self.tools.concern(&found.args, found.executable.as_ref().map(|path| &*path.bytes)) =>
             {
-                self.redact(&mut found.args);
+                self.redact(&mut found.args, found.executable.as_ref());
                 let folder = self.projects.working_directory(found.task.id.tgid);
                 let mut facts = self.facts(&found.as_exec(folder.clone()));
                 if let Some(facts) = &mut facts {
@@ -71,9 +71,9 @@ impl Deploys {
         }
     }
 
-    fn redact(&self, args: &mut Args) {
+    fn redact(&self, args: &mut Args, executable: Option<&stream::Path>) {
         let mut list: Vec<Vec<u8>> = args.list.iter().map(|arg| arg.to_vec()).collect();
-        if self.tools.redact(&mut list, redact::MARK) {
+        if self.tools.redact(&mut list, executable.map(|path| &*path.bytes), redact::MARK) {
             args.list = list.into_iter().map(Into::into).collect();
             args.redacted = true;
         }
@@ -92,7 +92,7 @@ impl Deploys {
             variables: Vec::new(),
         };
         let Some(mut invocation) = self.tools.recognise(&argv, executable, &[]) else {
-            let tool = self.tools.hook(&argv)?;
+            let tool = self.tools.hook(&argv, executable)?;
             request.variables.clone_from(&tool.definition.environment.safe);
             let variables = safe(self.projects.look(request)?.variables);
             return Some(Facts { process, tool: tool.name.clone(), project: None, variables, working_directory: None });

@@ -91,7 +91,7 @@ pub(super) const TOOLS: &[Tool] = &[
     words(&["sqlplus", "sqlldr", "expdp", "impdp"], &[all("", AfterSlash)]),
     tool(&["etcdctl"], &[Flag("--user", Either, AfterColon)]),
     // Registries and clouds.
-    sub(&["docker", "podman", "nerdctl", "buildah", "skopeo", "helm", "oras", "crane", "az", "oc", "cf", "faas-cli", "ibmcloud"],
+    sub(&["docker", "podman", "nerdctl", "buildah", "skopeo", "helm", "oras", "crane", "az", "azure.cli", "oc", "cf", "faas-cli", "ibmcloud"],
         &["login"], &[Flag("-p", Either, Whole)]),
     // The name of a build argument says little of its value; Kamal hides all of them in its own output.
     tool(CONTAINERS, &[Flag("--secret", Either, Reference), Flag("--build-arg", Either, Assigned)]),
@@ -205,10 +205,16 @@ pub(super) const READER_OPTIONS: &[&str] = &[
 impl Tool {
     /// Whether the row is for the program `name` called with `rest`.
     pub(super) fn applies(&self, name: &[u8], rest: &[&[u8]]) -> bool {
+        self.is_for(name)
+            && (self.within.is_empty()
+                || rest.iter().take(4).any(|word| self.within.iter().any(|entry| *word == entry.as_bytes())))
+    }
+
+    /// Whether the row has the program `name`.
+    pub(super) fn is_for(&self, name: &[u8]) -> bool {
         self.names.iter().any(|entry| {
             entry.strip_suffix('*').map_or(name == entry.as_bytes(), |prefix| name.starts_with(prefix.as_bytes()))
-        }) && (self.within.is_empty()
-            || rest.iter().take(4).any(|word| self.within.iter().any(|entry| *word == entry.as_bytes())))
+        })
     }
 
     fn removes(&self) -> bool {
