@@ -77,7 +77,8 @@ pub fn find(name: &[u8]) -> Option<&'static Interpreter> {
     let named = |name: &[u8]| {
         INTERPRETERS.iter().find(|interpreter| interpreter.names.iter().any(|own| own.as_bytes() == name))
     };
-    named(name).or_else(|| named(stem(name))).or_else(|| named(stem(name.strip_suffix(b"-dbg")?)))
+    let plain = stem(name.strip_suffix(b"-dbg").unwrap_or(name));
+    named(plain).or_else(|| named(name).filter(|_| plain != name))
 }
 
 /// Whether an option is one that interpreters take code with.

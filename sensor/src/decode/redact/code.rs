@@ -113,7 +113,8 @@ fn value(text: &[u8], name: &[u8], start: usize, class: Class, edits: &mut Vec<E
         return if inside(text, start, class, edits) { start + 1 } else { bare(text, start, class, edits) };
     }
     let end = run_end(text, start, is_bare);
-    let is_expression = matches!(at(text, end), b'(' | b'[' | b'{') && part(text, start, end).iter().all(is_identifier);
+    let is_expression =
+        matches!(at(text, end), b'(' | b'[' | b'{') && part(text, start, end).iter().all(|b| is_identifier(*b));
     if is_expression && end > start && inside(text, end, class, edits) {
         return end + 1;
     }
@@ -163,7 +164,7 @@ fn bare(text: &[u8], start: usize, class: Class, edits: &mut Vec<Edit>) -> usize
     let end = if ends_open { run_end(text, end, |b| !b.is_ascii_whitespace() && b != b';') } else { end };
     let content = part(text, start, end);
     // `$name` is a variable of Perl and PHP.
-    let is_variable = matches!(content.first(), Some(b'$' | b'@')) && content.iter().skip(1).all(is_identifier);
+    let is_variable = matches!(content.first(), Some(b'$' | b'@')) && content.iter().skip(1).all(|b| is_identifier(*b));
     if !is_variable && !may_stay(content, class) {
         edits.push(Edit::mark(start, end));
     }
@@ -174,7 +175,7 @@ fn is_bare(b: u8) -> bool {
     !b.is_ascii_whitespace() && !b";,)]}'\"`([{".contains(&b)
 }
 
-fn is_identifier(b: &u8) -> bool {
+fn is_identifier(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'$' | b'@' | b'!' | b'?' | b'-' | b'>')
 }
 
@@ -228,7 +229,7 @@ fn inside(text: &[u8], open: usize, class: Class, edits: &mut Vec<Edit>) -> bool
     let mut i = open;
     while i < end {
         match at(text, i) {
-            b'(' | b'[' => calls.push(is_identifier(&before(text, i)) || calls.last() == Some(&true)),
+            b'(' | b'[' => calls.push(is_identifier(before(text, i)) || calls.last() == Some(&true)),
             b'{' => calls.push(calls.last() == Some(&true)),
             b')' | b']' | b'}' => {
                 calls.pop();

@@ -14,7 +14,7 @@ use super::flags::looks_like_option;
 use super::names::{self, Class};
 use super::pairs::{self, Place};
 use super::program::{Program, Trust, is_known};
-use super::tools::{self, Nth, Positional, TOOLS, Tool};
+use super::tools::{self, Nth, Positional, Tool};
 use super::values::{may_stay, reads_as_code};
 use super::wrappers::{self, Runs};
 use super::{line, parts, shapes, urls};
@@ -148,7 +148,7 @@ impl<'a> Command<'a> {
     /// Applies the rules to the words after the program `at`, before `end`.
     fn arguments(&mut self, program: Program, at: usize, end: usize) {
         let rest = self.words.get(at + 1..end).unwrap_or_default();
-        let rows: Vec<&Tool> = TOOLS.iter().filter(|tool| tool.applies(program.name, rest)).collect();
+        let rows = tools::rows(program.name, rest);
         let mut i = at + 1;
         while i < end {
             i = self.argument(program, i, end, &rows).max(i + 1);

@@ -49,12 +49,14 @@ impl<'a> Program<'a> {
         let is_system = in_system(path);
         let trust = if is_system { Trust::Certain } else { Trust::Claim };
         let stem = executed::stem(name);
-        match (is_known(name), is_known(stem)) {
-            (true, _) => Self { name, trust },
-            (false, true) => Self { name: stem, trust },
-            // What the program is by its file is as unknown to the tables as what it is by its title.
-            _ if is_system && !is_related(name, claimed) => Self { name, trust: Trust::Claim },
-            _ => Self { name: claimed, trust: Trust::Claim },
+        if is_known(name) {
+            Self { name, trust }
+        } else if stem != name && is_known(stem) {
+            Self { name: stem, trust }
+        } else if is_system && !is_related(name, claimed) {
+            Self { name, trust: Trust::Claim }
+        } else {
+            Self { name: claimed, trust: Trust::Claim }
         }
     }
 
@@ -89,5 +91,5 @@ fn is_related(name: &[u8], claimed: &[u8]) -> bool {
 
 /// Whether a table has this name.
 pub(super) fn is_known(name: &[u8]) -> bool {
-    wrappers::is_known(name) || interpreters::find(name).is_some() || tools::TOOLS.iter().any(|tool| tool.is_for(name))
+    tools::has(name) || wrappers::is_known(name) || interpreters::find(name).is_some()
 }
