@@ -8,8 +8,8 @@
 //!   not to what reads as code or is the path of a file: these are searched for literals.
 //! - No table knows the executable, or the kernel gave no path: the rules of `args[0]` apply in that same, weaker way. They
 //!   do not if the executable lies where only root writes and has another name: what it is, is certain.
-//! - Words inside a command line have no executable: their names count, and the exec of such a program comes as an event of
-//!   its own. Behind inline code (`python3 -c CODE mysql -px`) they are arguments of the code: the weaker way.
+//! - Words inside a command line have no executable: their names and paths count, and the exec of such a program comes as an
+//!   event of its own. Behind inline code (`python3 -c CODE mysql -px`) they are arguments of the code: the weaker way.
 //!
 //! It fails both ways in rare cases: a bind mount in a user's mount namespace puts another file at `/usr/bin/mysql`, and a
 //! password that reads as code is kept where the name of its program is a mere claim.
@@ -60,9 +60,10 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// A word of a command line, believed as its command is.
+    /// A word of a command line, believed as its command is: less, if it is the path of a file elsewhere.
     pub(super) fn named(word: &'a [u8], trust: Trust) -> Self {
-        Self { name: basename(word), trust }
+        let is_elsewhere = trust == Trust::Certain && word.contains(&b'/') && !in_system(word);
+        Self { name: basename(word), trust: if is_elsewhere { Trust::Claim } else { trust } }
     }
 
     /// A script, by the path that the interpreter was given.

@@ -206,7 +206,12 @@ pub(super) const READER_OPTIONS: &[&str] = &[
 ];
 
 /// The rows by their whole names, and the rows that have beginnings of names: reading all costs half a microsecond.
-static INDEX: LazyLock<(HashMap<&'static [u8], Vec<&'static Tool>>, Vec<&'static Tool>)> = LazyLock::new(|| {
+struct Index {
+    by_name: HashMap<&'static [u8], Vec<&'static Tool>>,
+    with_prefixes: Vec<&'static Tool>,
+}
+
+static INDEX: LazyLock<Index> = LazyLock::new(|| {
     let mut by_name: HashMap<&[u8], Vec<&Tool>> = HashMap::new();
     for tool in TOOLS {
         for name in tool.names.iter().filter(|name| !name.ends_with('*')) {
@@ -214,14 +219,13 @@ static INDEX: LazyLock<(HashMap<&'static [u8], Vec<&'static Tool>>, Vec<&'static
         }
     }
     let with_prefixes = TOOLS.iter().filter(|tool| tool.names.iter().any(|name| name.ends_with('*'))).collect();
-    (by_name, with_prefixes)
+    Index { by_name, with_prefixes }
 });
 
 /// The rows that have the program `name`.
 fn rows_of(name: &[u8]) -> impl Iterator<Item = &'static Tool> {
-    let (by_name, with_prefixes) = &*INDEX;
-    let whole = by_name.get(name).map(Vec::as_slice).unwrap_or_default();
-    whole.iter().chain(with_prefixes.iter().filter(move |tool| tool.begins(name))).copied()
+    let whole = INDEX.by_name.get(name).map(Vec::as_slice).unwrap_or_default();
+    whole.iter().chain(INDEX.with_prefixes.iter().filter(move |tool| tool.begins(name))).copied()
 }
 
 /// Whether a row has the program `name`.

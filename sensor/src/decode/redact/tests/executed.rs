@@ -56,6 +56,9 @@ fn a_title_hides_no_evidence() {
         (PYTHON, "python3 ¦ -c ¦ exec(argv[2]) ¦ --password ¦ print(1); CODE"),
         ("/usr/bin/dash", "sh ¦ -c ¦ eval \"$2\" #/snmpget ¦ -c ¦ id; CODE (1)"),
         ("", "snmpget ¦ -c ¦ print(1); CODE"),
+        // A path inside a line.
+        ("/usr/bin/bash", "bash ¦ -c ¦ /home/a/snmpget -c 'print(1); CODE'"),
+        ("/usr/bin/timeout", "timeout ¦ 5 ¦ ./snmpget ¦ -c ¦ print(1); CODE"),
     ]);
 }
 
