@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn code_and_scripts_are_told_apart() {
+    fn code_is_distinguished_from_scripts() {
         for (line, code, rest) in [
             ("python3.11 -c CODE a", &["CODE"][..], "a"),
             ("python3 -Ic CODE -c a", &["CODE"], "-c"),

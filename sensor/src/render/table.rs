@@ -218,7 +218,7 @@ fn what(record: &Record) -> String {
     }
 }
 
-/// The command line. Where `args[0]` is a name that nobody gives the executable, the executable comes first and the name
+/// The command line. Where `args[0]` is no usual name of the executable, the executable comes first and the name
 /// behind it: `python3.11 (snmpget) -c ...`. For links such as `sh` the line is as people know it.
 fn command(process: &Process) -> String {
     let line = process.command_line.as_deref().or(process.executable.as_deref()).unwrap_or_default();
