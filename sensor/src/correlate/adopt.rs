@@ -6,8 +6,9 @@
 
 use super::{
     Correlate,
-    build::{Program, session_id},
+    build::session_id,
     lifecycle::{account, note_audit},
+    program::Program,
     sessions::{Phase, Session},
 };
 use crate::event::{
@@ -26,6 +27,7 @@ impl Correlate {
         process.executable = program.executable;
         process.application = program.application;
         process.command_line = None;
+        process.title = None;
         process.server = server;
         process.watched |= self.scope.pids.contains(&id.tgid);
         let inherited = process.session;
@@ -135,7 +137,9 @@ impl Correlate {
         // What it runs was told by an earlier run, or never: its end is told either way.
         if let Some(process) = self.processes.get_mut(found.task.id) {
             process.told = !found.role.is_server();
-            process.command_line = Program::found(found, true).command_line.map(Into::into);
+            let program = Program::found(found, true);
+            process.title = program.title;
+            process.command_line = program.command_line.map(Into::into);
         }
         let Some(session) = self.sessions.get_mut(key) else { return };
         note_audit(session, &found.task);

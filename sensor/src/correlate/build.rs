@@ -4,36 +4,16 @@ use std::{net::IpAddr, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Correlate, application::application, deploys::describe_id, processes::Process, sessions::Session};
+use super::{Correlate, deploys::describe_id, processes::Process, program::Program, sessions::Session};
 use crate::decode::ssh::fingerprint::community_id;
 use crate::event::{
     record::{
-        Account, Action, Application, Auditd, Command, Container, ContainerUser, Destination, Endpoint, EntryLeader,
-        EntryMeta, Error, Id, IpOnly, Leader, Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh,
-        SshSession, Thread, Time, User,
+        Account, Action, Auditd, Command, Container, ContainerUser, Destination, Endpoint, EntryLeader, EntryMeta, Error, Id,
+        IpOnly, Leader, Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh, SshSession, Thread, Time,
+        User,
     },
-    stream::{Args, Exec, Exit, Found, NS_PER_TICK, Path, ProcessId, Status, Task},
-    text::{escape, fit_json, fit_json_list},
+    stream::{Exec, Exit, NS_PER_TICK, ProcessId, Status, Task},
 };
-
-/// `process.command_line` is cut here; `process.args` holds what there is.
-const COMMAND_LINE_MAX: usize = 4096;
-/// The 32 KiB of argv that are recorded, as ordinary text in ordinary pieces; escapes of control characters would be six times as much.
-const ARGS_JSON_MAX: usize = 48 << 10;
-
-/// What a process runs, as text, with what had to be said about it.
-#[derive(Default)]
-pub(super) struct Program {
-    pub name: Option<Arc<str>>,
-    pub executable: Option<Arc<str>>,
-    pub args: Vec<String>,
-    pub command_line: Option<String>,
-    pub working_directory: Option<String>,
-    /// Known of every process: what speaks SSH shows later.
-    pub application: Option<Arc<Application>>,
-    escaped: Vec<&'static str>,
-    truncated: Vec<&'static str>,
-}
 
 /// Programs whose act continues in another daemon, where lineage cannot follow.
 const DELEGATES: &[&str] = &[
@@ -73,35 +53,13 @@ pub(super) fn network(ip: IpAddr, direction: &'static str, protocol: Option<&'st
 }
 
 impl Correlate {
-    /// The text of an exec.
-    pub(super) fn program(&self, exec: &Exec) -> Program {
-        let mut program = Program::default();
-        let known = self.processes.get(exec.task.id);
-        let watched = known.is_some_and(|p| p.watched) || self.scope.pids.contains(&exec.task.id.tgid);
-        let told = self.scope.tells(known.and_then(|p| p.session), known.is_some_and(|p| p.deploy.is_some()), watched);
-        if let Some(path) = &exec.executable {
-            let text = program.path(path, "process.executable");
-            program.name = Some(basename(&text).into());
-            program.executable = Some(text.into());
-        }
-        let folder = exec.working_directory.as_ref().filter(|path| !path.cut).map(|path| escape(&path.bytes).0);
-        program.application = application(program.executable.as_deref(), &exec.args.list, folder.as_deref());
-        if !told {
-            return program; // seen as somebody's parent at most
-        }
-        if let Some(path) = &exec.working_directory {
-            program.working_directory = Some(program.path(path, "process.working_directory"));
-        }
-        program.args(&exec.args);
-        program
-    }
-
     pub(super) fn process_started(&self, time: u64, exec: &Exec, program: &Program) -> Record {
         let mut record = Record::new(self.wall(time), Action::ProcessStarted, Outcome::Success);
         Self::describe_task(&mut record, &exec.task);
         let known = self.processes.get(exec.task.id);
         let mut fields = self.process_fields(exec.task.id, exec.task.parent, known);
         fields.name.clone_from(&program.name);
+        fields.title.clone_from(&program.title);
         fields.executable.clone_from(&program.executable);
         fields.args = (!program.args.is_empty()).then(|| program.args.clone());
         fields.args_count = (exec.argc > 0).then_some(exec.argc);
@@ -130,6 +88,7 @@ impl Correlate {
         Self::describe_task(&mut record, &exit.task);
         let mut fields = self.process_fields(process.id, exit.task.parent, Some(process));
         fields.name.clone_from(&process.name);
+        fields.title.clone_from(&process.title);
         fields.executable.clone_from(&process.executable);
         fields.command_line = process.command_line.as_deref().map(str::to_owned);
         fields.end = Some(Time(self.wall(time)));
@@ -321,68 +280,6 @@ impl Correlate {
     fn leader(&self, id: ProcessId) -> Leader {
         Leader { pid: id.tgid, entity_id: self.processes.entity(id) }
     }
-}
-
-impl Program {
-    /// The text of a process found in /proc; its arguments only if they are to be told.
-    pub(super) fn found(found: &Found, with_args: bool) -> Self {
-        let mut program = Self::default();
-        program.executable = found.executable.as_ref().map(|path| program.path(path, "process.executable").into());
-        let comm = String::from_utf8_lossy(&found.task.comm);
-        program.name = Some(program.executable.as_deref().map_or(comm.as_ref(), basename).into());
-        program.application = application(program.executable.as_deref(), &found.args.list, None);
-        if with_args {
-            program.args(&found.args);
-        }
-        program
-    }
-
-    fn text(&mut self, bytes: &[u8], field: &'static str) -> String {
-        let (text, escaped) = escape(bytes);
-        if escaped && !self.escaped.contains(&field) {
-            self.escaped.push(field);
-        }
-        text.into_owned()
-    }
-
-    fn path(&mut self, path: &Path, field: &'static str) -> String {
-        if path.cut {
-            self.truncated.push(field);
-        }
-        self.text(&path.bytes, field)
-    }
-
-    fn args(&mut self, args: &Args) {
-        self.args = args.list.iter().map(|arg| self.text(arg, "process.args")).collect();
-        if self.escaped.contains(&"process.args") {
-            // A field is escaped or it is not: a backslash in an argument that had no need of it must come back too.
-            for (text, bytes) in self.args.iter_mut().zip(&args.list) {
-                if std::str::from_utf8(bytes).is_ok() {
-                    *text = text.replace('\\', "\\\\");
-                }
-            }
-        }
-        if fit_json_list(&mut self.args, ARGS_JSON_MAX) || args.cut {
-            self.truncated.push("process.args");
-        }
-        if self.args.is_empty() {
-            return;
-        }
-        let mut line = self.args.join(" ");
-        let long = line.len() > COMMAND_LINE_MAX;
-        line.truncate(line.floor_char_boundary(COMMAND_LINE_MAX));
-        if fit_json(&mut line, 2 * COMMAND_LINE_MAX) || long {
-            self.truncated.push("process.command_line");
-        }
-        if self.escaped.contains(&"process.args") {
-            self.escaped.push("process.command_line");
-        }
-        self.command_line = Some(line);
-    }
-}
-
-fn basename(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// The container that a cgroup path names: 64 hex digits, as docker, containerd, cri-o and podman write them.

@@ -57,6 +57,7 @@ impl Correlate {
         let (was_server, was_told) = (process.server, process.told);
         process.name.clone_from(&program.name);
         process.executable.clone_from(&program.executable);
+        process.title.clone_from(&program.title);
         process.command_line = program.command_line.clone().map(Into::into);
         process.application.clone_from(&program.application);
         process.server = server;

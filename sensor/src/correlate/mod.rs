@@ -13,6 +13,7 @@ mod deploys;
 mod lifecycle;
 mod network;
 mod processes;
+mod program;
 mod sessions;
 mod ssh;
 

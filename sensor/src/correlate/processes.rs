@@ -30,6 +30,8 @@ pub(super) struct Process {
     pub name: Option<Arc<str>>,
     pub executable: Option<Arc<str>>,
     pub command_line: Option<Arc<str>>,
+    /// `args[0]`, where it is another name.
+    pub title: Option<Arc<str>>,
     /// Boot time of its start, ns: exact from a fork, else as /proc knows it.
     pub began: u64,
     /// Key of the SSH session it belongs to.
@@ -163,6 +165,7 @@ impl Processes {
             name: maker.map_or_else(comm, |p| p.name.clone()),
             executable: maker.and_then(|p| p.executable.clone()),
             command_line: maker.and_then(|p| p.command_line.clone()),
+            title: maker.and_then(|p| p.title.clone()),
             began: task.id.start.saturating_mul(NS_PER_TICK),
             session: maker.and_then(|p| p.session),
             server: maker.is_some_and(|p| p.server),

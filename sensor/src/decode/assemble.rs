@@ -43,7 +43,8 @@ impl Decoder {
             Record::Event(event) => out.push(*event),
             Record::Piece { tgid, exec_time, offset, data } => self.keep(tgid, exec_time, offset, &data),
             Record::Exec { mut event, time, args } => {
-                event.args = self.args(event.task.id.tgid, time, args);
+                let executable = event.executable.as_ref().map(|path| path.bytes.as_slice());
+                event.args = self.args(event.task.id.tgid, time, args, executable);
                 out.push(Event { time, what: What::Exec(event) });
             }
             Record::Clear { time, connection, endpoints, direction, offset, flags, data } => {
@@ -76,7 +77,7 @@ impl Decoder {
         }
     }
 
-    fn args(&mut self, tgid: u32, time: u64, raw: RawArgs) -> Args {
+    fn args(&mut self, tgid: u32, time: u64, raw: RawArgs, executable: Option<&[u8]>) -> Args {
         let mut bytes = match raw.inline {
             Some(bytes) => bytes,
             None => match self.pending.iter().position(|p| p.tgid == tgid && p.exec_time == time) {
@@ -93,7 +94,7 @@ impl Decoder {
             true => Vec::new(),
             false => bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect(),
         };
-        let redacted = redact_args(&mut list);
+        let redacted = redact_args(&mut list, executable);
         // The raw bytes are gone from here on but for the ring itself.
         bytes.fill(0);
         Args { list: list.into_iter().map(ByteBuf::from).collect(), total: raw.total, cut, redacted }

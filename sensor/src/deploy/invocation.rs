@@ -91,6 +91,8 @@ impl Invocation {
     /// What was started to run it: of the programs in argv it is this one.
     pub(super) fn started_by(&mut self, argv: &[&str], places: &[Place], own: Place, executable: Option<&str>) {
         let Some(path) = argv.get(own.at) else { return };
+        // `args[0]` is the caller's to choose.
+        let path = executable.as_ref().filter(|_| own.at == 0).unwrap_or(path);
         if own.image {
             self.tool_version = version::of_image(path);
             return;

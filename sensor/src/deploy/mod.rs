@@ -132,9 +132,9 @@ impl Tools {
     }
 
     /// The tool whose hook this is, if it has variables that may be read.
-    pub fn hook(&self, argv: &[&str]) -> Option<&Arc<Tool>> {
+    pub fn hook(&self, argv: &[&str], executable: Option<&str>) -> Option<&Arc<Tool>> {
         let hook = |tool: &&Arc<Tool>| {
-            !tool.definition.environment.safe.is_empty() && classify_local(tool, argv).hook.is_some()
+            !tool.definition.environment.safe.is_empty() && classify_local(tool, argv, executable).hook.is_some()
         };
         self.iter().find(hook)
     }
@@ -152,7 +152,7 @@ impl Tools {
         self.recognise(&argv, executable, aliases.unwrap_or_default())
     }
 
-    /// The deploy that this argv is. `executable` counts where argv names another program; `aliases` are the project's.
+    /// The deploy that this argv is. The program is `executable`, and `args[0]` only where that is not known; `aliases` are the project's.
     pub fn recognise(
         &self,
         argv: &[&str],
@@ -164,18 +164,16 @@ impl Tools {
 
     /// The same, with help and completion too.
     fn named(&self, argv: &[&str], executable: Option<&str>, aliases: &[(String, String)]) -> Option<Invocation> {
-        let places = program::places(argv);
+        let places = program::places(argv, executable);
         let mut quiet = None;
         for place in &places {
-            let name = program::basename(argv.get(place.at)?);
-            let alone = places.len() == 1 && place.at == 0;
-            let executed = executable.map(program::basename).filter(|_| alone);
+            let name = program::name(argv, place.at, executable);
             for tool in self.iter() {
                 let recognise = &tool.definition.recognise;
                 let is = |name: &str| recognise.programs.iter().any(|own| own == name);
                 let fits = match place.image {
                     true => recognise.images.iter().any(|own| own == program::image_name(name)),
-                    false => is(name) || executed.is_some_and(is),
+                    false => is(name) || is(program::stem(name)),
                 };
                 if !fits {
                     continue;
@@ -194,11 +192,12 @@ impl Tools {
         quiet
     }
 
-    /// Removes what the definitions call secret from an argv. Says whether anything was.
-    pub fn redact(&self, args: &mut [Vec<u8>], mark: &[u8]) -> bool {
+    /// Removes what the definitions call secret from the argv of an executable. Says whether anything was.
+    pub fn redact(&self, args: &mut [Vec<u8>], executable: Option<&[u8]>, mark: &[u8]) -> bool {
         let texts: Vec<String> = args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
         let argv: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let Some(invocation) = self.named(&argv, None, &[]) else { return false };
+        let executable = executable.and_then(|path| std::str::from_utf8(path).ok());
+        let Some(invocation) = self.named(&argv, executable, &[]) else { return false };
         let mut changed = false;
         for (at, from) in invocation.secret_places() {
             if let Some(arg) = args.get_mut(at)

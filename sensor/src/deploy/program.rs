@@ -1,8 +1,11 @@
 //! Which program an argv runs, behind interpreters and wrappers.
 //!
-//! In: the argv of an exec. Out: where in it the programs stand that it runs, the outermost first: `bundle exec kamal deploy` is bundle, then kamal. It rests on how the kernel runs a
+//! In: the argv of an exec, and the file that was executed. Out: where in argv the programs stand that it runs, the outermost first: `bundle exec kamal deploy` is bundle, then kamal. The
+//! outermost is what the executable says, whatever `args[0]` does (`exec -a kamal sleep 100` is sleep). It rests on how the kernel runs a
 //! script (`#!/usr/bin/ruby`: argv becomes interpreter, script, arguments) and on the manuals of the wrappers. What a shell reads from `-c` is not followed: the shell
 //! executes it, and that exec is seen. A wrapper that is not known here hides nothing either, as its child is seen.
+
+use crate::event::{executed, interpreters};
 
 /// Wrappers in wrappers; a real line has three (`sudo env bundle exec`).
 const DEPTH_MAX: usize = 8;
@@ -16,8 +19,6 @@ pub(super) struct Place {
     pub(super) image: bool,
 }
 
-/// Programs that run a script given as their first argument: beginnings of names.
-const INTERPRETERS: &[&str] = &["ruby", "jruby", "truffleruby", "python", "pypy", "node", "perl", "php"];
 const SHELLS: &[&str] = &["sh", "bash", "dash", "ash", "ksh", "zsh", "busybox"];
 
 /// Programs that run the program in their arguments.
@@ -68,13 +69,28 @@ const CONTAINER_SWITCHES: &[&str] = &[
     "--disable-content-trust", "--sig-proxy", "--no-TTY", "--no-deps", "--service-ports", "--build", "--use-aliases", "--remove-orphans", "--replace", "--tls-verify",
 ];
 
+/// The name of the program at `at`: the outermost is the executable, if that is known.
+pub(super) fn name<'a>(argv: &[&'a str], at: usize, executable: Option<&'a str>) -> &'a str {
+    let word = argv.get(at).copied().unwrap_or_default();
+    match executable.filter(|_| at == 0) {
+        // Parts of text, cut at `/` and `-`, are text.
+        Some(path) => std::str::from_utf8(executed::name(Some(path.as_bytes()), word.as_bytes())).unwrap_or_default(),
+        None => basename(word),
+    }
+}
+
+/// A name without a version and what packages add: `kubectl1.28`.
+pub(super) fn stem(name: &str) -> &str {
+    std::str::from_utf8(executed::stem(name.as_bytes())).unwrap_or(name)
+}
+
 /// The programs that `argv` runs.
-pub(super) fn places(argv: &[&str]) -> Vec<Place> {
+pub(super) fn places(argv: &[&str], executable: Option<&str>) -> Vec<Place> {
     let mut places = Vec::new();
     let mut at = Some(Place { at: 0, image: false });
     while let Some(place) = at.filter(|place| place.at < argv.len() && places.len() < DEPTH_MAX) {
         places.push(place);
-        at = if place.image { None } else { inner(argv, place.at, &mut places) };
+        at = if place.image { None } else { inner(argv, place.at, executable, &mut places) };
     }
     places
 }
@@ -85,14 +101,16 @@ pub(super) fn basename(path: &str) -> &str {
 }
 
 /// What the program at `at` runs.
-fn inner(argv: &[&str], at: usize, places: &mut Vec<Place>) -> Option<Place> {
-    let name = basename(argv.get(at)?);
+fn inner(argv: &[&str], at: usize, executable: Option<&str>, places: &mut Vec<Place>) -> Option<Place> {
+    let name = name(argv, at, executable);
     let program = |at| Some(Place { at, image: false });
     if SHELLS.contains(&name) {
         return program(script(argv, at + 1, &["-o", "-O", "--rcfile", "--init-file"], "c")?);
     }
-    if INTERPRETERS.iter().any(|prefix| name.starts_with(prefix)) {
-        return program(interpreted(argv, at)?);
+    if let Some(interpreter) = interpreters::find(name.as_bytes()) {
+        let words: Vec<&[u8]> = argv.iter().map(|word| word.as_bytes()).collect();
+        let given = interpreter.read(&words, at);
+        return program(given.rest).filter(|_| !given.is_inline());
     }
     if matches!(name, "docker" | "podman" | "nerdctl" | "docker-compose") {
         return container(argv, at, places);
@@ -159,19 +177,6 @@ fn script(argv: &[&str], from: usize, values: &[&str], texts: &str) -> Option<us
     None
 }
 
-fn interpreted(argv: &[&str], at: usize) -> Option<usize> {
-    // `python -m ansible playbook`, `ruby -S kamal`: the name is the next word.
-    let named = (at + 1..argv.len())
-        .take_while(|i| argv.get(*i).is_some_and(|word| word.starts_with('-')))
-        .find(|i| matches!(argv.get(*i), Some(&("-m" | "-S"))));
-    if let Some(named) = named {
-        return Some(named + 1);
-    }
-    let name = basename(argv.get(at)?);
-    let texts = if name.starts_with("python") || name.starts_with("pypy") { "c" } else { "e" };
-    script(argv, at + 1, &["-I", "-r", "-C", "-W", "-X", "-E", "-M", "--require", "--import"], texts)
-}
-
 /// `docker run [options] IMAGE COMMAND`, `docker exec CONTAINER COMMAND`, `docker compose run SERVICE COMMAND`.
 fn container(argv: &[&str], at: usize, places: &mut Vec<Place>) -> Option<Place> {
     let verb = (at + 1..argv.len().min(at + 9)).find(|i| matches!(argv.get(*i), Some(&("run" | "exec"))))?;
@@ -208,7 +213,7 @@ mod tests {
 
     fn names(line: &str) -> Vec<String> {
         let argv: Vec<&str> = line.split(' ').collect();
-        places(&argv)
+        places(&argv, None)
             .iter()
             .map(|p| if p.image { format!("image {}", argv[p.at]) } else { basename(argv[p.at]).into() })
             .collect()
@@ -257,6 +262,27 @@ mod tests {
     }
 
     #[test]
+    fn the_executable_is_the_outermost_program() {
+        for (executable, line, expected) in [
+            ("/usr/bin/sleep", "kamal 100", &["sleep"][..]),
+            ("/usr/bin/ruby3.1", "kamal -e sleep deploy", &["ruby3.1"]),
+            ("/usr/bin/perl", "perl -E 1 kamal deploy", &["perl"]),
+            ("/usr/bin/php8.2", "php -r 1 kamal deploy", &["php8.2"]),
+            ("/usr/bin/node", "node -p 1 kamal deploy", &["node"]),
+            ("/usr/bin/ruby3.1", "x /usr/local/bin/kamal deploy", &["ruby3.1", "kamal"]),
+            ("/usr/bin/env", "x ruby bin/kamal deploy", &["env", "ruby", "kamal"]),
+            ("/usr/bin/busybox", "env kamal deploy", &["env", "kamal"]),
+            ("/usr/bin/dash", "busybox kamal deploy", &["dash", "kamal"]),
+            ("/usr/bin/true", "sudo kamal deploy", &["true"]),
+        ] {
+            let argv: Vec<&str> = line.split(' ').collect();
+            let found: Vec<&str> =
+                places(&argv, Some(executable)).iter().map(|place| name(&argv, place.at, Some(executable))).collect();
+            assert_eq!(found, expected, "{line}");
+        }
+    }
+
+    #[test]
     fn images_are_known_by_their_last_name() {
         assert_eq!(image_name("ghcr.io/basecamp/kamal:v2.3"), "kamal");
         assert_eq!(image_name("localhost:5000/kamal"), "kamal");
@@ -266,6 +292,6 @@ mod tests {
     #[test]
     fn wrappers_without_end_are_left() {
         let line = vec!["nice"; 1000];
-        assert_eq!(places(&line).len(), DEPTH_MAX);
+        assert_eq!(places(&line, None).len(), DEPTH_MAX);
     }
 }

@@ -6,7 +6,7 @@
 
 use super::{
     Rule, Tool,
-    program::{Place, basename, is_assignment, places},
+    program::{Place, basename, is_assignment, name, places},
     shell::{self, Word},
 };
 
@@ -56,18 +56,21 @@ pub fn classify(tool: &Tool, line: &str) -> Remote {
     read(tool, &tool.remote, &words, "remote")
 }
 
-/// Reads the argv of a local child: the outermost program in it that a rule knows.
-pub fn classify_local(tool: &Tool, argv: &[&str]) -> Remote {
+/// Reads the argv of a local child, which is an exec of `executable`: the outermost program in it that a rule knows.
+pub fn classify_local(tool: &Tool, argv: &[&str], executable: Option<&str>) -> Remote {
     let word = |text: &&str| Word { text: (*text).to_owned(), operator: false };
     let of = |place: Place| {
         let (first, rest) = argv.get(place.at..)?.split_first()?;
         // Patterns name programs, not where they lie; a script's folder can matter.
         let words = |first: &str| std::iter::once(&first).chain(rest).map(word).collect::<Vec<_>>();
-        let whole = read(tool, &tool.local, &commands(words(first), 0), "local");
-        Some(if whole.known { whole } else { read(tool, &tool.local, &commands(words(basename(first)), 0), "local") })
+        let name = name(argv, place.at, executable);
+        // A path in `args[0]` counts if it is the executable's: `.kamal/hooks/pre-deploy`.
+        let path = if basename(first) == name { first } else { name };
+        let whole = read(tool, &tool.local, &commands(words(path), 0), "local");
+        Some(if whole.known { whole } else { read(tool, &tool.local, &commands(words(name), 0), "local") })
     };
     let mut first = None;
-    for place in places(argv).into_iter().filter(|place| !place.image) {
+    for place in places(argv, executable).into_iter().filter(|place| !place.image) {
         let Some(found) = of(place) else { continue };
         if found.known {
             return found;

@@ -195,6 +195,9 @@ pub struct Process {
     pub pid: u32,
     pub entity_id: Arc<str>,
     pub name: Option<Arc<str>>,
+    /// `args[0]` as it was given, where its base name is not the executable's: a link (`sh` is dash), or a name that the
+    /// caller of execve chose (`exec -a`). Programs are recognised by the executable, never by this.
+    pub title: Option<Arc<str>>,
     pub executable: Option<Arc<str>>,
     pub args: Option<Vec<String>>,
     pub args_count: Option<u32>,

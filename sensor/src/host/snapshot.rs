@@ -116,8 +116,8 @@ fn examine(process: &Process, stat: &Stat, proc: &FsPath, sockets: &mut Sockets)
         file,
         role: Role::Other,
         ssh_connection: if orphan && executable.is_some() { ssh_connection(process) } else { None },
+        args: args(&folder, executable.as_ref().map(|path| path.as_os_str().as_bytes())),
         executable: executable.map(path),
-        args: args(&folder),
         served,
     };
     let working_directory = std::fs::read_link(folder.join("cwd")).ok().map(path);
@@ -178,7 +178,7 @@ fn path(path: PathBuf) -> Path {
     Path { bytes: path.into_os_string().as_bytes().to_vec(), cut: false }
 }
 
-fn args(folder: &FsPath) -> Args {
+fn args(folder: &FsPath, executable: Option<&[u8]>) -> Args {
     use std::io::Read as _;
     let mut bytes = Vec::new();
     if let Ok(file) = std::fs::File::open(folder.join("cmdline")) {
@@ -195,7 +195,7 @@ fn args(folder: &FsPath) -> Args {
         true => Vec::new(),
         false => bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect(),
     };
-    let redacted = redact_args(&mut list);
+    let redacted = redact_args(&mut list, executable);
     Args { list: list.into_iter().map(Into::into).collect(), total, cut, redacted }
 }
 

@@ -68,11 +68,11 @@ impl Deploys {
         let time = event.time;
         let exec = match &mut event.what {
             What::Exec(exec) if self.may_match(&exec.args, exec.executable.as_ref()) => {
-                self.redact(&mut exec.args);
+                self.redact(&mut exec.args, exec.executable.as_ref());
                 (**exec).clone()
             }
             What::Found(found) if self.may_match(&found.args, found.executable.as_ref()) => {
-                self.redact(&mut found.args);
+                self.redact(&mut found.args, found.executable.as_ref());
                 found.as_exec(found_in.cloned())
             }
             _ => return,
@@ -84,9 +84,9 @@ impl Deploys {
         self.tools.concern(args, executable.map(|path| &*path.bytes))
     }
 
-    fn redact(&self, args: &mut Args) {
+    fn redact(&self, args: &mut Args, executable: Option<&stream::Path>) {
         let mut list: Vec<Vec<u8>> = args.list.iter().map(|arg| arg.to_vec()).collect();
-        if self.tools.redact(&mut list, redact::MARK) {
+        if self.tools.redact(&mut list, executable.map(|path| &*path.bytes), redact::MARK) {
             args.list = list.into_iter().map(Into::into).collect();
             args.redacted = true;
         }
@@ -98,7 +98,7 @@ impl Deploys {
         let process = asked.exec.task.id;
         let subject = asking::subject(&asked.exec.task, self.host_ns);
         let Some(invocation) = self.tools.recognise(&argv, executable(&asked.exec), &[]) else {
-            let Some(tool) = self.tools.hook(&argv) else { return };
+            let Some(tool) = self.tools.hook(&argv, executable(&asked.exec)) else { return };
             let (names, tool) = (tool.definition.environment.safe.clone(), tool.name.clone());
             if self.is_flood(asked.time) {
                 return;

@@ -8,7 +8,8 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::{deploy, ssh};
 use crate::event::{
-    record::{Action, Endpoint, Outcome, Record},
+    executed,
+    record::{Action, Endpoint, Outcome, Process, Record},
     text::printable,
 };
 
@@ -156,9 +157,7 @@ fn what(record: &Record) -> String {
     let process = record.process.as_deref();
     let sensor = &record.sensor;
     match record.action {
-        Action::ProcessStarted | Action::ProcessEnded => process
-            .and_then(|p| p.command_line.clone().or_else(|| p.executable.as_deref().map(str::to_owned)))
-            .unwrap_or_default(),
+        Action::ProcessStarted | Action::ProcessEnded => process.map(command).unwrap_or_default(),
         Action::SshSessionStarted => match sensor.adopted_by {
             Some(_) => "session was open before the sensor".into(),
             None => String::new(),
@@ -223,6 +222,18 @@ fn what(record: &Record) -> String {
             .map(|l| format!("{} events lost ({}, {})", l.count, l.stage, l.kind))
             .unwrap_or_default(),
     }
+}
+
+/// The command line. Where `args[0]` is no usual name of the executable, the executable comes first and the name
+/// behind it: `python3.11 (snmpget) -c ...`. For links such as `sh` the line is as people know it.
+fn command(process: &Process) -> String {
+    let line = process.command_line.as_deref().or(process.executable.as_deref()).unwrap_or_default();
+    let Some((title, name)) = process.title.as_deref().zip(process.name.as_deref()) else { return line.to_owned() };
+    if executed::is_alias(title.as_bytes(), name.as_bytes()) {
+        return line.to_owned();
+    }
+    // A line that was cut within `args[0]` has no more of it.
+    format!("{name} ({title}){}", line.strip_prefix(title).unwrap_or_default())
 }
 
 /// Which file, and by whom it was changed if that is known.
@@ -311,6 +322,23 @@ mod tests {
     fn long_text_is_cut_visibly() {
         assert_eq!(cut("abcdef", 4), "abc…");
         assert_eq!(cut("äöü", 3), "äöü");
+    }
+
+    #[test]
+    fn a_name_that_the_caller_chose_stands_behind_the_executable() {
+        let shown = |name: &str, title: Option<&str>, line: &str| {
+            command(&Process {
+                name: Some(name.into()),
+                title: title.map(Into::into),
+                command_line: Some(line.into()),
+                ..Process::default()
+            })
+        };
+        assert_eq!(shown("python3.11", Some("snmpget"), "snmpget -c x"), "python3.11 (snmpget) -c x");
+        assert_eq!(shown("sleep", Some("/bin/kamal"), "/bin/kamal 100"), "sleep (/bin/kamal) 100");
+        assert_eq!(shown("sleep", Some(""), " 100"), "sleep () 100");
+        assert_eq!(shown("dash", Some("sh"), "sh -c x"), "sh -c x");
+        assert_eq!(shown("ls", None, "ls -l"), "ls -l");
     }
 
     /// The fuzzer found it: the peer chooses the name of the signal that ended its command.

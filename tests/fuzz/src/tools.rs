@@ -26,15 +26,15 @@ pub fn run(data: &[u8]) {
                 Some((found.tool.name.clone(), found.verb.clone(), found.hosts(None), found.roles(None)))
             };
             assert_eq!(brief(), brief());
-            tools.redact(&mut args, MARK);
+            tools.redact(&mut args, None, MARK);
             let once = args.clone();
-            assert!(!tools.redact(&mut args, MARK) || args != once, "{once:?}");
+            assert!(!tools.redact(&mut args, None, MARK) || args != once, "{once:?}");
         }
         1 => {
             for tool in tools.iter() {
                 let argv: Vec<&str> = text.split(' ').collect();
                 assert_eq!(classify(tool, &text), classify(tool, &text));
-                let _ = classify_local(tool, &argv);
+                let _ = classify_local(tool, &argv, None);
             }
         }
         2 => {

@@ -26,6 +26,7 @@ impl Correlate {
         let program = self.program(&exec);
         if let Some(process) = self.processes.get_mut(id) {
             process.told = self.scope.tells(process.session, true, process.watched);
+            process.title.clone_from(&program.title);
             process.command_line = program.command_line.clone().map(Into::into);
         }
         let began = id.start.saturating_mul(NS_PER_TICK);

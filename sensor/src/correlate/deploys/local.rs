@@ -8,7 +8,7 @@ use std::{net::IpAddr, sync::Arc};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    super::{Correlate, build::Program, processes::Process},
+    super::{Correlate, processes::Process, program::Program},
     Run,
     names::Names,
     outcome::{Ended, Seen, verdict},
@@ -181,7 +181,8 @@ impl Correlate {
         }
         let argv = deploy::texts(&exec.args);
         let argv: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
-        let mut step = classify_local(&run.invocation.tool, &argv);
+        let executable = exec.executable.as_ref().and_then(|path| std::str::from_utf8(&path.bytes).ok());
+        let mut step = classify_local(&run.invocation.tool, &argv, executable);
         let mut about = self.process_started(time, exec, program);
         about.action = Action::DeployStep;
         let Some(run) = self.deploys.get_mut(&deploy) else { return };

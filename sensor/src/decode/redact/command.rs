@@ -13,10 +13,12 @@ use super::edits::{self, Edit};
 use super::flags::looks_like_option;
 use super::names::{self, Class};
 use super::pairs::{self, Place};
-use super::tools::{self, Nth, Positional, TOOLS, Tool};
-use super::values::may_stay;
+use super::program::{Program, Trust, is_known};
+use super::tools::{self, Nth, Positional, Tool};
+use super::values::{may_stay, reads_as_code};
 use super::wrappers::{self, Runs};
 use super::{line, parts, shapes, urls};
+use crate::event::interpreters::{self, Given};
 
 /// Words of the shell's grammar that a command may follow.
 const RESERVED: &[&[u8]] = &[b"if", b"then", b"else", b"elif", b"do", b"while", b"until", b"!", b"{", b"}", b"time"];
@@ -41,11 +43,11 @@ impl Found {
     }
 }
 
-/// Searches a simple command.
-pub(super) fn search(words: &[&[u8]], context: Context, output: Output) -> Found {
+/// Searches a simple command. `program`: what was executed; `None`: the words of a line say it.
+pub(super) fn search(words: &[&[u8]], program: Option<Program>, context: Context, output: Output) -> Found {
     let found = Found { edits: vec![Vec::new(); words.len()], followed: vec![false; words.len()] };
     let mut command = Command { words, context, found };
-    command.read(output);
+    command.read(program, output);
     command.found
 }
 
@@ -53,7 +55,7 @@ pub(super) fn search(words: &[&[u8]], context: Context, output: Output) -> Found
 pub(super) fn search_text(text: &[u8], place: Place, edits: &mut Vec<Edit>) {
     pairs::search(text, place, edits);
     urls::search(text, edits);
-    shapes::search(text, edits);
+    shapes::search(text, place == Place::Code, edits);
 }
 
 struct Command<'a> {
@@ -73,69 +75,95 @@ impl<'a> Command<'a> {
         }
     }
 
-    fn read(&mut self, output: Output) {
-        let mut at = 0;
-        while at < self.words.len() {
-            let word = self.word(at);
-            if wrappers::is_assignment(word) || RESERVED.contains(&word) {
-                self.scan(at, Place::Argument);
-                at += 1;
+    fn read(&mut self, executed: Option<Program<'a>>, output: Output) {
+        let mut executed = executed;
+        let mut trust = Trust::Certain;
+        let mut next = Some(0);
+        while let Some(at) = next.filter(|at| *at < self.words.len()) {
+            let (word, end) = (self.word(at), self.words.len());
+            self.scan(at, Place::Argument);
+            let known = executed.take();
+            if known.is_none() && (wrappers::is_assignment(word) || RESERVED.contains(&word)) {
+                next = Some(at + 1);
                 continue;
             }
-            self.scan(at, Place::Argument);
-            let end = self.words.len();
-            match wrappers::read(self.words, at) {
+            let program = known.unwrap_or_else(|| Program::named(word, trust));
+            trust = program.trust;
+            next = match wrappers::read(program.name, self.words, at) {
                 Runs::Program(inner) => {
-                    self.arguments(at, inner);
-                    at = inner;
+                    self.arguments(program, at, inner);
+                    Some(inner)
+                }
+                Runs::Script(script) => {
+                    self.arguments(program, at, script);
+                    executed = Some(Program::script(self.word(script), trust));
+                    Some(script)
+                }
+                Runs::Code(given) => {
+                    self.code(at, &given);
+                    trust = Trust::Data;
+                    self.behind_code(given.rest)
                 }
                 Runs::Line(i) => {
-                    self.arguments(at, i);
+                    self.arguments(program, at, i);
                     self.follow(i);
-                    self.arguments(i, end);
-                    return;
+                    trust = Trust::Data;
+                    self.behind_code(i + 1)
                 }
                 Runs::Joined(from) => {
                     // Thor reads its options wherever they stand: `kamal app exec env -e NAME:x`.
-                    let own = if basename(word) == b"kamal" { self.words.len() } else { from };
-                    self.arguments(at, own);
+                    self.arguments(program, at, if program.name == b"kamal" { end } else { from });
                     self.follow_joined(from);
-                    return;
+                    None
                 }
                 Runs::Itself => {
-                    self.arguments(at, end);
-                    self.quoted(at);
-                    self.printed(at, output);
-                    return;
+                    self.arguments(program, at, end);
+                    self.quoted(program.name, at);
+                    self.printed(program.name, at, output);
+                    None
                 }
+            };
+        }
+    }
+
+    /// The words of an interpreter at `at` that is given code: the code, and its own options.
+    fn code(&mut self, at: usize, given: &Given) {
+        for i in at + 1..given.rest {
+            match given.code.iter().find(|(word, _)| *word == i) {
+                Some((_, from)) => self.scan_from(i, *from, Place::Code),
+                None => self.scan(i, Place::Argument),
             }
         }
     }
 
+    /// The words after code: its arguments. If the first one is a program that is known, the code may run it.
+    fn behind_code(&mut self, from: usize) -> Option<usize> {
+        if self.words.get(from).is_some_and(|word| !word.starts_with(b"-") && is_known(basename(word))) {
+            return Some(from);
+        }
+        self.arguments(Program { name: b"", trust: Trust::Data }, from.saturating_sub(1), self.words.len());
+        None
+    }
+
     /// Applies the rules to the words after the program `at`, before `end`.
-    fn arguments(&mut self, at: usize, end: usize) {
-        let name = basename(self.word(at));
+    fn arguments(&mut self, program: Program, at: usize, end: usize) {
         let rest = self.words.get(at + 1..end).unwrap_or_default();
-        let rows: Vec<&Tool> = TOOLS.iter().filter(|tool| tool.applies(name, rest)).collect();
+        let rows = tools::rows(program.name, rest);
         let mut i = at + 1;
         while i < end {
-            i = self.argument(i, end, &rows).max(i + 1);
+            i = self.argument(program, i, end, &rows).max(i + 1);
         }
         for positional in rows.iter().flat_map(|tool| tool.positionals) {
-            self.positional(positional, at + 1, end);
+            self.positional(program, positional, at + 1, end);
         }
     }
 
     /// Applies the rules to word `i`; gives the next word to look at.
-    fn argument(&mut self, i: usize, end: usize, rows: &[&Tool]) -> usize {
+    fn argument(&mut self, program: Program, i: usize, end: usize, rows: &[&Tool]) -> usize {
         let word = self.word(i);
         for flag in rows.iter().flat_map(|tool| tool.flags) {
             if let Some((value, from)) = flag.value(self.words, i, end) {
-                let edits = flag.2.edits(self.word(value), from);
-                self.edit(value, edits);
-                if flag.2 != parts::Part::Reference {
-                    self.scan_from(value, from, flag.2.place());
-                }
+                self.part(program, flag.2, value, from);
                 return value + 1;
             }
         }
@@ -143,7 +171,7 @@ impl<'a> Command<'a> {
         let is_option = word.first() == Some(&b'-') && !word.contains(&b'=') && !word.contains(&b':');
         if is_option && has_next && !names::is_switch(word) && !looks_like_option(self.word(i + 1)) {
             if let Some(class) = names::classify(word) {
-                self.whole(i + 1, class);
+                self.whole(program, i + 1, class);
                 return i + 2;
             }
             if tools::LIST_OPTIONS.iter().any(|option| option.as_bytes() == word) {
@@ -153,7 +181,7 @@ impl<'a> Command<'a> {
         }
         if word == b"set" && i + 2 < end && !looks_like_option(self.word(i + 2)) && is_secret_name(self.word(i + 1)) {
             // `aws configure set aws_secret_access_key x`, `redis-cli config set requirepass x`.
-            self.whole(i + 2, Class::Value);
+            self.whole(program, i + 2, Class::Value);
             return i + 3;
         }
         if has_next
@@ -161,7 +189,7 @@ impl<'a> Command<'a> {
             && word.len() == 6
             && shapes::is_bearer_token(self.word(i + 1))
         {
-            self.whole(i + 1, Class::Value);
+            self.whole(program, i + 1, Class::Value);
             return i + 2;
         }
         if has_next
@@ -172,11 +200,31 @@ impl<'a> Command<'a> {
             self.follow(line);
             return line + 1;
         }
-        self.scan(i, Place::Argument);
+        // An interpreter that no table knows: its code begins with `TOKEN=1;` as others' does.
+        let is_code = interpreters::takes_code(self.word(i.saturating_sub(1)))
+            && (program.trust != Trust::Certain || !is_known(program.name))
+            && reads_as_code(word);
+        self.scan(i, if is_code { Place::Code } else { Place::Argument });
         i + 1
     }
 
-    fn positional(&mut self, rule: &Positional, from: usize, end: usize) {
+    /// What a rule says of the value in word `i` from `from` on.
+    fn part(&mut self, program: Program, part: parts::Part, i: usize, from: usize) {
+        let word = self.word(i);
+        let edits = part.edits(word, from);
+        // What an expect script sends are literals of a script that stays.
+        let is_whole = part != parts::Part::Sends;
+        if is_whole && edits.iter().any(|edit| !program.may_hide(bytes_of(word, *edit))) {
+            self.scan_from(i, from, Place::Code);
+            return;
+        }
+        self.edit(i, edits);
+        if part != parts::Part::Reference {
+            self.scan_from(i, from, part.place());
+        }
+    }
+
+    fn positional(&mut self, program: Program, rule: &Positional, from: usize, end: usize) {
         let start = if rule.after.is_empty() {
             from
         } else {
@@ -190,16 +238,14 @@ impl<'a> Command<'a> {
             Nth::All => words.as_slice(),
         };
         for &i in chosen {
-            let edits = rule.part.edits(self.word(i), 0);
-            self.edit(i, edits);
-            self.scan(i, rule.part.place());
+            self.part(program, rule.part, i, 0);
         }
     }
 
     /// A command that `echo` writes into an audit log, as Kamal does: `Executed cmd '...' on app version 1`.
-    fn quoted(&mut self, at: usize) {
+    fn quoted(&mut self, name: &[u8], at: usize) {
         const BEFORE: &[u8] = b"Executed cmd '";
-        if basename(self.word(at)) != b"echo" {
+        if name != b"echo" {
             return;
         }
         for i in at + 1..self.words.len() {
@@ -217,8 +263,7 @@ impl<'a> Command<'a> {
     }
 
     /// The operands of `echo` and `printf`, if what they print is a secret.
-    fn printed(&mut self, at: usize, output: Output) {
-        let name = basename(self.word(at));
+    fn printed(&mut self, name: &[u8], at: usize, output: Output) {
         if output == Output::Open || !matches!(name, b"echo" | b"printf") {
             return;
         }
@@ -237,9 +282,11 @@ impl<'a> Command<'a> {
         }
     }
 
-    fn whole(&mut self, i: usize, class: Class) {
+    fn whole(&mut self, program: Program, i: usize, class: Class) {
         let word = self.word(i);
-        if may_stay(word, class) {
+        if program.trust == Trust::Data && reads_as_code(word) {
+            self.scan(i, Place::Code);
+        } else if may_stay(word, class) {
             self.scan(i, Place::Argument);
         } else {
             self.edit(i, [Edit::mark(0, word.len())]);
@@ -291,6 +338,10 @@ impl<'a> Command<'a> {
             *followed = true;
         }
     }
+}
+
+fn bytes_of(word: &[u8], edit: Edit) -> &[u8] {
+    part(word, edit.start, edit.end)
 }
 
 /// The part of an edit in the joined text that lies in the word `start..end`, as an edit of that word.

@@ -67,7 +67,7 @@ impl Line<'_> {
 
     fn simple_command(&mut self, words: &[&Word], output: Output) {
         let texts: Vec<&[u8]> = words.iter().map(|word| word.text.as_slice()).collect();
-        let found = command::search(&texts, self.context, output);
+        let found = command::search(&texts, None, self.context, output);
         for (word, (edits, is_followed)) in words.iter().zip(found.into_words()) {
             self.take(word, edits, is_followed);
         }

@@ -7,10 +7,12 @@
 //!
 //! 1. [`prefilter`]: one pass over the bytes; nearly every exec ends here.
 //! 2. [`line`]: shell text is read by the [`lexer`] into simple commands (argv comes that way already).
-//! 3. [`command`]: the program decides the rules ([`wrappers`], [`tools`]); strings that a shell will run
+//! 3. [`program`]: which program it is, by the file that the kernel executed and not by `args[0]`.
+//!    [`command`]: the program decides the rules ([`wrappers`], [`tools`]); strings that a shell will run
 //!    (`sh -c`, `ssh host ...`, `eval`) go back to 2, at most [`context::MAX_DEPTH`] deep.
 //! 4. Every word is searched for `name=value` ([`pairs`], [`names`]), URL passwords ([`urls`]) and token
 //!    shapes ([`shapes`]).
+//!    In code that an interpreter is given ([`code`]) only literals go: code is what somebody did.
 //! 5. [`edits`]: the findings, mapped back through the quotes, are applied; all other bytes stay as they were.
 //!
 //! It rests on POSIX.1-2024 XCU 2 (shell language, best effort for here-documents and `case`), and on naming
@@ -25,11 +27,15 @@
 //! - In other text `password: x` goes to the end of its line, `PASSWORD=x` as an argument to the end of it.
 //! - `Authorization: Bearer x` keeps the scheme.
 //!
-//! How it fails: closed. No input panics; time is linear; where the end of a value is unclear (an open quote,
+//! - Code is kept and its literals go, so a secret that only code makes of harmless parts stays, and code in a literal
+//!   that looks like no code goes.
+//!
+//! How it fails: closed, but for code. No input panics; time is linear; where the end of a value is unclear (an open quote,
 //! a cut argument) everything to the end goes; text nested deeper than the bound goes whole if it could hold
 //! a secret. It is idempotent, but for text made to need more passes than [`ROUNDS`].
 
 mod bytes;
+mod code;
 mod command;
 mod context;
 mod edits;
@@ -41,6 +47,7 @@ mod names;
 mod pairs;
 mod parts;
 mod prefilter;
+mod program;
 mod shapes;
 #[cfg(test)]
 mod tests;
@@ -51,6 +58,8 @@ mod word;
 mod wrappers;
 
 use self::context::{Fuel, Output};
+use self::program::Program;
+use crate::event::executed;
 
 /// What stands where a secret was.
 pub const MARK: &[u8] = b"[REDACTED]";
@@ -61,9 +70,12 @@ const ROUNDS: usize = 8;
 
 /// Replaces the secret parts of an argv, in place. Says whether anything was replaced.
 ///
-/// `args[0]` is the program: its basename selects the rules for options such as `-p`.
-pub fn redact_args(args: &mut [Vec<u8>]) -> bool {
-    args.iter().any(|arg| prefilter::may_hold_secret(arg)) && redact_args_slowly(args)
+/// `executable`: the path of the file that the kernel executed. Its name selects the rules for options such as `-p`;
+/// `args[0]` is believed where [`program`] says so.
+pub fn redact_args(args: &mut [Vec<u8>], executable: Option<&[u8]>) -> bool {
+    let is_suspect = executable.is_some_and(|path| prefilter::may_hold_secret(executed::file_name(path)))
+        || args.iter().any(|arg| prefilter::may_hold_secret(arg));
+    is_suspect && redact_args_slowly(args, executable)
 }
 
 /// Replaces the secret parts of one shell command line. `None`: nothing to replace.
@@ -72,15 +84,16 @@ pub fn redact_line(line: &[u8]) -> Option<Vec<u8>> {
     if prefilter::may_hold_secret(line) { redact_line_slowly(line) } else { None }
 }
 
-fn redact_args_slowly(args: &mut [Vec<u8>]) -> bool {
-    let rounds = (0..ROUNDS).take_while(|_| redact_args_once(args)).count();
+fn redact_args_slowly(args: &mut [Vec<u8>], executable: Option<&[u8]>) -> bool {
+    let rounds = (0..ROUNDS).take_while(|_| redact_args_once(args, executable)).count();
     rounds > 0
 }
 
-fn redact_args_once(args: &mut [Vec<u8>]) -> bool {
+fn redact_args_once(args: &mut [Vec<u8>], executable: Option<&[u8]>) -> bool {
     let fuel = Fuel::for_input(args.iter().map(Vec::len).sum());
     let words: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-    let found = command::search(&words, fuel.context(), Output::Open);
+    let program = words.first().map(|first| Program::executed(executable, first));
+    let found = command::search(&words, program, fuel.context(), Output::Open);
     let mut changed = false;
     for (arg, edits) in args.iter_mut().zip(found.by_word()) {
         if let Some(clean) = edits::apply(arg, edits) {

@@ -8,6 +8,7 @@
 //! a quote, a brace or an option's dash makes it a pair. One pass; how values end: [`values`].
 
 use super::bytes::{at, before, is_blank, part, run_end, tail};
+use super::code;
 use super::edits::Edit;
 use super::names::{self, Class};
 use super::values::{self, Opened};
@@ -25,11 +26,13 @@ pub(super) enum Place {
     Prose,
     /// The body of a here-document, a comment: no argument.
     Body,
+    /// Code in a programming language: only literals go.
+    Code,
 }
 
 /// How a value is bound to its name.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Bond {
+pub(super) enum Bond {
     /// `=`, `:=`, `=>`, `==`, or a colon inside braces.
     Pair,
     /// `NAME=` at the start of an argument.
@@ -42,6 +45,9 @@ enum Bond {
 
 /// Adds an edit for every secret value in `text`.
 pub(super) fn search(text: &[u8], place: Place, edits: &mut Vec<Edit>) {
+    if place == Place::Code {
+        return code::search(text, edits);
+    }
     let mut opened = Opened::default();
     let mut rest_at = if place == Place::Body { None } else { Some(0) };
     let mut last_mark = 0;
@@ -86,18 +92,18 @@ pub(super) fn search(text: &[u8], place: Place, edits: &mut Vec<Edit>) {
     }
 }
 
-fn is_name_byte(b: u8) -> bool {
+pub(super) fn is_name_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'[' | b']' | b'%')
 }
 
 /// `\nTOKEN=x` in an `echo -e`: the `n` is no part of the name.
-fn after_escape(text: &[u8], start: usize) -> usize {
+pub(super) fn after_escape(text: &[u8], start: usize) -> usize {
     let escaped = before(text, start) == b'\\' && matches!(at(text, start), b'n' | b'r' | b't');
     if escaped { start + 1 } else { start }
 }
 
 /// The class of a name; `BY` is one after `IDENTIFIED`.
-fn name_class(text: &[u8], start: usize, name: &[u8]) -> Option<Class> {
+pub(super) fn name_class(text: &[u8], start: usize, name: &[u8]) -> Option<Class> {
     if name.eq_ignore_ascii_case(b"by") {
         let left = part(text, start.saturating_sub(48), start);
         return left.windows(10).any(|w| w.eq_ignore_ascii_case(b"identified")).then_some(Class::Value);
@@ -106,7 +112,14 @@ fn name_class(text: &[u8], start: usize, name: &[u8]) -> Option<Class> {
 }
 
 /// Whether the name `start..end` is bound to a value, and where that begins.
-fn bond(text: &[u8], start: usize, end: usize, place: Place, owns_rest: bool, last: u8) -> Option<(Bond, usize)> {
+pub(super) fn bond(
+    text: &[u8],
+    start: usize,
+    end: usize,
+    place: Place,
+    owns_rest: bool,
+    last: u8,
+) -> Option<(Bond, usize)> {
     let quote = before(text, start);
     let mut close = end;
     let mut is_quoted = false;

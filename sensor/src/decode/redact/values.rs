@@ -48,6 +48,10 @@ const SUFFIXES: &[&str] = &[".txt", ".json", ".pem", ".key", ".yml", ".yaml", ".
 /// Longer values never stay. It bounds the rereading of a value that stays, since pairs in it are looked for.
 const MAX_STAYING: usize = 255;
 
+/// So much of a value says whether it is code, and so many calls in it are looked at.
+const CODE_WINDOW: usize = 1024;
+const CALLS_MAX: usize = 16;
+
 /// Schemes of an `Authorization` header: they are kept.
 const SCHEMES: &[&str] = &["bearer ", "basic ", "token ", "digest ", "negotiate ", "apikey "];
 
@@ -82,10 +86,40 @@ pub(super) fn may_stay(value: &[u8], class: Class) -> bool {
         || (value.starts_with(b"{{") && value.ends_with(b"}}"))
 }
 
-fn is_path(value: &[u8]) -> bool {
+pub(super) fn is_path(value: &[u8]) -> bool {
     ROOTS.iter().any(|root| value.starts_with(root.as_bytes()))
         || (SUFFIXES.iter().any(|suffix| value.ends_with(suffix.as_bytes()))
             && value.iter().all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(b)))
+}
+
+/// Whether a value looks like statements rather than like a secret: a call, several signs of syntax between blanks, or the
+/// rest of code that was redacted already. Passwords with blanks and syntax are rare; what is asked is weighed by the caller.
+pub(super) fn reads_as_code(value: &[u8]) -> bool {
+    const SIGNS: &[u8] = b";(){}=\"'|$<>&\n`";
+    const STARTS: &[&[u8]] = &[b"import ", b"from ", b"require ", b"exec ", b"eval ", b"load ", b"use ", b"source "];
+    let value = part(value, 0, CODE_WINDOW);
+    let is_redacted = value.len() > MARK.len() && memchr::memmem::find(value, MARK).is_some();
+    let signs = || SIGNS.iter().filter(|sign| value.contains(sign)).count();
+    let has_blank = value.trim_ascii().iter().any(u8::is_ascii_whitespace);
+    is_redacted
+        || (has_blank && (signs() >= 3 || STARTS.iter().any(|start| value.starts_with(start))))
+        || memchr::memchr_iter(b'(', value).take(CALLS_MAX).any(|open| is_call(value, open))
+}
+
+/// `name(...)`, with all its brackets closed.
+fn is_call(value: &[u8], open: usize) -> bool {
+    let name = part(value, open.saturating_sub(2), open);
+    let mut depth = 0_usize;
+    name.len() == 2
+        && name.iter().all(|b| b.is_ascii_alphabetic() || *b == b'_')
+        && tail(value, open).iter().any(|b| {
+            match b {
+                b'(' => depth += 1,
+                b')' => depth -= 1,
+                _ => {}
+            }
+            depth == 0
+        })
 }
 
 /// The length of the `Bearer ` of an `Authorization` value.

@@ -6,15 +6,19 @@
 //! without a value; if that is wrong, the inner program's own options are searched by name only, and a
 //! `sh -c` is still found wherever it stands.
 
-use super::bytes::basename;
+use crate::event::interpreters::{self, Given};
 
 /// What the program at a position does with the words after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Runs {
     /// Nothing: an ordinary program.
     Itself,
     /// The program at this position.
     Program(usize),
+    /// The script at this position, by the shell or interpreter before it.
+    Script(usize),
+    /// Code in its own arguments.
+    Code(Given),
     /// The one word here is a shell command line.
     Line(usize),
     /// The words from here on, joined by spaces, are one.
@@ -65,9 +69,6 @@ const WRAPPERS: &[Wrapper] = &[
 
 const SHELLS: &[&str] = &["sh", "bash", "dash", "zsh", "ash", "ksh", "ksh93", "mksh", "rbash", "fish"];
 
-/// Prefixes of interpreters' names: `python3.11`.
-const INTERPRETERS: &[&str] = &["python", "ruby", "perl", "node", "php"];
-
 /// Options of `docker run` and `docker exec` that take no value; all others do.
 const CONTAINER_SWITCHES: &[&str] = &[
     "--detach",
@@ -90,17 +91,19 @@ const CONTAINER_SWITCHES: &[&str] = &[
     "--tls-verify",
 ];
 
-/// What the program at `words[at]` runs.
-pub(super) fn read(words: &[&[u8]], at: usize) -> Runs {
-    let name = words.get(at).map_or(&b""[..], |word| basename(word));
+/// What the program `name`, at `words[at]`, runs.
+pub(super) fn read(name: &[u8], words: &[&[u8]], at: usize) -> Runs {
     if is_shell(name) {
         // Without `-c` it runs a script, as does an interpreter: a shebang puts it in front of the program.
         let script = || existing(words, after_options(words, at + 1, b"oO", &["--rcfile", "--init-file"], 0));
-        return shell_line(words, at).map_or_else(|| script().map_or(Runs::Itself, Runs::Program), Runs::Line);
+        return shell_line(words, at).map_or_else(|| script().map_or(Runs::Itself, Runs::Script), Runs::Line);
     }
-    if INTERPRETERS.iter().any(|prefix| name.starts_with(prefix.as_bytes())) {
-        return existing(words, after_options(words, at + 1, b"cmWXeIrEFC", &[], 0))
-            .map_or(Runs::Itself, Runs::Program);
+    if let Some(interpreter) = interpreters::find(name) {
+        let given = interpreter.read(words, at);
+        return match existing(words, given.rest) {
+            _ if given.is_inline() => Runs::Code(given),
+            rest => rest.map_or(Runs::Itself, Runs::Script),
+        };
     }
     match name {
         b"ssh" | b"autossh" | b"dbclient" => ssh(words, at),
@@ -125,6 +128,33 @@ pub(super) fn read(words: &[&[u8]], at: usize) -> Runs {
             .and_then(|w| existing(words, after_options(words, at + 1, w.letters, w.longs, w.skip)))
             .map_or(Runs::Itself, Runs::Program),
     }
+}
+
+/// Whether [`read`] has rules for this name.
+pub(super) fn is_known(name: &[u8]) -> bool {
+    const OTHERS: &[&[u8]] = &[
+        b"autossh",
+        b"dbclient",
+        b"su",
+        b"script",
+        b"tmux",
+        b"screen",
+        b"eval",
+        b"watch",
+        b"parallel",
+        b"docker-compose",
+        b"oc",
+        b"k3s",
+        b"crictl",
+        b"ctr",
+        b"lxc",
+        b"incus",
+        b"kamal",
+        b"find",
+        b"echo",
+        b"printf",
+    ];
+    is_shell(name) || is_wrapper(name) || OTHERS.contains(&name)
 }
 
 /// Whether a program runs the program in its arguments.

@@ -330,7 +330,7 @@ fn what_secrets_extract_is_given_is_removed() {
     let line =
         r#"ruby /usr/bin/kamal secrets extract KAMAL_REGISTRY_PASSWORD '{"KAMAL_REGISTRY_PASSWORD":"pw-1"}' --inline"#;
     let mut args: Vec<Vec<u8>> = argv(line).into_iter().map(String::into_bytes).collect();
-    assert!(tools().redact(&mut args, b"[REDACTED]"));
+    assert!(tools().redact(&mut args, None, b"[REDACTED]"));
     assert_eq!((args[4].as_slice(), args[5].as_slice()), (&b"KAMAL_REGISTRY_PASSWORD"[..], &b"[REDACTED]"[..]));
-    assert!(!tools().redact(&mut args, b"[REDACTED]"), "twice is once");
+    assert!(!tools().redact(&mut args, None, b"[REDACTED]"), "twice is once");
 }

@@ -1,5 +1,6 @@
 //! Tools and command lines, as tables.
 
+mod executed;
 mod kamal;
 mod others;
 mod remote;

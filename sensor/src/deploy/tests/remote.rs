@@ -172,7 +172,7 @@ fn what_people_run_is_no_mark_of_another_tool_either() {
 fn local_children_are_steps() {
     let tool = kamal();
     let kind = |argv: &[&str]| {
-        let found = classify_local(&tool, argv);
+        let found = classify_local(&tool, argv, None);
         // What a project calls its secrets is the project's to say.
         let secrets: Vec<String> = found.secrets.into_iter().filter(|name| !name.starts_with("config:")).collect();
         (found.kind, found.hook, found.version, secrets)

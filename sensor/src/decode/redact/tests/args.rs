@@ -134,7 +134,7 @@ const REDACTED: &[(&str, &str)] = &[
     ("unknown ¦ sh ¦ -c ¦ mysql -px", "unknown ¦ sh ¦ -c ¦ mysql -p[REDACTED]"),
     ("-bash ¦ -c ¦ mysql -px", "-bash ¦ -c ¦ mysql -p[REDACTED]"),
     ("env ¦ -S ¦ mysql -px", "env ¦ -S ¦ mysql -p[REDACTED]"),
-    ("/usr/bin/python3 ¦ -I ¦ x ¦ /usr/bin/az ¦ login ¦ -u ¦ a ¦ -p ¦ b", "/usr/bin/python3 ¦ -I ¦ x ¦ /usr/bin/az ¦ login ¦ -u ¦ a ¦ -p ¦ [REDACTED]"),
+    ("/usr/bin/python3 ¦ -I ¦ /usr/bin/az ¦ login ¦ -u ¦ a ¦ -p ¦ b", "/usr/bin/python3 ¦ -I ¦ /usr/bin/az ¦ login ¦ -u ¦ a ¦ -p ¦ [REDACTED]"),
     ("/bin/sh ¦ -e ¦ /usr/bin/mysqldump ¦ -px", "/bin/sh ¦ -e ¦ /usr/bin/mysqldump ¦ -p[REDACTED]"),
     ("ansible-vault ¦ encrypt_string ¦ x ¦ --name ¦ db_password", "ansible-vault ¦ encrypt_string ¦ [REDACTED] ¦ --name ¦ db_password"),
     // Shapes.

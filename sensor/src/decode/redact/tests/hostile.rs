@@ -45,10 +45,10 @@ fn repeated_units_in_argv_end_in_time() {
     for unit in UNITS {
         let mut args =
             vec![b"git".to_vec(), b"commit".to_vec(), b"-m".to_vec(), repeated(unit), b"-p".to_vec(), repeated(unit)];
-        timed(unit, || _ = super::redact_args_slowly(&mut args));
+        timed(unit, || _ = super::redact_args_slowly(&mut args, None));
         let mut words: Vec<Vec<u8>> =
             repeated(unit).chunks(unit.len().max(2)).map(|word| word.trim_ascii().to_vec()).collect();
-        timed(unit, || _ = super::redact_args_slowly(&mut words));
+        timed(unit, || _ = super::redact_args_slowly(&mut words, None));
     }
 }
 

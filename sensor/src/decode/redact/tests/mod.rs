@@ -3,6 +3,7 @@
 //! A case is a line of text; an argv is split at ` ¦ `.
 
 mod args;
+mod executed;
 mod hostile;
 mod lines;
 mod stays;
@@ -15,13 +16,18 @@ fn argv(text: &str) -> Vec<Vec<u8>> {
 
 /// One argv through the filter, and all that must hold for any argv.
 fn check_args(before: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    check_exec(None, before)
+}
+
+/// As `check_args`, of an exec whose executable is known.
+fn check_exec(executable: Option<&[u8]>, before: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut after = before.to_vec();
-    let changed = redact_args(&mut after);
+    let changed = redact_args(&mut after, executable);
     assert_eq!(changed, after != before, "says truly whether it changed: {}", show_all(before));
     let mut again = after.clone();
-    assert!(!redact_args(&mut again), "twice is once: {} then {}", show_all(&after), show_all(&again));
+    assert!(!redact_args(&mut again, executable), "twice is once: {} then {}", show_all(&after), show_all(&again));
     let mut slow = before.to_vec();
-    redact_args_slowly(&mut slow);
+    redact_args_slowly(&mut slow, executable);
     assert_eq!(show_all(&slow), show_all(&after), "the prefilter hides nothing: {}", show_all(before));
     after
 }

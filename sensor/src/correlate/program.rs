@@ -1,0 +1,136 @@
+//! What a process runs, as the text of records.
+//!
+//! In: an exec, or a process found in /proc, with paths and argv as bytes. Out: the name and the path of the executable,
+//! argv, `args[0]` where it is another name, the application. The name is the executable's, since the caller of execve
+//! chooses `args[0]`. Bytes that are no text are escaped and long text is cut, and both are noted for the record.
+
+use std::sync::Arc;
+
+use super::{Correlate, application::application};
+use crate::event::{
+    executed,
+    record::Application,
+    stream::{Args, Exec, Found, Path},
+    text::{escape, fit_json, fit_json_list},
+};
+
+/// `process.command_line` is cut here; `process.args` holds what there is.
+const COMMAND_LINE_MAX: usize = 4096;
+/// The 32 KiB of argv that are recorded, as ordinary text in ordinary pieces; escapes of control characters would be six times as much.
+const ARGS_JSON_MAX: usize = 48 << 10;
+
+/// What a process runs, as text, with what had to be said about it.
+#[derive(Default)]
+pub(super) struct Program {
+    pub name: Option<Arc<str>>,
+    /// `process.title`.
+    pub title: Option<Arc<str>>,
+    pub executable: Option<Arc<str>>,
+    pub args: Vec<String>,
+    pub command_line: Option<String>,
+    pub working_directory: Option<String>,
+    /// Known of every process: what speaks SSH shows later.
+    pub application: Option<Arc<Application>>,
+    pub escaped: Vec<&'static str>,
+    pub truncated: Vec<&'static str>,
+}
+
+impl Correlate {
+    /// The text of an exec.
+    pub(super) fn program(&self, exec: &Exec) -> Program {
+        let mut program = Program::default();
+        let known = self.processes.get(exec.task.id);
+        let watched = known.is_some_and(|p| p.watched) || self.scope.pids.contains(&exec.task.id.tgid);
+        let told = self.scope.tells(known.and_then(|p| p.session), known.is_some_and(|p| p.deploy.is_some()), watched);
+        if let Some(path) = &exec.executable {
+            let text = program.path(path, "process.executable");
+            program.name = Some(basename(&text).into());
+            program.executable = Some(text.into());
+        }
+        let folder = exec.working_directory.as_ref().filter(|path| !path.cut).map(|path| escape(&path.bytes).0);
+        program.application = application(program.executable.as_deref(), &exec.args.list, folder.as_deref());
+        if !told {
+            return program; // seen as somebody's parent at most
+        }
+        if let Some(path) = &exec.working_directory {
+            program.working_directory = Some(program.path(path, "process.working_directory"));
+        }
+        program.args(&exec.args);
+        program.title(exec.executable.as_ref(), &exec.args);
+        program
+    }
+}
+
+impl Program {
+    /// The text of a process found in /proc; its arguments only if they are to be told.
+    pub(super) fn found(found: &Found, with_args: bool) -> Self {
+        let mut program = Self::default();
+        program.executable = found.executable.as_ref().map(|path| program.path(path, "process.executable").into());
+        let comm = String::from_utf8_lossy(&found.task.comm);
+        program.name = Some(program.executable.as_deref().map_or(comm.as_ref(), basename).into());
+        program.application = application(program.executable.as_deref(), &found.args.list, None);
+        if with_args {
+            program.args(&found.args);
+            program.title(found.executable.as_ref(), &found.args);
+        }
+        program
+    }
+
+    fn text(&mut self, bytes: &[u8], field: &'static str) -> String {
+        let (text, escaped) = escape(bytes);
+        if escaped && !self.escaped.contains(&field) {
+            self.escaped.push(field);
+        }
+        text.into_owned()
+    }
+
+    fn path(&mut self, path: &Path, field: &'static str) -> String {
+        if path.cut {
+            self.truncated.push(field);
+        }
+        self.text(&path.bytes, field)
+    }
+
+    /// After `args`: a field is escaped as that one is.
+    fn title(&mut self, executable: Option<&Path>, args: &Args) {
+        let differs = executable.zip(args.list.first()).and_then(|(path, first)| executed::title(&path.bytes, first));
+        let Some(bytes) = differs else { return };
+        let (text, escaped) = escape(bytes);
+        if escaped {
+            self.escaped.push("process.title");
+        }
+        self.title = Some(text.into());
+    }
+
+    fn args(&mut self, args: &Args) {
+        self.args = args.list.iter().map(|arg| self.text(arg, "process.args")).collect();
+        if self.escaped.contains(&"process.args") {
+            // A field is escaped or it is not: a backslash in an argument that had no need of it must come back too.
+            for (text, bytes) in self.args.iter_mut().zip(&args.list) {
+                if std::str::from_utf8(bytes).is_ok() {
+                    *text = text.replace('\\', "\\\\");
+                }
+            }
+        }
+        if fit_json_list(&mut self.args, ARGS_JSON_MAX) || args.cut {
+            self.truncated.push("process.args");
+        }
+        if self.args.is_empty() {
+            return;
+        }
+        let mut line = self.args.join(" ");
+        let long = line.len() > COMMAND_LINE_MAX;
+        line.truncate(line.floor_char_boundary(COMMAND_LINE_MAX));
+        if fit_json(&mut line, 2 * COMMAND_LINE_MAX) || long {
+            self.truncated.push("process.command_line");
+        }
+        if self.escaped.contains(&"process.args") {
+            self.escaped.push("process.command_line");
+        }
+        self.command_line = Some(line);
+    }
+}
+
+fn basename(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
