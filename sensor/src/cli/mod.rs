@@ -93,6 +93,12 @@ fn limits(config: &crate::config::Config) -> crate::event::stream::Limits {
     crate::event::stream::Limits { processes, sessions, connections }
 }
 
+/// Starts the process that outlives this one to release its probes.
+fn holder() -> Result<crate::kernel::Holder, Error> {
+    crate::kernel::holder::start()
+        .map_err(|source| Error::Io { what: "cannot start the process that holds the probes".into(), source })
+}
+
 /// One thread is enough: the work is a few microseconds per event, and one owner per state needs no locks.
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {
     tokio::runtime::Builder::new_current_thread()

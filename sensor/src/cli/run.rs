@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::mpsc;
 
-use super::{Error, args::RunArgs, labels::labels, limits, runtime, signals};
+use super::{Error, args::RunArgs, holder, labels::labels, limits, runtime, signals};
 use crate::{
     config::Config,
     correlate::Scope,
@@ -20,11 +20,20 @@ use crate::{
 };
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
+    // Before there is any thread.
+    let holder = holder()?;
     let config = Config::read(&args.config)?;
     runtime()?.block_on(async {
         let sink = Sink::open(&config.output.path)?;
         let (labels, tools) = (labels(&config)?, tools(&config)?);
-        let source = Source::attach(config.kernel.ring_bytes, &config.host.proc, settings(&config), labels, tools)?;
+        let source = Source::attach(
+            config.kernel.ring_bytes,
+            &config.host.proc,
+            settings(&config),
+            labels,
+            tools,
+            Some(holder),
+        )?;
         let middle = Middle::new(limits(&config), Scope { all: config.scope.all, pids: Vec::new() });
         let writer = Writer::new(Format::Json(Json::default()), Filter::default(), sink);
         let io_error = |source| Error::Io { what: "cannot wait for signals".into(), source };

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _};
 use super::{
     Error,
     args::{Output, ShowArgs, TraceArgs},
+    holder,
     labels::labels,
     limits, runtime, signals,
 };
@@ -19,10 +20,12 @@ use crate::{
 };
 
 pub(super) fn run(args: &TraceArgs) -> Result<(), Error> {
+    // Before there is any thread.
+    let holder = holder()?;
     runtime()?.block_on(async {
         let tools = args.tools.as_deref().map_or_else(|| Ok(Vec::new()), crate::host::tools::read)?;
         let labels = labels(&Config::default())?;
-        let source = Source::attach(args.ring_bytes, &args.proc, Settings::default(), labels, tools)?;
+        let source = Source::attach(args.ring_bytes, &args.proc, Settings::default(), labels, tools, Some(holder))?;
         let mut writer = writer(&args.show)?;
         if let Some(path) = &args.record {
             let what = || format!("cannot record to {}", path.display());

@@ -18,7 +18,7 @@ use crate::{
         known_hosts::KnownHosts,
         mounts, privileges, snapshot,
     },
-    kernel::{self, Account, Drained, Kernel, Options, Program, Ring},
+    kernel::{self, Account, Drained, Holder, Kernel, Options, Program, Ring},
     stats::Stats,
 };
 
@@ -79,9 +79,10 @@ impl Source {
         settings: Settings,
         labels: Vec<Label>,
         tools: Vec<ToolFile>,
+        holder: Option<Holder>,
     ) -> Result<Self, Failure> {
         let deploys = Deploys::new(proc, Tools::new(&tools)?, tools);
-        let options = Options { ring_bytes, cgroup2: mounts::cgroup2(), holder: None };
+        let options = Options { ring_bytes, cgroup2: mounts::cgroup2(), holder };
         let reported_at = identity::boot_time();
         let mut kernel = Kernel::load(&options)?;
         if let Err(error) = privileges::take_precedence() {
