@@ -33,21 +33,18 @@ fn probe_copies(folder: &Path, holder: u32, files: usize) {
     fs::create_dir_all(folder).unwrap();
     let before = kernel_maps::links(holder);
     let copies: Vec<PathBuf> = (0..files).map(|file| folder.join(format!("ssh-{file}"))).collect();
-    for batch in copies.chunks(AT_ONCE) {
-        // Long enough for the sensor to look at the program.
+    for (batch, done) in copies.chunks(AT_ONCE).zip((AT_ONCE..).step_by(AT_ONCE)) {
+        // It waits for the other side until it is killed: the sensor has time to look at the program.
         let start = |program: &PathBuf| {
             fs::copy("/usr/bin/ssh", program).unwrap();
             let mut ssh = Command::new(program);
-            ssh.args(["-o", "ProxyCommand=sleep 0.3", "-o", "BatchMode=yes", "nowhere"]);
+            ssh.args(["-o", "ProxyCommand=cat", "nowhere"]);
             Running::start(ssh.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
         };
-        let started: Vec<Running> = batch.iter().map(start).collect();
-        for mut ssh in started {
-            ssh.wait();
-        }
+        let _started: Vec<Running> = batch.iter().map(start).collect();
+        let probed = || (kernel_maps::links(holder) >= before + done.min(files)).then_some(());
+        wait::until("every copy's probes", probed);
     }
-    let probed = || (kernel_maps::links(holder) >= before + files).then_some(());
-    wait::until("every copy's probes", probed);
     println!("{files} files: {} links", kernel_maps::links(holder) - before);
 }
 
@@ -86,6 +83,8 @@ fn assert_sees_all(lab: &Lab, folder: &Path, sensor: &mut Sensor, releasing: u32
     assert!(after > 0, "the holder was done before the logins were");
     assert!(slowest < LOGIN, "{slowest:?}");
     assert_eq!(server, LOGINS);
+    // A client that nobody has seen yet may be quicker than a busy machine.
+    assert!(client + 1 >= LOGINS, "{client}");
 }
 
 /// Ends a sensor and starts another one; returns the first one's holder.
