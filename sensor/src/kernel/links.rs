@@ -1,4 +1,4 @@
-//! One uprobe's link, as a bare descriptor: closing the last copy of it detaches the probe, whichever process has it.
+//! One uprobe's link, where a kernel has no better one (`multi`), as a bare descriptor: closing the last copy of it detaches the probe, whichever process has it.
 //!
 //! What enters: a program, a file and a place in it. What leaves: a descriptor. aya attaches too, but keeps the descriptor to itself, and it has to be handed on (`holder`). So: perf_event_open(2)
 //! with the PMU `uprobe`, then a link of the event and the program (BPF_LINK_CREATE, Linux 5.15), or where there are none, the event itself with the program set (its ioctl).
@@ -125,7 +125,7 @@ fn check(result: libc::c_int) -> io::Result<()> {
 }
 
 /// What a system call returned.
-fn descriptor(result: libc::c_long) -> io::Result<OwnedFd> {
+pub(super) fn descriptor(result: libc::c_long) -> io::Result<OwnedFd> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

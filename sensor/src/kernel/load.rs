@@ -18,7 +18,7 @@ use sensor_common::{CONTROL_MAP, Layout, RING_BYTES};
 use super::{
     Account, BTF, ChannelBytes, Control, Error, Holder, Ring, layout,
     leftovers::Leftovers,
-    uprobes::{self, Attach, AttachError, Uprobes},
+    uprobes::{self, Attach, AttachError, Programs, Uprobes},
 };
 use crate::event::stream::{FileId, Probe};
 
@@ -124,8 +124,9 @@ impl Kernel {
         }
         let control = Control::new(control)?;
         let mut probes = Vec::new();
+        let mut uprobes = Programs::Single;
         for spec in PROBES {
-            let why = attach(&mut ebpf, spec, options).err();
+            let why = attach(&mut ebpf, spec, options, &mut uprobes).err();
             if let (true, Some(why)) = (spec.required, &why) {
                 return Err(Error::Attach { probe: spec.name, target: spec.target, why: why.clone() });
             }
@@ -133,7 +134,7 @@ impl Kernel {
             probes.push(Probe { name: spec.name.into(), target: spec.target.into(), state: state.into(), why });
         }
         Ok(Self {
-            uprobes: Uprobes::new(options.holder.clone()),
+            uprobes: Uprobes::new(uprobes, options.holder.clone()),
             leftovers: Leftovers::default(),
             ebpf,
             control,
@@ -150,7 +151,7 @@ impl Kernel {
         Ok(PROBES
             .iter()
             .map(|spec| {
-                let why = attach(&mut ebpf, spec, options).err();
+                let why = attach(&mut ebpf, spec, options, &mut Programs::Single).err();
                 let state = if why.is_none() { "ok" } else { "missing" };
                 Probe { name: spec.name.into(), target: spec.target.into(), state: state.into(), why }
             })
@@ -190,7 +191,7 @@ impl Kernel {
 
     /// Can a probe be told where it is (`Hook::CipherDone`)? Linux 5.15.
     pub fn has_cookies(&self) -> bool {
-        uprobes::has_cookies(&self.ebpf)
+        self.uprobes.has_cookies(&self.ebpf)
     }
 
     /// Takes the probes of a program away: its file changes.
@@ -301,10 +302,12 @@ fn program_name(spec: &ProbeSpec) -> String {
 }
 
 /// Attaches a probe. A tracepoint has two programs (`sensor-ebpf/src/turn.rs`): the kernel calls them in the order in which they were attached.
-fn attach(ebpf: &mut Ebpf, spec: &ProbeSpec, options: &Options) -> Result<(), String> {
+fn attach(ebpf: &mut Ebpf, spec: &ProbeSpec, options: &Options, uprobes: &mut Programs) -> Result<(), String> {
     let name = program_name(spec);
     if name == CIPHER {
-        return uprobes::load(ebpf); // attached to each program that speaks SSH, once it is known
+        // Attached to each program that speaks SSH, once it is known.
+        *uprobes = uprobes::load(ebpf, OBJECT)?;
+        return Ok(());
     }
     let program = ebpf.program_mut(&name).ok_or("the object has no such program: rebuild sensor")?;
     match program {

@@ -17,6 +17,7 @@ mod leftovers;
 mod links;
 mod load;
 mod memory;
+mod multi;
 mod readable;
 mod ring;
 mod uprobes;

@@ -2,7 +2,8 @@
 //!
 //! What enters: a file and the offsets of its calls and of the branches after them (`Hook`). What leaves: links by file, with the holder (`holder`) or, without one, here; a uprobe belongs to an
 //! inode, so every process that runs the file, now or later and in any container, is covered by one attachment. A file is covered as a whole or not at all: half of its sites would give half of
-//! a session. Attaching takes a fraction of a millisecond a site, unless another process's probes are on their way out: then it waits for the kernel's lock. So it is for a thread of its own.
+//! a session. Attaching takes a fraction of a millisecond a file; with single uprobes (before Linux 6.6) it waits for the kernel's lock while other probes are on their way out. So it is for a
+//! thread of its own.
 
 use std::{
     collections::HashMap,
@@ -20,6 +21,7 @@ use super::{
     budget::{Budget, Share, Shares},
     links::Uprobe,
     load::chain,
+    multi::Multi,
 };
 use crate::event::stream::{FileId, Hook};
 
@@ -72,8 +74,20 @@ fn is_jump(hook: Hook) -> bool {
     matches!(hook, Hook::CipherJump | Hook::LibraryJump)
 }
 
+/// The loaded programs.
+pub(super) enum Programs {
+    /// One link for all places of a file.
+    Multi(Multi),
+    /// aya's, with a link for each place.
+    Single,
+}
+
 /// Loads the programs. An error: this kernel cannot run them.
-pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), String> {
+pub(super) fn load(ebpf: &mut Ebpf, object: &[u8]) -> Result<Programs, String> {
+    match Multi::load(ebpf, object, &PROGRAMS) {
+        Ok(programs) => return Ok(Programs::Multi(programs)),
+        Err(why) => tracing::debug!(why, "a uprobe for each place"),
+    }
     for name in PROGRAMS {
         let program: &mut UProbe = match ebpf.program_mut(name) {
             Some(Program::UProbe(program)) => program,
@@ -84,7 +98,7 @@ pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), String> {
             loaded => loaded?,
         }
     }
-    Ok(())
+    Ok(Programs::Single)
 }
 
 /// The descriptor of a loaded program.
@@ -93,11 +107,6 @@ fn program<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, Att
         Some(Program::UProbe(program)) => Ok(program.fd().map_err(|_| AttachError::Program(name))?.as_fd()),
         _ => Err(AttachError::Program(name)),
     }
-}
-
-/// Was the program loaded that needs cookies?
-pub(super) fn has_cookies(ebpf: &Ebpf) -> bool {
-    program(ebpf, COOKIE).is_ok()
 }
 
 /// Where the links are.
@@ -113,12 +122,18 @@ pub(super) struct Uprobes {
     retired: HashMap<FileId, Vec<(Hook, u64)>>,
     shares: Shares,
     keeper: Keeper,
+    programs: Programs,
 }
 
 impl Uprobes {
-    pub(super) fn new(holder: Option<Holder>) -> Self {
+    pub(super) fn new(programs: Programs, holder: Option<Holder>) -> Self {
         let keeper = holder.map_or_else(|| Keeper::Own(HashMap::new()), Keeper::Holder);
-        Self { attached: HashMap::new(), retired: HashMap::new(), shares: Shares::default(), keeper }
+        Self { attached: HashMap::new(), retired: HashMap::new(), shares: Shares::default(), keeper, programs }
+    }
+
+    /// Was the program loaded that needs cookies?
+    pub(super) fn has_cookies(&self, ebpf: &Ebpf) -> bool {
+        matches!(self.programs, Programs::Multi(_)) || program(ebpf, COOKIE).is_ok()
     }
 
     pub(super) fn attach(&mut self, ebpf: &Ebpf, attach: Attach) -> Result<(), AttachError> {
@@ -143,7 +158,10 @@ impl Uprobes {
         if self.attached.remove(&file).is_some() {
             self.keeper.release(file)?;
         }
-        let links = attach_all(ebpf, attach);
+        let links = match &self.programs {
+            Programs::Multi(multi) => attach_together(multi, attach),
+            Programs::Single => attach_each(ebpf, attach),
+        };
         self.shares.add(file, share);
         let (links, failure) = match links {
             Ok(links) => (links, None),
@@ -213,20 +231,50 @@ impl Uprobes {
     }
 }
 
-/// Attaches a file's probes. With an error come those that were attached before it.
-fn attach_all(ebpf: &Ebpf, attach: Attach) -> Result<Vec<OwnedFd>, (Vec<OwnedFd>, AttachError)> {
+/// A file's places in the order in which they are attached: jumps first, since a call whose jump is not probed yet would be remembered for nothing.
+fn in_order(places: &[(Hook, u64)]) -> impl Iterator<Item = (Hook, u64)> + '_ {
+    let of = |jumps| places.iter().copied().filter(move |(hook, _)| is_jump(*hook) == jumps);
+    of(true).chain(of(false))
+}
+
+fn cookie(hook: Hook) -> Option<u64> {
+    match hook {
+        Hook::CipherDone(cookie) => Some(cookie),
+        _ => None,
+    }
+}
+
+/// One link for each program. With an error come those that were attached before it.
+fn attach_together(multi: &Multi, attach: Attach) -> Result<Vec<OwnedFd>, (Vec<OwnedFd>, AttachError)> {
+    let mut programs: Vec<(&'static str, Vec<(u64, u64)>)> = Vec::new();
+    for (hook, offset) in in_order(attach.places) {
+        let (program, place) = (name(hook), (offset, cookie(hook).unwrap_or_default()));
+        match programs.iter_mut().find(|(known, _)| *known == program) {
+            Some((_, places)) => places.push(place),
+            None => programs.push((program, vec![place])),
+        }
+    }
+    let mut links = Vec::with_capacity(programs.len());
+    for (program, places) in programs {
+        match multi.attach(program, attach.target, &places) {
+            Ok(link) => links.push(link),
+            Err(why) => {
+                let offset = places.first().map_or(0, |(offset, _)| *offset);
+                return Err((links, AttachError::Kernel { offset, why }));
+            }
+        }
+    }
+    Ok(links)
+}
+
+/// One link for each place. With an error come those that were attached before it.
+fn attach_each(ebpf: &Ebpf, attach: Attach) -> Result<Vec<OwnedFd>, (Vec<OwnedFd>, AttachError)> {
     let mut links = Vec::with_capacity(attach.places.len());
-    // Jumps first: a call whose jump is not probed yet would be remembered for nothing.
-    let (jumps, calls): (Vec<_>, Vec<_>) = attach.places.iter().partition(|(hook, _)| is_jump(*hook));
-    for (hook, offset) in jumps.into_iter().chain(calls) {
+    for (hook, offset) in in_order(attach.places) {
         let kernel = |why| AttachError::Kernel { offset, why };
-        let cookie = match hook {
-            Hook::CipherDone(cookie) => Some(cookie),
-            _ => None,
-        };
         let link = program(ebpf, name(hook)).and_then(|program| {
             let uprobe = Uprobe::new().map_err(kernel)?;
-            uprobe.attach(program, attach.target, offset, cookie).map_err(kernel)
+            uprobe.attach(program, attach.target, offset, cookie(hook)).map_err(kernel)
         });
         match link {
             Ok(link) => links.push(link),

@@ -127,10 +127,6 @@ pub async fn live(
             events.shrink_to(0);
             kernel::give_back();
         }
-        let lost = writer.take_lost();
-        if lost > 0 {
-            source.lost("sink", "record", lost, &mut events);
-        }
         pass(&mut events, &mut middle, &mut writer)?;
         if writer.is_closed() {
             break;

@@ -247,11 +247,6 @@ impl Source {
         out.push(Event { time: identity::boot_time(), what: What::Degraded(degraded) });
     }
 
-    pub(super) fn lost(&self, stage: &str, kind: &str, count: u64, out: &mut Vec<Event>) {
-        let lost = Lost { stage: stage.into(), kind: kind.into(), count, since: self.reported_at };
-        out.push(Event { time: identity::boot_time(), what: What::Lost(lost) });
-    }
-
     /// For the event loop: readable when a watched folder changes.
     pub(super) fn upgrades(&self) -> Option<Readable> {
         let readable = self.programs.notify().map(Readable::new)?;

@@ -61,7 +61,13 @@ impl Look {
     pub fn answer_here(self) {
         let root = Beneath::at("/".as_ref(), Budget::QUESTION).map_err(|error| error.to_string());
         let working = match &self.whose {
-            Whose::Process { process, .. } => std::fs::read_link(format!("/proc/{}/cwd", process.tgid)).ok(),
+            Whose::Process { process, .. } => {
+                if super::place::process("/proc".as_ref(), process.tgid) != Some(*process) {
+                    self.answer(Err("the process is gone".into()));
+                    return;
+                }
+                std::fs::read_link(format!("/proc/{}/cwd", process.tgid)).ok()
+            }
             Whose::User(_) => None,
         };
         let looked = root.map(|root| look(&root, working.as_deref(), &self.files));
