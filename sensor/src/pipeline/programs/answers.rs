@@ -35,7 +35,7 @@ impl Programs {
             (About::Candidates { watched }, Some(Answer::Candidates(found))) => {
                 self.candidates(found, watched, &subject, group, hands);
             }
-            (About::Ranges, Some(Answer::Ranges(found))) => self.ranges(found, subject, group, hands),
+            (About::Ranges, Some(Answer::Ranges(found))) => self.ranges(found, &subject, group, hands),
             (About::Files { watched, .. }, Some(Answer::Examined(found))) => {
                 self.examined(found, descriptors, watched, group, hands);
             }
@@ -74,7 +74,7 @@ impl Programs {
             // Its siblings in the same root: sshd executes them for the next connection.
             let beside = self.group(None, None, 0);
             let question = Question::Candidates(Where::OpenSsh);
-            self.want(subject, beside, About::Candidates { watched: false }, question, hands);
+            self.want(&subject, beside, About::Candidates { watched: false }, question, hands);
             self.done_with(beside, hands);
         }
     }
@@ -91,7 +91,7 @@ impl Programs {
         } else if !at_its_path && name.is_absolute() {
             let question = Question::Examine(vec![(name.clone(), false)]);
             let about = About::Executable(Executable { file, name, served, at_its_path: true });
-            self.want(subject, group, about, question, hands);
+            self.want(&subject, group, about, question, hands);
         } else {
             let degraded = Degraded {
                 what: format!("executable {} (inode {})", name.display(), file.inode),
@@ -112,11 +112,11 @@ impl Programs {
         }
         for chunk in fresh.chunks(EXAMINED_AT_ONCE) {
             let (files, paths) = chunk.iter().cloned().unzip();
-            self.want(subject.clone(), group, About::Files { files, watched }, Question::Examine(paths), hands);
+            self.want(&subject, group, About::Files { files, watched }, Question::Examine(paths), hands);
         }
     }
 
-    fn ranges(&mut self, found: Vec<Range>, subject: Subject, group: u64, hands: &mut Hands) {
+    fn ranges(&mut self, found: Vec<Range>, subject: &Subject, group: u64, hands: &mut Hands) {
         if self.mapped.len() >= MAPPED_MAX {
             self.mapped.clear();
         }
@@ -124,7 +124,7 @@ impl Programs {
         let fresh: Vec<Range> = found.into_iter().filter(|range| self.mapped.insert(key(range))).collect();
         for chunk in fresh.chunks(EXAMINED_AT_ONCE) {
             let about = About::Mapped { ranges: chunk.iter().map(key).collect() };
-            self.want(subject.clone(), group, about, Question::ExamineMapped(chunk.to_vec()), hands);
+            self.want(&subject, group, about, Question::ExamineMapped(chunk.to_vec()), hands);
         }
     }
 
