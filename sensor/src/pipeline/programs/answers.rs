@@ -45,9 +45,9 @@ impl Programs {
             (About::Files { files, .. }, _) => files.into_iter().for_each(|file| self.speakers.unseen(file)),
             (About::Mapped { ranges }, _) => self.mapped.retain(|known| !ranges.contains(known)),
             (About::Executable(executable), Some(Answer::Examined(found))) if !found.is_empty() => {
-                self.executable(&executable, found, descriptors, subject, group, hands);
+                self.executable(&executable, found, descriptors, &subject, group, hands);
             }
-            (About::Executable(executable), _) => self.unreadable(executable, subject, group, hands),
+            (About::Executable(executable), _) => self.unreadable(executable, &subject, group, hands),
             (About::Candidates { .. } | About::Ranges, _) => {}
         }
         self.done_with(group, hands);
@@ -58,7 +58,7 @@ impl Programs {
         executable: &Executable,
         found: Vec<Examined>,
         descriptors: Vec<OwnedFd>,
-        subject: Subject,
+        subject: &Subject,
         group: u64,
         hands: &mut Hands,
     ) {
@@ -74,13 +74,13 @@ impl Programs {
             // Its siblings in the same root: sshd executes them for the next connection.
             let beside = self.group(None, None, 0);
             let question = Question::Candidates(Where::OpenSsh);
-            self.want(&subject, beside, About::Candidates { watched: false }, question, hands);
+            self.want(subject, beside, About::Candidates { watched: false }, question, hands);
             self.done_with(beside, hands);
         }
     }
 
     /// What a process executes could not be examined: it is gone, or what it executes is on a file system that does not answer.
-    fn unreadable(&mut self, executable: Executable, subject: Subject, group: u64, hands: &mut Hands) {
+    fn unreadable(&mut self, executable: Executable, subject: &Subject, group: u64, hands: &mut Hands) {
         let Executable { file, name, served, at_its_path } = executable;
         let known = self.executables.remove(&file).and_then(|(_, role)| role);
         if !served {
@@ -91,7 +91,7 @@ impl Programs {
         } else if !at_its_path && name.is_absolute() {
             let question = Question::Examine(vec![(name.clone(), false)]);
             let about = About::Executable(Executable { file, name, served, at_its_path: true });
-            self.want(&subject, group, about, question, hands);
+            self.want(subject, group, about, question, hands);
         } else {
             let degraded = Degraded {
                 what: format!("executable {} (inode {})", name.display(), file.inode),
@@ -112,7 +112,7 @@ impl Programs {
         }
         for chunk in fresh.chunks(EXAMINED_AT_ONCE) {
             let (files, paths) = chunk.iter().cloned().unzip();
-            self.want(&subject, group, About::Files { files, watched }, Question::Examine(paths), hands);
+            self.want(subject, group, About::Files { files, watched }, Question::Examine(paths), hands);
         }
     }
 
@@ -124,7 +124,7 @@ impl Programs {
         let fresh: Vec<Range> = found.into_iter().filter(|range| self.mapped.insert(key(range))).collect();
         for chunk in fresh.chunks(EXAMINED_AT_ONCE) {
             let about = About::Mapped { ranges: chunk.iter().map(key).collect() };
-            self.want(&subject, group, about, Question::ExamineMapped(chunk.to_vec()), hands);
+            self.want(subject, group, about, Question::ExamineMapped(chunk.to_vec()), hands);
         }
     }
 
