@@ -13,7 +13,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sensor_common::Head;
@@ -51,12 +51,16 @@ pub(super) struct Drain {
     shared: Arc<Shared>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
+    /// Turns by the last look at them, and when they were others.
+    beat: (u64, Instant),
 }
 
 /// What both threads see.
 #[derive(Default)]
 struct Shared {
     stop: AtomicBool,
+    /// Turns of the thread.
+    turns: AtomicU64,
     /// Weight of what is queued.
     queued: AtomicUsize,
     taken: AtomicU64,
@@ -94,7 +98,7 @@ impl Drain {
         let waker = ring.waker();
         let reader = Reader { ring, decoder: Decoder::default(), shared: Arc::clone(&shared), sender };
         let thread = std::thread::Builder::new().name("ring".into()).spawn(move || reader.run())?;
-        Ok(Self { batches, shared, waker, thread: Some(thread) })
+        Ok(Self { batches, shared, waker, thread: Some(thread), beat: (0, Instant::now()) })
     }
 
     /// The next batch; None once the thread has ended and everything was taken.
@@ -102,6 +106,15 @@ impl Drain {
         let batch = self.batches.recv().await?;
         self.shared.queued.fetch_sub(batch.weight, Ordering::Relaxed);
         Some(batch)
+    }
+
+    /// Has the thread looked into the ring lately?
+    pub(super) fn is_alive(&mut self) -> bool {
+        let turns = self.shared.turns.load(Ordering::Relaxed);
+        if turns != self.beat.0 {
+            self.beat = (turns, Instant::now());
+        }
+        self.beat.1.elapsed() < SLEEP + NAP * 100
     }
 
     /// Takes what is in the ring now as the last, and ends.
@@ -148,6 +161,7 @@ struct Reader {
 impl Reader {
     fn run(mut self) {
         loop {
+            self.shared.turns.fetch_add(1, Ordering::Relaxed);
             // Before the drain: what was in the ring when the stop came is taken.
             let last = self.shared.stop.load(Ordering::Acquire);
             let (events, drained) = self.drain();

@@ -25,6 +25,7 @@ mod gate;
 mod losses;
 mod programs;
 mod replies;
+mod service;
 mod source;
 mod start;
 mod writer;
@@ -101,6 +102,7 @@ pub async fn live(
     pass(&mut events, &mut middle, &mut writer)?;
     events.shrink_to(0);
     kernel::give_back();
+    service::ready();
     let upgrades = source.upgrades();
     let mut tick = tokio::time::interval(TICK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -111,7 +113,12 @@ pub async fn live(
             biased;
             () = &mut shutdown => break,
             Some(request) = requests.recv() => requested(request, &mut source, &mut writer, &mut events),
-            _ = tick.tick() => source.tick(&mut events)?,
+            _ = tick.tick() => {
+                source.tick(&mut events)?;
+                if source.drain.is_alive() {
+                    service::alive();
+                }
+            }
             Some(done) = source.attacher.next() => source.done(done, &mut events)?,
             () = ready(source.readable.as_ref()) => source.answered(&mut events),
             Some(look) = source.config_files.look() => source.look(look),
@@ -132,6 +139,7 @@ pub async fn live(
             break;
         }
     }
+    service::stopping();
     source.silence();
     while let Some(batch) = source.drain.next().await {
         source.take(batch, &mut events);
