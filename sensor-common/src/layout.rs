@@ -20,7 +20,7 @@ macro_rules! layout {
             pub const EMPTY: Self = Self { $($field: ABSENT,)+ };
 
             /// Fills every field from `find(structure, member)`; `None` becomes `ABSENT`.
-            /// A member path may go through nested structures: `__sk_common.skc_family`.
+            /// A member path may go through nested structures: `__sk_common.skc_family`. Where kernels differ, `|` parts its names.
             pub fn resolve(mut find: impl FnMut(&'static str, &'static str) -> Option<u32>) -> Self {
                 Self { $($field: find($structure, $member).unwrap_or(ABSENT),)+ }
             }
@@ -87,6 +87,14 @@ layout! {
     inode_ino = "inode"."i_ino",
     inode_mode = "inode"."i_mode",
     inode_sb = "inode"."i_sb",
+    inode_uid = "inode"."i_uid",
+    inode_nlink = "inode"."i_nlink",
+    inode_size = "inode"."i_size",
+    inode_generation = "inode"."i_generation",
+    /// Renamed by 6.6 and by 6.11.
+    inode_ctime_sec = "inode"."i_ctime_sec|__i_ctime.tv_sec|i_ctime.tv_sec",
+    inode_ctime_nsec = "inode"."i_ctime_nsec|__i_ctime.tv_nsec|i_ctime.tv_nsec",
+    super_magic = "super_block"."s_magic",
     super_dev = "super_block"."s_dev",
     files_fdt = "files_struct"."fdt",
     fdtable_max_fds = "fdtable"."max_fds",

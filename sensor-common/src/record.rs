@@ -4,7 +4,7 @@
 //! `Task::valid` says which fields were really read: absent is not zero.
 
 /// Bumped with every change of a record's layout.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Default size of the ring buffer. Measured: 20,000 execs as fast as two cores allow need less than 1 MiB
 /// between two drains; the rest is for a loader that was not scheduled for a while.
@@ -69,6 +69,10 @@ pub mod exec_flag {
     pub const ARGS: u32 = 1 << 6;
     /// The executable was exec'd by a thread that is not the group leader; `old_tid` had been its tid.
     pub const OTHER_THREAD: u32 = 1 << 7;
+    /// What says which content the executable's inode has (size, ctime, generation) is valid.
+    pub const STAMP: u32 = 1 << 8;
+    /// The executable's file system is an overlay: its inode is not the one whose content is executed.
+    pub const OVERLAY: u32 = 1 << 9;
 }
 
 /// First bytes of every record.
@@ -81,6 +85,11 @@ pub struct Head {
     pub size: u32,
     /// `bpf_ktime_get_boot_ns`.
     pub time: u64,
+}
+
+impl Head {
+    /// Where `time` is in every record.
+    pub const TIME_OFFSET: usize = core::mem::offset_of!(Self, time);
 }
 
 /// Who a task is.
@@ -147,6 +156,16 @@ pub struct Exec {
     pub old_tid: u32,
     pub exe_bytes: u32,
     pub cwd_bytes: u32,
+    /// Of the executable's inode.
+    pub size: u64,
+    pub ctime_sec: u64,
+    pub ctime_nsec: u32,
+    pub generation: u32,
+    pub nlink: u32,
+    pub owner: u32,
+    /// `i_mode`
+    pub mode: u32,
+    pub pad: u32,
     pub paths: [u8; PATHS_MAX + NAME_MAX],
     pub args: [u8; ARGS_INLINE],
 }
@@ -262,7 +281,7 @@ const _: () = {
     assert!(size_of::<Head>() == 16);
     assert!(size_of::<Task>() == 96);
     assert!(size_of::<Socket>() == 48);
-    assert!(size_of::<Exec>() == 16 + 96 + 48 + 40 + PATHS_MAX + NAME_MAX + ARGS_INLINE);
+    assert!(size_of::<Exec>() == 16 + 96 + 48 + 40 + 40 + PATHS_MAX + NAME_MAX + ARGS_INLINE);
     assert!(size_of::<Args>() == 16 + 24 + ARGS_CHUNK);
     assert!(size_of::<Fork>() == 16 + 96 + 16 + 48);
     assert!(size_of::<Exit>() == 16 + 96 + 8);

@@ -12,6 +12,7 @@ use aya_ebpf::{
 use sensor_common::{Connect, Socket, kind, program};
 
 use crate::{
+    control,
     maps::TRACKED,
     stats::{Lost, Sent, reserve, settle, submit, untracked, write_head},
     task, tcp,
@@ -26,6 +27,9 @@ const AF_INET6: u16 = 10;
 
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(ctx: SockAddrContext) -> i32 {
+    if control::silenced() {
+        return ALLOW;
+    }
     if is_tcp(&ctx) {
         // SAFETY: the verifier checks this access to the context.
         let address = unsafe { (*ctx.sock_addr).user_ip4 }.to_ne_bytes();
@@ -36,6 +40,9 @@ pub fn connect4(ctx: SockAddrContext) -> i32 {
 
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(ctx: SockAddrContext) -> i32 {
+    if control::silenced() {
+        return ALLOW;
+    }
     if is_tcp(&ctx) {
         let mut address = [0u8; 16];
         // SAFETY: the verifier checks these accesses: aligned words of the context.

@@ -13,6 +13,7 @@
 
 mod args;
 mod connect;
+mod control;
 mod exec;
 mod field;
 mod maps;

@@ -8,6 +8,7 @@ use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, progra
 use sensor_common::{Exit, Fork, kind, program};
 
 use crate::{
+    control,
     field::{Addr, at, pointer, read, value},
     maps::LISTENERS,
     served, ssh,
@@ -24,11 +25,17 @@ const EXITED: u64 = 2;
 
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn fork(ctx: RawTracePointContext) -> i32 {
+    if control::silenced() {
+        return 0;
+    }
     on_fork(&ctx, Turn::First)
 }
 
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn fork_again(ctx: RawTracePointContext) -> i32 {
+    if control::silenced() {
+        return 0;
+    }
     on_fork(&ctx, Turn::Second)
 }
 
@@ -69,11 +76,17 @@ fn forked(parent: Addr, child: Addr) -> Result<Sent, Lost> {
 
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn exit(ctx: RawTracePointContext) -> i32 {
+    if control::silenced() {
+        return 0;
+    }
     on_exit(&ctx, Turn::First)
 }
 
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn exit_again(ctx: RawTracePointContext) -> i32 {
+    if control::silenced() {
+        return 0;
+    }
     on_exit(&ctx, Turn::Second)
 }
 

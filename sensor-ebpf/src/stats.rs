@@ -8,6 +8,7 @@ use aya_ebpf::{helpers::generated::bpf_ktime_get_boot_ns, maps::ring_buf::RingBu
 use sensor_common::{Head, VERSION};
 
 use crate::{
+    control,
     field::patched,
     maps::{COUNTERS, EVENTS, WAKE_BYTES},
     turn::Turn,
@@ -96,8 +97,8 @@ pub fn reserve<T: 'static>() -> Result<RingBufEntry<T>, Lost> {
     EVENTS.reserve::<T>(0).ok_or(Lost::Full)
 }
 
-/// Hands a filled record to the loader. Waking it is the ring's main cost, so it comes by itself every few milliseconds and is woken only
-/// when the ring fills.
+/// Hands a filled record to the loader. Waking it is the ring's main cost: it is woken where it sleeps or the ring fills; while it is awake it comes by itself every few
+/// milliseconds.
 #[inline(always)]
 pub fn submit<T: 'static>(entry: RingBufEntry<T>) {
     submit_at_once(entry, false);
@@ -106,6 +107,8 @@ pub fn submit<T: 'static>(entry: RingBufEntry<T>) {
 /// The same; `now`: it cannot wait for the next turn.
 #[inline(always)]
 pub fn submit_at_once<T: 'static>(entry: RingBufEntry<T>, now: bool) {
+    // In this order: the query is part of the barrier (`control::must_wake`).
     let full = EVENTS.query(BPF_RB_AVAIL_DATA) >= patched(&WAKE_BYTES);
-    entry.submit(if full || now { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP });
+    let sleeps = control::must_wake();
+    entry.submit(if full | sleeps | now { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP });
 }

@@ -8,6 +8,7 @@ use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, progra
 use sensor_common::{Socket, TcpState, kind, program};
 
 use crate::{
+    control,
     field::{Addr, at, value},
     maps::{LISTENERS, TRACKED},
     ssh,
@@ -87,11 +88,17 @@ pub fn widen(address: [u8; 4]) -> [u8; 16] {
 
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub fn tcp_state(ctx: RawTracePointContext) -> i32 {
+    if control::silenced() {
+        return 0;
+    }
     on_change(&ctx, Turn::First)
 }
 
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
 pub fn tcp_state_again(ctx: RawTracePointContext) -> i32 {
+    if control::silenced() {
+        return 0;
+    }
     on_change(&ctx, Turn::Second)
 }
 

@@ -7,6 +7,9 @@ use std::{
 
 use serde::Deserialize;
 
+/// Four of the pieces in which records are handed over.
+const QUEUE_MIN: usize = 1 << 20;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot read {path}: {source}")]
@@ -37,6 +40,10 @@ pub struct Config {
 pub struct Output {
     /// A file (created 0600, appended to, reopened on SIGHUP), or `-` for standard output.
     pub path: PathBuf,
+    /// Bytes that may wait to be written: what a slow disk or reader may be behind. More is lost, and counted.
+    pub queue_bytes: usize,
+    /// Of a file: from this size on, records of processes and connections are suppressed, until it is rotated. 0: no limit.
+    pub max_bytes: u64,
 }
 
 /// What is recorded.
@@ -64,6 +71,10 @@ pub struct Limits {
     pub sessions: usize,
     /// Open outgoing connections of recorded processes; about 2 KiB each.
     pub connections: usize,
+    /// Records of processes and connections a second of one session (outside of sessions: of one user), with ten seconds' worth at once. More is counted in `sensor-suppressed`. 0: no limit.
+    pub session_records_per_second: u64,
+    /// The same in bytes, with four seconds' worth at once.
+    pub session_bytes_per_second: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -81,19 +92,22 @@ pub struct Deploy {
     pub state: PathBuf,
     /// Configuration files that are watched from the start, and not only from their first deploy.
     pub watch: Vec<PathBuf>,
+    /// A file with the key of the hashes of configuration files (32 bytes, 0600), where several hosts are to have the same hash for the same file. Without it each host has a key of its own.
+    pub hash_key: Option<PathBuf>,
     /// A folder with definitions of tools (`*.toml`), besides those that the sensor has.
     pub tools: Option<PathBuf>,
 }
 
 impl Default for Deploy {
     fn default() -> Self {
-        Self { state: "/var/lib/sensor".into(), watch: Vec::new(), tools: None }
+        Self { state: "/var/lib/sensor".into(), watch: Vec::new(), hash_key: None, tools: None }
     }
 }
 
 impl Default for Output {
     fn default() -> Self {
-        Self { path: "-".into() }
+        // The queue: what a full ring of 4 MiB becomes. The file: logs that are rotated stay far below; one that is not must not fill the disk.
+        Self { path: "-".into(), queue_bytes: 8 << 20, max_bytes: 10 << 30 }
     }
 }
 
@@ -105,7 +119,14 @@ impl Default for Kernel {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { processes: 65_536, sessions: 16_384, connections: 65_536 }
+        // A build of a kernel on 32 cores starts some 750 processes a second: 1,500 records.
+        Self {
+            processes: 65_536,
+            sessions: 16_384,
+            connections: 65_536,
+            session_records_per_second: 2_000,
+            session_bytes_per_second: 4 << 20,
+        }
     }
 }
 
@@ -133,6 +154,14 @@ impl Config {
                 key: "kernel.ring_bytes",
                 value: ring.to_string(),
                 rule: "it must be a power of two and at least 4096",
+            });
+        }
+        if config.output.queue_bytes < QUEUE_MIN {
+            return Err(Error::Value {
+                path: path.into(),
+                key: "output.queue_bytes",
+                value: config.output.queue_bytes.to_string(),
+                rule: "it must be at least 1048576",
             });
         }
         if let Some(watched) = config.deploy.watch.iter().find(|watched| !watched.is_absolute()) {
@@ -169,6 +198,12 @@ mod tests {
         assert!(parse("[deploy]\nwatch = [\"/srv/a/config/deploy.yml\"]\n").is_ok());
         let error = parse("[deploy]\nwatch = [\"config/deploy.yml\"]\n").unwrap_err().to_string();
         assert!(error.contains("deploy.watch is config/deploy.yml"), "{error}");
+    }
+
+    #[test]
+    fn a_queue_without_room_is_refused() {
+        let error = Config::parse("[output]\nqueue_bytes = 4096\n", "s.toml".as_ref()).unwrap_err().to_string();
+        assert!(error.contains("output.queue_bytes is 4096"), "{error}");
     }
 
     #[test]

@@ -15,11 +15,23 @@ pub fn entries(sensor: u32) -> Vec<(&'static str, usize)> {
     ]
 }
 
-/// Its links: one for each probe, in the kernel and in each place of a program or library.
+/// Its links and those of its holder: one for each probe, in the kernel and in each place of a program or library.
 pub fn probes(sensor: u32) -> usize {
-    let descriptors = fs::read_dir(format!("/proc/{sensor}/fd")).unwrap().flatten();
+    links(sensor) + holder(sensor).map_or(0, links)
+}
+
+/// Links that a process has.
+pub fn links(pid: u32) -> usize {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     let target = |entry: fs::DirEntry| fs::read_link(entry.path()).ok();
     descriptors.filter_map(target).filter(|target| target == Path::new("anon_inode:bpf_link")).count()
+}
+
+/// The process that holds the probes in programs.
+pub fn holder(sensor: u32) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{sensor}/task/{sensor}/children")).ok()?;
+    let mut children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+    children.find(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sensor-holder\n"))
 }
 
 fn count<K: aya::Pod, const WORDS: usize>(sensor: u32, name: &str) -> usize {

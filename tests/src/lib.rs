@@ -16,6 +16,7 @@
 //! | `terminal` | a session with a terminal, typed into line by line |
 //! | `sensor` | the program under test: `sensor run` or `sensor trace`, and what it wrote |
 //! | `records` | what it wrote, and the contract that every record keeps |
+//! | `hostile` | an ordinary user who attacks the sensor, and what must hold meanwhile |
 //! | `deploy_log` | logs of deploys, made by hand |
 //! | `audit` | the independent truth: the kernel's own audit log of every exec |
 //! | `truth` | the comparison of the two, session by session |
@@ -38,6 +39,7 @@ pub mod clients;
 pub mod container;
 pub mod deploy_log;
 pub mod folder;
+pub mod hostile;
 pub mod kernel_maps;
 pub mod lab;
 pub mod machine;

@@ -257,6 +257,7 @@ pub fn meaning(action: &str) -> Option<(&'static [&'static str], &'static [&'sta
         "sensor-stopped" => (&["configuration", "process"], &["end"], "sensor.health"),
         "sensor-config-reloaded" => (&["configuration", "process"], &["change"], "sensor.health"),
         "sensor-degraded" | "sensor-events-lost" => (&["configuration"], &["error"], "sensor.health"),
+        "sensor-suppressed" => (&["configuration"], &["info"], "sensor.health"),
         _ => return None,
     })
 }

@@ -7,6 +7,7 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -41,6 +42,14 @@ pub fn command(args: &[&str]) -> Command {
     command
 }
 
+/// The same by a command that becomes what follows it.
+fn command_by(prefix: &[&str], args: &[&str]) -> Command {
+    let Some((program, words)) = prefix.split_first() else { return command(args) };
+    let mut command = Command::new(program);
+    command.args(words).arg(binary()).args(args).env("SENSOR_LOG", "warn");
+    command
+}
+
 /// A file of records that grows.
 struct Output {
     path: PathBuf,
@@ -65,11 +74,12 @@ impl Output {
 }
 
 /// Waits for the first record of a program that has just been started.
-fn ready(process: &mut Running, output: &Output, errors: &Path) {
-    let started = wait::until("sensor-started", || match process.ended() {
+fn ready(process: &mut Running, output: &Output, errors: &Path, limit: Duration) {
+    let started = wait::within(limit, || match process.ended() {
         Some(_) => Some(false),
         None => output.whole_lines().count("sensor-started").gt(&0).then_some(true),
     });
+    let started = started.unwrap_or_else(|| panic!("sensor-started: not within {} s", limit.as_secs()));
     assert!(started, "sensor ended at once: {}", fs::read_to_string(errors).unwrap_or_default());
 }
 
@@ -83,6 +93,11 @@ pub struct Sensor {
 impl Sensor {
     /// Starts it with these lines of configuration after `[output]`; its records go to `sensor.json` in the folder.
     pub fn run(folder: &Path, config: &str) -> Self {
+        Self::run_by(&[], folder, config, wait::PATIENCE)
+    }
+
+    /// The same by a command that becomes what follows it, and within this time.
+    pub fn run_by(prefix: &[&str], folder: &Path, config: &str, limit: Duration) -> Self {
         let path = folder.join("sensor.json");
         let file = folder.join("sensor.toml");
         // What it keeps is this test's.
@@ -95,8 +110,9 @@ impl Sensor {
         let from = fs::metadata(&path).map_or(0, |metadata| metadata.len() as usize);
         let output = Output { path, from };
         let stderr = File::options().create(true).append(true).open(&errors).unwrap();
-        let mut process = Running::start(command(&["run", "--config"]).arg(&file).stdin(Stdio::null()).stderr(stderr));
-        ready(&mut process, &output, &errors);
+        let mut command = command_by(prefix, &["run", "--config"]);
+        let mut process = Running::start(command.arg(&file).stdin(Stdio::null()).stderr(stderr));
+        ready(&mut process, &output, &errors, limit);
         Self { process, output, errors }
     }
 
@@ -165,7 +181,7 @@ impl Trace {
         let (stdout, stderr) = (File::create(&path).unwrap(), File::create(&errors).unwrap());
         let output = Output { path, from: 0 };
         let mut process = Running::start(command.stdin(Stdio::null()).stdout(stdout).stderr(stderr));
-        ready(&mut process, &output, &errors);
+        ready(&mut process, &output, &errors, wait::PATIENCE);
         Self { process, output, errors }
     }
 

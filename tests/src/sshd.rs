@@ -99,7 +99,7 @@ impl Sshd {
         let mut client = Running::start(self.ssh(user, &[]).arg(command).stdin(Stdio::piped()).stdout(Stdio::piped()));
         let mut lines = BufReader::new(client.child().stdout.take().unwrap()).lines();
         let first = lines.next().expect("the session ended before it was ready").unwrap();
-        assert_eq!(first, "ready");
+        assert_eq!(first.trim_end(), "ready");
         client
     }
 

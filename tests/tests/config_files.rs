@@ -87,10 +87,19 @@ fn sha256(path: &Path) -> String {
     sum.split(' ').next().unwrap().to_owned()
 }
 
+/// The keyed hash of a file, by openssl: HMAC-SHA256 of its path, a NUL and its SHA-256, under the key in the state folder.
+fn keyed(folder: &Folder, path: &Path) -> String {
+    let key: String =
+        fs::read(folder.join("state/config-files.key")).unwrap().iter().map(|b| format!("{b:02x}")).collect();
+    let script = "(printf '%s\\0' \"$1\"; openssl dgst -sha256 -binary \"$1\") | openssl dgst -sha256 -mac HMAC -macopt \"hexkey:$0\" -r";
+    let sum = running::succeed(Command::new("bash").args(["-c", script, &key]).arg(path)).text();
+    sum.split(' ').next().unwrap().to_owned()
+}
+
 #[test]
 fn a_change_by_any_program_in_any_way_is_told_once_with_who_made_it() {
     let mut stage = Stage::new("config-ways");
-    let mut before = sha256(&stage.config);
+    let mut before = keyed(&stage.folder, &stage.config);
     let ways = [
         ("echo 'a: 1' >> $f", "bash"),
         ("sed -i s/1/2/ $f", "sed"),
@@ -109,7 +118,8 @@ fn a_change_by_any_program_in_any_way_is_told_once_with_who_made_it() {
         stage.sh(script);
         let found = stage.until_changes(n + 1);
         let change = &found[n];
-        let now = sha256(&stage.config);
+        let now = keyed(&stage.folder, &stage.config);
+        assert_ne!(now, sha256(&stage.config));
         assert_eq!(change.text("file.path"), stage.config.display().to_string(), "{script}");
         assert_eq!(change.text("file.hash.sha256"), now, "{script}");
         assert_eq!(change.text("deploy.config.previous_sha256"), before, "{script}");
@@ -159,13 +169,13 @@ fn a_change_in_an_ssh_session_is_that_sessions() {
 #[test]
 fn what_changed_while_nobody_watched_is_inferred() {
     let mut stage = Stage::new("config-inferred");
-    let before = sha256(&stage.config);
+    let before = keyed(&stage.folder, &stage.config);
     stage.sensor.stop();
     stage.sh("echo changed > $f");
     let mut again = Sensor::run(&stage.folder, &stage.settings);
     let change = again.until("the change", |record| record.is("deploy-config-changed"));
     assert_eq!(change.text("deploy.config.previous_sha256"), before);
-    assert_eq!(change.text("file.hash.sha256"), sha256(&stage.config));
+    assert_eq!(change.text("file.hash.sha256"), keyed(&stage.folder, &stage.config));
     assert_eq!(change.get("sensor.inferred"), Some(&true.into()));
     assert!(change.get("process").is_none(), "{change:?}");
     again.stop();

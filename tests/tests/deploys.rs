@@ -99,6 +99,13 @@ fn a_deploy_is_told_from_both_sides_as_it_was() {
     }
     assert_eq!(ended(finished), ("success", ""));
     assert_eq!(finished.number("process.exit_code"), Some(0));
+    // What the hosts were seen to do confirms what configuration, arguments and hooks said, but for who it is for.
+    assert_eq!(finished.text("deploy.evidence"), "traffic-switched");
+    assert_eq!(finished.list("deploy.claimed"), ["deploy.performer", "deploy.secrets", "deploy.tool_version"]);
+    assert!(started.list("deploy.claimed").contains(&"deploy.service") && started.get("deploy.evidence").is_none());
+    let mut contacted = finished.list("deploy.contacted");
+    contacted.sort_unstable();
+    assert_eq!(contacted, HOSTS);
     assert_eq!(finished.text("deploy.version"), revision);
     assert_eq!(finished.text("deploy.previous_version"), BEFORE);
     assert_eq!(finished.text("deploy.performer"), "dev@example.test");
@@ -195,6 +202,7 @@ fn a_failure_has_its_step_its_reason_and_its_host() {
         assert_eq!(ended(finished), ("failure", *reason), "{}", finished.0);
         let message = finished.text("error.message");
         assert!(message.contains(part), "{reason}: {message}");
+        assert_ne!(finished.text("deploy.evidence"), "traffic-switched", "{reason}");
         assert_eq!(finished.number("process.exit_code"), Some(1));
         assert_steps(&records, started.text("deploy.id"), &run.log);
     }
@@ -239,8 +247,10 @@ fn every_other_verb_has_its_action_and_its_steps() {
     assert_eq!(all.len(), table.len());
     for (((started, finished), (args, action, verb)), run) in all.iter().zip(table).zip(&runs) {
         assert_eq!((started.text("deploy.action"), started.text("deploy.verb")), (*action, *verb));
-        let outcome = if *verb == "frobnicate" { "failure" } else { "success" };
-        assert_eq!(finished.text("event.outcome"), outcome, "{args:?}: {:?}", run.ended);
+        // What the tool does not know it does not do: it ended with 1, and that is all.
+        let (outcome, evidence) = if *verb == "frobnicate" { ("unknown", "none") } else { ("success", "commands") };
+        let told = (finished.text("event.outcome"), finished.text("deploy.evidence"));
+        assert_eq!(told, (outcome, evidence), "{args:?}: {:?}", run.ended);
         assert_steps(&records, started.text("deploy.id"), &run.log);
     }
     let performer = |n: usize| all[n].1.text("deploy.performer");

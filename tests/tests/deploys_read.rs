@@ -67,7 +67,8 @@ fn a_real_deploy_is_listed_and_drawn_as_it_was() {
     let table = deploys(&["show", "last"], &log).text();
     let failing: Vec<&str> = table.lines().filter(|line| line.contains("FAILED HERE")).collect();
     assert!(failing.len() == 1 && failing[0].contains("docker run --detach"), "{table}");
-    assert!(table.starts_with("root (performer: dev@example.test) tried to deploy version"), "{table}");
+    assert!(table.starts_with("root (uid 0) tried to deploy version"), "{table}");
+    assert!(table.split("\n\n").next().unwrap().ends_with("Claims: performer dev@example.test."), "{table}");
     for hook in ["pre-connect", "pre-deploy"] {
         let is_hook = |line: &str| line.contains("hook ") && line.contains(&format!(".kamal/hooks/{hook}"));
         assert!(table.lines().any(is_hook), "{hook}: {table}");

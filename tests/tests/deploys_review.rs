@@ -85,7 +85,8 @@ fn commands(healthy: bool) -> Vec<Command> {
 }
 
 fn of_target(performer: &str) -> Value {
-    json!({ "id": format!("t-{performer}"), "tool": "kamal", "action": "deploy", "service": "myapp", "destination": "production", "version": VERSION, "performer": performer })
+    json!({ "id": format!("t-{performer}"), "tool": "kamal", "action": "deploy", "service": "myapp", "destination": "production", "version": VERSION, "performer": performer,
+        "claimed": ["deploy.performer"] })
 }
 
 /// A deploy to two hosts, of which the second does not become healthy, and a third that cannot be reached.
@@ -132,7 +133,9 @@ fn failed() -> Vec<Log> {
         39_100,
         "failure",
         json!({
-            "deploy": { "reason": "health-check-failed", "steps": 19 }, "process": { "exit_code": 1 },
+            "deploy": { "reason": "health-check-failed", "steps": 19, "evidence": "commands", "contacted": ["10.0.0.11", "10.0.0.12"],
+                "claimed": ["deploy.hosts", "deploy.performer", "deploy.tool_version"] },
+            "process": { "exit_code": 1 },
             "error": { "message": "target failed to become healthy within configured timeout (30s)" },
         }),
     );
@@ -157,7 +160,7 @@ fn hostile() -> Vec<Log> {
     let evil = "x\u{1b}]0;owned\u{7}\n\u{1b}[2Jfake line\u{202e}";
     let deploy = json!({
         "tool": "kamal", "action": "deploy", "service": format!("my{evil}app"), "version": evil, "hosts": [evil], "performer": evil,
-        "config": { "files": [evil] }, "secrets": [evil],
+        "config": { "files": [evil] }, "secrets": [evil], "claimed": [evil, "deploy.performer"], "contacted": [evil], "evidence": evil,
     });
     let mut deployer = Deployer::start("dev1", "d1", &deploy);
     deployer.local(100, 10, 4101, 4100, evil, Some("hook"));

@@ -80,7 +80,7 @@ fn a_deploy_that_runs_when_the_sensor_starts_is_told_with_everything_after() {
 }
 
 #[test]
-fn what_a_deploy_did_before_the_sensor_is_no_failure() {
+fn what_a_deploy_did_before_the_sensor_is_no_failure_and_no_success() {
     let _machine = Machine::take();
     let folder = Folder::new("deploy-ran");
     let hosts = Hosts::start(&folder);
@@ -90,7 +90,10 @@ fn what_a_deploy_did_before_the_sensor_is_no_failure() {
     let mut sensor = Sensor::run(&folder, "");
     let records = to_the_end(kamal, &project, &mut sensor);
     let finished = records.one("deploy-finished", |_| true);
-    assert_eq!((finished.text("event.outcome"), finished.text("deploy.reason")), ("success", ""), "{}", finished.0);
+    // It is no success that was seen either: a script could wait for a sensor in the tool's name.
+    assert_eq!((finished.text("event.outcome"), finished.text("deploy.reason")), ("unknown", ""), "{}", finished.0);
+    assert_eq!(finished.get("deploy.evidence"), None, "nothing seen is not nothing done: {}", finished.0);
+    assert!(finished.text("error.message").contains("before the sensor"), "{}", finished.0);
     assert_eq!(finished.get("sensor.inferred"), Some(&true.into()));
     let hooks: Vec<&str> = records.of("deploy-step").map(|record| record.text("deploy.step.line")).collect();
     assert!(hooks.len() == 1 && hooks[0].ends_with(".kamal/hooks/post-deploy"), "{hooks:?}");

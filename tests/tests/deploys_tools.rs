@@ -48,7 +48,9 @@ fn a_definition_is_in_force_after_sighup_and_a_wrong_one_changes_nothing() {
     assert_eq!((records.count("deploy-started"), records.count("sensor-config-reloaded")), (2, 1));
     for record in records.of("deploy-finished") {
         assert_eq!((record.text("deploy.tool"), record.text("deploy.destination")), ("shipit", "prod"));
-        assert_eq!((record.text("event.outcome"), record.number("process.exit_code")), ("failure", Some(3)));
+        // A script of that name that does nothing: no success, and no failure of a deploy either.
+        assert_eq!((record.text("event.outcome"), record.number("process.exit_code")), ("unknown", Some(3)));
+        assert_eq!(record.text("deploy.evidence"), "none");
         assert_eq!(record.list("process.args").last(), Some(&"[REDACTED]"));
     }
     let refused = records.one("sensor-degraded", |record| record.text("sensor.degraded.what") == "new configuration");

@@ -18,6 +18,7 @@ use std::{
 const LAYERS: &[&[&str]] = &[
     &["event", "config", "stats"],
     &["decode", "kernel", "host", "deploy"],
+    &["inspect"],
     &["enrich", "correlate", "review"],
     &["render", "sink"],
     &["pipeline"],
@@ -131,7 +132,8 @@ fn only_the_kernel_module_knows_aya_and_unsafe() {
         for line in code {
             let outside = !name.starts_with("sensor/src/kernel/");
             assert!(!(outside && (line.contains("aya::") || line.contains("aya_log::"))), "{name}: {line}");
-            assert!(!(outside && line.contains("unsafe {")), "{name}: {line}");
+            let fenced = !outside || name == "sensor/src/inspect/fork.rs";
+            assert!(fenced || !line.contains("unsafe {"), "{name}: {line}");
         }
     }
 }

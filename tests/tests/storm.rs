@@ -46,7 +46,10 @@ fn exec_account(records: &Records) -> (u64, u64, u64, u64) {
 fn of_twenty_thousand_execs_none_is_lost() {
     let _machine = Machine::take();
     let folder = Folder::new("storm");
-    let mut sensor = Sensor::run(&folder, "[scope]\nall = true\n");
+    let mut sensor = Sensor::run(
+        &folder,
+        "[scope]\nall = true\n[limits]\nsession_records_per_second = 0\nsession_bytes_per_second = 0\n",
+    );
     storm(COUNT, LONG, &["/bin/true", "storm"]);
     storm(500, 0, &[env!("CARGO_BIN_EXE_exec-from-thread"), "/bin/true", "thread"]);
 
@@ -83,7 +86,10 @@ fn what_a_small_ring_loses_is_counted_exactly() {
     let _machine = Machine::take();
     let folder = Folder::new("small-ring");
     let audit = Audit::start();
-    let mut sensor = Sensor::run(&folder, "[scope]\nall = true\n[kernel]\nring_bytes = 4096\n");
+    let mut sensor = Sensor::run(
+        &folder,
+        "[scope]\nall = true\n[kernel]\nring_bytes = 4096\n[limits]\nsession_records_per_second = 0\nsession_bytes_per_second = 0\n",
+    );
     let before = audit.take().len();
     // Stopped, it cannot keep up; then it tries to.
     sensor.signal(Signal::STOP);

@@ -42,6 +42,17 @@ const PACKAGES: &[&str] = &[
     "make",
     "dropbear-bin",
     "putty-tools",
+    // What the sensor opens, and what systemd makes of its unit.
+    "strace",
+    "systemd",
+];
+
+/// Sizes that are too long for every change; the tests name them.
+const LONG: &[(&str, &str)] = &[
+    ("SENSOR_FIRST_RUNS", "100"),
+    ("SENSOR_SECOND_RUNS", "100"),
+    ("SENSOR_ALL_SECONDS", "300"),
+    ("SENSOR_SLOTS", "1000"),
 ];
 
 #[derive(clap::Args)]
@@ -52,6 +63,9 @@ pub(crate) struct TestArgs {
     /// Not on a real kernel at all: unit and golden tests only (needs no root)
     #[arg(long, conflicts_with = "no_vm")]
     unit: bool,
+    /// Also what takes too long for every change: longer runs, and tests under strace
+    #[arg(long, conflicts_with = "unit")]
+    long: bool,
 }
 
 #[derive(Default)]
@@ -91,6 +105,9 @@ pub(crate) fn test(args: &TestArgs) -> Result<ExitCode> {
     } else {
         let mut kernel = cargo();
         kernel.args(["test", "--no-fail-fast", "--package", "sensor-tests", "--", "--test-threads=1"]);
+        if args.long {
+            kernel.arg("--include-ignored").envs(LONG.iter().copied());
+        }
         if !is_root() {
             let runner = format!("CARGO_TARGET_{}_UNKNOWN_LINUX_GNU_RUNNER", std::env::consts::ARCH.to_uppercase());
             kernel.env(runner, "sudo --preserve-env");

@@ -20,7 +20,7 @@ use super::{
     packet, stream,
 };
 use crate::{
-    stack,
+    control, stack,
     stats::{Lost, settle},
     turn::Turn,
 };
@@ -46,6 +46,9 @@ fn arguments(context: &ProbeContext) -> Option<(u64, u64, u64, u32)> {
 /// At a call.
 #[uprobe]
 pub fn cipher_call(context: ProbeContext) -> u32 {
+    if control::silenced() {
+        return 0;
+    }
     let Some((cipher, out, input, len)) = arguments(&context) else { return 0 };
     if !is_user(out)
         || !is_user(input)
@@ -157,6 +160,9 @@ pub fn thread(id: u64) -> Option<*mut Thread> {
 /// At the conditional jump after a call.
 #[uprobe]
 pub fn cipher_jump(context: ProbeContext) -> u32 {
+    if control::silenced() {
+        return 0;
+    }
     let Some(thread) = THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else {
         stack::keep_own(&context);
         return 0;
@@ -174,6 +180,9 @@ pub fn cipher_jump(context: ProbeContext) -> u32 {
 /// After a call whose arguments outlive it: both directions at once.
 #[uprobe]
 pub fn cipher_done(context: ProbeContext) -> u32 {
+    if control::silenced() {
+        return 0;
+    }
     let Some(kept::Call { cipher, out, input, len }) = kept::call(&context) else {
         stack::keep_own(&context);
         return 0;

@@ -24,7 +24,7 @@ use super::{
     memory,
     phase::{Bytes, LIMIT, SSH, advance, begin, copy, fresh, identification},
 };
-use crate::{field::Addr, maps::TRACKED, stats::untracked, tcp};
+use crate::{control, field::Addr, maps::TRACKED, stats::untracked, tcp};
 
 const ALLOW: i32 = 1;
 const IPPROTO_TCP: u8 = 6;
@@ -34,12 +34,18 @@ const IPV6_HEADER: u32 = 40;
 
 #[cgroup_skb(ingress)]
 pub fn clear_in(context: SkBuffContext) -> i32 {
+    if control::silenced() {
+        return ALLOW;
+    }
     observe(&context, direction::IN);
     ALLOW
 }
 
 #[cgroup_skb(egress)]
 pub fn clear_out(context: SkBuffContext) -> i32 {
+    if control::silenced() {
+        return ALLOW;
+    }
     observe(&context, direction::OUT);
     ALLOW
 }

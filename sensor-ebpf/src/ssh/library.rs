@@ -25,7 +25,7 @@ use super::{
     memory::{address, is_user, read},
     packet, stream,
 };
-use crate::stack;
+use crate::{control, stack};
 
 const IN: u32 = direction::IN as u32;
 const OUT: u32 = direction::OUT as u32;
@@ -44,6 +44,9 @@ const CIPHER: [usize; 4] = [0, 1, 2, 3];
 /// Of a library for everybody.
 #[uprobe]
 pub fn update_call(context: ProbeContext) -> u32 {
+    if control::silenced() {
+        return 0;
+    }
     if !call(&context, UPDATE, 0) {
         stack::keep_own(&context);
     }
@@ -53,6 +56,9 @@ pub fn update_call(context: ProbeContext) -> u32 {
 /// Of a library that speaks SSH itself.
 #[uprobe]
 pub fn speaker_call(context: ProbeContext) -> u32 {
+    if control::silenced() {
+        return 0;
+    }
     if !call(&context, UPDATE, 1) {
         stack::keep_own(&context);
     }
@@ -61,6 +67,9 @@ pub fn speaker_call(context: ProbeContext) -> u32 {
 
 #[uprobe]
 pub fn library_call(context: ProbeContext) -> u32 {
+    if control::silenced() {
+        return 0;
+    }
     if !call(&context, CIPHER, 1) {
         stack::keep_own(&context);
     }
@@ -184,6 +193,9 @@ pub extern "C" fn outgoing(cipher: u64, input: u64, len: u32) -> u32 {
 /// At the branch after a call.
 #[uprobe]
 pub fn library_jump(context: ProbeContext) -> u32 {
+    if control::silenced() {
+        return 0;
+    }
     let Some(thread) = THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else {
         stack::keep_own(&context);
         return 0;

@@ -38,10 +38,10 @@ pub(super) enum Verb {
     #[command(
         after_help = "SIGTERM and SIGINT write what is left and stop. SIGHUP opens the output anew (logrotate) and reads names again.\n\n\
         Example configuration:\n\n  \
-        [output]\n  path = \"/var/log/sensor/sensor.json\"\n\n  \
+        [output]\n  path = \"/var/log/sensor/sensor.json\"\n  max_bytes = 10737418240\n\n  \
         [scope]\n  all = false            # also processes and connections outside of SSH sessions\n\n  \
         [kernel]\n  ring_bytes = 4194304\n\n  \
-        [limits]\n  processes = 65536\n  sessions = 16384\n  connections = 65536\n\n  \
+        [limits]\n  processes = 65536\n  sessions = 16384\n  connections = 65536\n  session_records_per_second = 2000   # 0: no limit\n  session_bytes_per_second = 4194304\n\n  \
         [deploy]\n  tools = \"/etc/sensor/tools\"   # definitions of your own deploy tools (*.toml)"
     )]
     Run(RunArgs),
@@ -106,9 +106,12 @@ pub(super) struct ShowArgs {
 pub(super) struct TraceArgs {
     #[command(flatten)]
     pub show: ShowArgs,
-    /// Also keep the event stream in this file (0600), for `sensor replay`
+    /// Also keep the event stream in this new file (0600), for `sensor replay`
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+    /// With --record: replace a recording of your own
+    #[arg(long, requires = "record")]
+    pub force: bool,
     /// Stop after this time, such as 30s, 10m, 2h
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,

@@ -3,17 +3,26 @@
 //! Loads and attaches every probe for a moment, and lists the programs that speak SSH with what probing them costs. Exit code 0: all that is required is there; 1: something required is missing; 77: nothing can be tried (not
 //! root, no BTF).
 
-use std::process::ExitCode;
+use std::{collections::HashSet, fmt::Write as _, path::Path, process::ExitCode};
 
 use serde::Serialize;
 
 use super::{
     CANNOT_RUN_HERE,
     args::{CheckArgs, Output},
+    write,
 };
 use crate::{
-    host::{mounts, speakers::Speakers},
+    event::text::printable,
+    host::{
+        beneath::{Beneath, Budget, Place},
+        examine::{self, Sites},
+        libraries, mounts,
+        speakers::PLACES,
+    },
     kernel::{self, Kernel, Options},
+    render::json_text::visible,
+    sink::stderr,
 };
 
 #[derive(Serialize)]
@@ -44,16 +53,23 @@ pub(super) fn run(args: &CheckArgs) -> ExitCode {
     };
     let stop = examine(&mut report.checks);
     report.usable = stop.is_none() && report.checks.iter().all(|item| item.state == "ok" || !item.required);
-    match args.format {
+    let text = match args.format {
         Output::Json => match serde_json::to_string_pretty(&report) {
-            Ok(text) => println!("{text}"),
-            Err(error) => eprintln!("sensor: {error}"),
+            Ok(text) => visible(&text) + "\n",
+            Err(error) => {
+                stderr::say(&error.to_string());
+                return ExitCode::FAILURE;
+            }
         },
-        Output::Table => print(&report),
+        Output::Table => table(&report),
+    };
+    // What cannot be written can still be an exit code.
+    if let Err(error) = write(text.as_bytes()) {
+        stderr::say(&error.to_string());
     }
     match stop {
         Some(error) => {
-            eprintln!("sensor: {error}");
+            stderr::say(&error.to_string());
             ExitCode::from(if error.is_unusable() { CANNOT_RUN_HERE } else { 1 })
         }
         None if report.usable => ExitCode::SUCCESS,
@@ -103,10 +119,10 @@ fn examine(checks: &mut Vec<Item>) -> Option<kernel::Error> {
                 checks.push(item(&format!("probe {}", spec.name), spec.required, found, &why, spec.effect));
             }
             // Not attached here: their probes take a second to go away.
-            for program in Speakers::new("/proc".as_ref()).present() {
-                let (found, why) = match &program.sites {
-                    Ok(sites) => (Some(format!("{}: {sites}", program.name)), String::new()),
-                    Err(why) => (None, format!("{}: {why}", program.name)),
+            for (name, sites) in present() {
+                let (found, why) = match &sites {
+                    Ok(sites) => (Some(format!("{name}: {sites}")), String::new()),
+                    Err(why) => (None, format!("{name}: {why}")),
                 };
                 let effect = "its sessions are known by their connections and processes only";
                 checks.push(item("SSH program", false, found, &why, effect));
@@ -117,15 +133,45 @@ fn examine(checks: &mut Vec<Item>) -> Option<kernel::Error> {
     }
 }
 
-fn print(report: &Report) {
-    println!("kernel {}", report.kernel);
-    for item in &report.checks {
-        let need = if item.required { "" } else { " (optional)" };
-        let detail = item.detail.as_deref().unwrap_or_default();
-        println!("{:<8} {:<16} {detail}{}", item.state, item.name, if item.state == "ok" { "" } else { need });
-        if let Some(effect) = &item.effect {
-            println!("{:<8} {:<16} without it: {effect}", "", "");
+/// Programs and libraries that speak SSH: in their usual places, and those of running processes. Each file once.
+fn present() -> Vec<(String, Result<Sites, String>)> {
+    let mut found = Vec::new();
+    let mut known = HashSet::new();
+    let mut look = |place: Place, name: &Path, is_library: bool| {
+        let Ok(open) = place.open() else { return };
+        let examine = if is_library { examine::examine_library } else { examine::examine };
+        if let Ok(examined) = examine(&open, name)
+            && known.insert(examined.file)
+            && let Some(speaks) = examined.speaks
+        {
+            found.push((name.display().to_string(), speaks.sites));
+        }
+    };
+    if let Ok(root) = Beneath::at("/".as_ref(), Budget::QUESTION) {
+        for name in PLACES {
+            root.find(name.as_ref()).into_iter().for_each(|place| look(place, name.as_ref(), false));
+        }
+        for library in libraries::in_places(&root) {
+            look(library.place, &library.name, true);
         }
     }
-    println!("{}", if report.usable { "sensor can run here" } else { "sensor cannot run here" });
+    for process in procfs::process::all_processes().into_iter().flatten().flatten() {
+        let Ok(name) = process.exe() else { continue };
+        let exe = format!("/proc/{}/exe", process.pid);
+        Place::at(exe.as_ref()).into_iter().for_each(|place| look(place, &name, false));
+    }
+    found
+}
+
+fn table(report: &Report) -> String {
+    let mut out = format!("kernel {}\n", report.kernel);
+    for item in &report.checks {
+        let need = if item.required || item.state == "ok" { "" } else { " (optional)" };
+        let detail = printable(item.detail.as_deref().unwrap_or_default().as_bytes());
+        let _ = writeln!(out, "{:<8} {:<16} {detail}{need}", item.state, item.name);
+        if let Some(effect) = &item.effect {
+            let _ = writeln!(out, "{:<8} {:<16} without it: {effect}", "", "");
+        }
+    }
+    out + if report.usable { "sensor can run here\n" } else { "sensor cannot run here\n" }
 }

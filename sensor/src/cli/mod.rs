@@ -10,17 +10,26 @@ mod signals;
 mod trace;
 
 use std::{
-    io::{self, IsTerminal as _},
+    io::{self, IsTerminal as _, Write as _},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{CommandFactory as _, Parser as _};
 use tracing_subscriber::EnvFilter;
 
+use crate::sink::stderr;
 use args::{Cli, Verb};
+
+use crate::{
+    inspect::Inspector,
+    kernel::holder::{self, Holder},
+};
 
 /// Nothing is wrong, but the sensor cannot run on this machine or as this user (as automake and systemd use it).
 const CANNOT_RUN_HERE: u8 = 77;
+/// For what is still to be said at the end.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -60,10 +69,19 @@ pub fn main() -> ExitCode {
         .unwrap_or_else(|_| EnvFilter::new(if cli.quiet { "error" } else { "info" }));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(|| stderr::Log)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
+        // It would say so with `eprintln!`.
+        .log_internal_errors(false)
         .init();
+    std::panic::set_hook(Box::new(|panic| stderr::say(&panic.to_string())));
+    let code = run(cli);
+    stderr::flush(LAST_WORDS);
+    code
+}
+
+fn run(cli: Cli) -> ExitCode {
     let result = match cli.verb {
         Verb::Trace(args) => trace::run(&args),
         Verb::Run(args) => run::run(&args),
@@ -71,25 +89,54 @@ pub fn main() -> ExitCode {
         Verb::Replay(args) => replay::run(&args),
         Verb::Deploys(args) => return deploys::run(&args, cli.quiet),
         Verb::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "sensor", &mut io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "sensor", &mut script);
+            write(&script)
         }
-        Verb::Man => clap_mangen::Man::new(Cli::command())
-            .render(&mut io::stdout())
-            .map_err(|source| Error::Io { what: "cannot write the manual page".into(), source }),
+        Verb::Man => {
+            let mut page = Vec::new();
+            let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
+            rendered
+                .map_err(|source| Error::Io { what: "cannot make the manual page".into(), source })
+                .and_then(|()| write(&page))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sensor: {error}");
+            stderr::say(&error.to_string());
             ExitCode::from(error.exit_code())
         }
     }
 }
 
+/// Starts the processes beside this one: the holder of the probes, and those that read users' files. Without them the sensor runs, and says what it does not know.
+fn helpers(proc: &std::path::Path) -> (Option<Holder>, Option<Inspector>) {
+    if !rustix::process::geteuid().is_root() {
+        return (None, None); // said by the kernel's half
+    }
+    let holder =
+        holder::start().inspect_err(|error| tracing::warn!(%error, "the end of the sensor waits for its probes"));
+    let options = crate::inspect::Options { proc: proc.into(), ..crate::inspect::Options::default() };
+    let inspector =
+        Inspector::start(&options).inspect_err(|error| tracing::error!(%error, "users' files are not read"));
+    (holder.ok(), inspector.ok())
+}
+
+/// To standard output. A reader that went away (`| head`) is no error.
+fn write(bytes: &[u8]) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::Io { what: "cannot write".into(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The configuration's limits as the middle takes them.
 fn limits(config: &crate::config::Config) -> crate::event::stream::Limits {
-    let crate::config::Limits { processes, sessions, connections } = config.limits;
+    let crate::config::Limits { processes, sessions, connections, .. } = config.limits;
     crate::event::stream::Limits { processes, sessions, connections }
 }
 

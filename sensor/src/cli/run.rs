@@ -8,25 +8,29 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::mpsc;
 
-use super::{Error, args::RunArgs, labels::labels, limits, runtime, signals};
+use super::{Error, args::RunArgs, helpers, labels::labels, limits, runtime, signals};
 use crate::{
     config::Config,
     correlate::Scope,
     event::deploy::ToolFile,
     host::tools,
-    pipeline::{self, Format, Middle, Request, Settings, Source, Writer},
+    pipeline::{self, Format, Middle, Rates, Request, Settings, Source, Start, Writer},
     render::{filter::Filter, json::Json},
     sink::Sink,
 };
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
     let config = Config::read(&args.config)?;
+    // While this process is small and has one thread.
+    let (holder, inspector) = helpers(&config.host.proc);
     runtime()?.block_on(async {
-        let sink = Sink::open(&config.output.path)?;
+        let sink = Sink::open(&config.output.path, config.output.queue_bytes)?;
         let (labels, tools) = (labels(&config)?, tools(&config)?);
-        let source = Source::attach(config.kernel.ring_bytes, &config.host.proc, settings(&config), labels, tools)?;
+        let (ring_bytes, proc) = (config.kernel.ring_bytes, config.host.proc.as_path());
+        let source =
+            Source::attach(Start { ring_bytes, proc, settings: settings(&config), labels, tools, inspector, holder })?;
         let middle = Middle::new(limits(&config), Scope { all: config.scope.all, pids: Vec::new() });
-        let writer = Writer::new(Format::Json(Json::default()), Filter::default(), sink);
+        let writer = Writer::new(Format::Json(Json::default()), Filter::default(), sink).limited(rates(&config));
         let io_error = |source| Error::Io { what: "cannot wait for signals".into(), source };
         let stop = signals::stop(None).map_err(io_error)?;
         let hangups = signals::hangups().map_err(io_error)?;
@@ -42,7 +46,16 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
 /// What is kept of configuration files, and where.
 fn settings(config: &Config) -> Settings {
     let folder = Some(config.deploy.state.clone()).filter(|folder| !folder.as_os_str().is_empty());
-    Settings { folder, files: config.deploy.watch.clone() }
+    Settings { folder, files: config.deploy.watch.clone(), key: config.deploy.hash_key.clone() }
+}
+
+fn rates(config: &Config) -> Rates {
+    let limits = config.limits;
+    Rates {
+        records: limits.session_records_per_second,
+        bytes: limits.session_bytes_per_second,
+        file: config.output.max_bytes,
+    }
 }
 
 /// The user's definitions of deploy tools. That they are sound is checked where they are used.
@@ -61,8 +74,11 @@ async fn reload(
         let read = Config::read(&path).map_err(Error::from);
         let request = match read.and_then(|config| Ok((labels(&config)?, config))) {
             Ok((labels, config)) => {
-                if (config.kernel, &config.host, &config.deploy) != (first.kernel, &first.host, &first.deploy) {
-                    tracing::warn!("changes of [kernel], [host] and [deploy] take effect at the next start");
+                let fixed = (config.kernel, &config.host, &config.deploy, rates(&config), config.output.queue_bytes);
+                if fixed != (first.kernel, &first.host, &first.deploy, rates(&first), first.output.queue_bytes) {
+                    tracing::warn!(
+                        "changes of [kernel], [host], [deploy], of limits of sessions and of sizes in [output] take effect at the next start"
+                    );
                 }
                 let limits = limits(&config);
                 match tools(&config) {

@@ -8,8 +8,8 @@ use super::{Correlate, deploys::describe_id, processes::Process, program::Progra
 use crate::decode::ssh::fingerprint::community_id;
 use crate::event::{
     record::{
-        Account, Action, Auditd, Command, Container, Destination, Endpoint, EntryLeader, EntryMeta, Error, Id, IpOnly,
-        Leader, Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh, SshSession, Thread, Time,
+        Account, Action, Auditd, Command, Container, ContainerUser, Destination, Endpoint, EntryLeader, EntryMeta, Error, Id,
+        IpOnly, Leader, Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh, SshSession, Thread, Time,
         User,
     },
     stream::{Exec, Exit, NS_PER_TICK, ProcessId, Status, Task},
@@ -78,7 +78,7 @@ impl Correlate {
         sensor.redacted = exec.args.redacted.then(|| vec!["process.args"]);
         sensor.escaped = (!program.escaped.is_empty()).then(|| program.escaped.clone());
         sensor.truncated = (!program.truncated.is_empty()).then(|| program.truncated.clone());
-        sensor.original_size = exec.args.cut.then_some(exec.args.total);
+        sensor.original_size = program.truncated.contains(&"process.args").then_some(exec.args.total);
         record
     }
 
@@ -233,12 +233,9 @@ impl Correlate {
             audit: account(task.loginuid, &task.names.audit),
         });
         record.auditd = task.audit_session.map(|session| Auditd { session: session.to_string() });
-        record.container = task
-            .names
-            .cgroup
-            .as_deref()
-            .and_then(container_id)
-            .map(|id| Container { id: Some(id.into()), ..Container::default() });
+        let id = task.names.cgroup.as_deref().and_then(container_id).map(str::to_owned);
+        let user = task.names.container.as_deref().map(|name| ContainerUser { name: name.into() });
+        record.container = (id.is_some() || user.is_some()).then(|| Container { id, user, ..Container::default() });
     }
 
     /// A process by its id, with what it runs.

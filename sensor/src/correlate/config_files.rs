@@ -54,7 +54,7 @@ impl Correlate {
         }
         let config = ConfigFields {
             previous_sha256: self::hash(before),
-            keyed: file.secret.then_some(true),
+            keyed: Some(true),
             removed: (file.now == Contents::Missing).then_some(true),
         };
         // Such a record has its own `deploy` fields.
@@ -131,6 +131,7 @@ mod tests {
             argc: 1,
             served: None,
             thread: None,
+            stamp: None,
         };
         let mut events = vec![What::Fork(fork), What::Exec(Box::new(exec))];
         if ended {

@@ -31,7 +31,7 @@ use ssh::{Changes, Servers, Talks, Undecided};
 
 use crate::event::{
     record::{self, Action, Outcome, Record},
-    stream::{Degraded, Event, Found, Host, Limits, Lost, What},
+    stream::{Degraded, Drains, Event, Found, Host, Limits, Lost, What},
 };
 
 /// How long a session without any command waits before it is told without a user.
@@ -42,6 +42,9 @@ const CLOSE_WAIT_NS: u64 = 1_000_000_000;
 
 /// A step of the wall clock that a reader of the log must know of.
 const CLOCK_JUMP_NS: i64 = 1_000_000_000;
+
+/// A loss that is an upper bound of what may have been lost, not a loss that is known.
+const SKIPPED: &str = ": skipped by the kernel";
 
 /// Whose acts are told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,6 +77,8 @@ pub struct Correlate {
     /// Time of the event at hand.
     now: u64,
     channels_refused: u64,
+    /// That it happened is said once.
+    channels_full: bool,
     /// Labels of commands.
     labels: Vec<(Arc<str>, RegexSet)>,
     /// Where SSH was spoken.
@@ -84,6 +89,8 @@ pub struct Correlate {
     undecided: Vec<Undecided>,
     /// Found at start without a living parent, until all are told.
     orphans: Vec<Found>,
+    /// How the ring was drained, at the end.
+    drains: Option<Drains>,
 }
 
 impl Correlate {
@@ -100,11 +107,13 @@ impl Correlate {
             deploys: Deploys::new(),
             now: 0,
             channels_refused: 0,
+            channels_full: false,
             labels: Vec::new(),
             servers: Servers::default(),
             changes: Changes::default(),
             undecided: Vec::new(),
             orphans: Vec::new(),
+            drains: None,
         }
     }
 
@@ -129,7 +138,12 @@ impl Correlate {
             What::Exit(exit) => self.exit(time, exit, out),
             What::Connect(connect) => self.connect(time, connect),
             What::Tcp(change) => self.tcp(time, change, out),
-            What::Lost(lost) => out.push(self.lost(time, lost)),
+            What::Lost(lost) => {
+                if lost.stage == "kernel" && !lost.kind.ends_with(SKIPPED) {
+                    self.deploys.missed();
+                }
+                out.push(self.lost(time, lost));
+            }
             What::Degraded(degraded) => out.push(self.degraded(time, degraded)),
             What::Probes(probes) => {
                 let mut record = self.health(time, Action::SensorStarted, Outcome::Success);
@@ -150,6 +164,7 @@ impl Correlate {
                 self.refusals(time, out);
                 let mut record = self.health(time, Action::SensorStopped, Outcome::Success);
                 record.sensor.programs = Some(programs.iter().map(Into::into).collect());
+                record.sensor.drain = self.drains.map(Into::into);
                 out.push(record);
             }
             What::Ssh(packet) => self.ssh(time, packet, out),
@@ -166,7 +181,12 @@ impl Correlate {
                     process.readable_since = Some(*since);
                 }
             }
-            What::Program { .. } | What::User { .. } | What::Cgroup { .. } => {}
+            What::Drains(drains) => self.drains = Some(*drains),
+            What::Program { .. }
+            | What::User { .. }
+            | What::ContainerUser { .. }
+            | What::HostNamespace { .. }
+            | What::Cgroup { .. } => {}
         }
     }
 
@@ -206,6 +226,7 @@ impl Correlate {
             ("ssh-connection-refused", self.talks.take_refused()),
             ("ssh-channel-refused", std::mem::take(&mut self.channels_refused)),
             ("deploy-refused", self.deploys.take_refused()),
+            ("deploy-contacted-refused", self.deploys.take_contacted_refused()),
         ] {
             if count > 0 {
                 let lost = Lost { stage: "correlate".into(), kind: kind.into(), count, since: self.began };
@@ -243,8 +264,12 @@ impl Correlate {
     fn lost(&self, time: u64, lost: &Lost) -> Record {
         let mut record = self.health(time, Action::SensorEventsLost, Outcome::Failure);
         record.span = Some((self.wall(lost.since), self.wall(time)));
-        record.sensor.lost =
-            Some(record::Lost { stage: lost.stage.clone(), kind: lost.kind.clone(), count: lost.count });
+        record.sensor.lost = Some(record::Lost {
+            stage: lost.stage.clone(),
+            kind: lost.kind.clone(),
+            count: lost.count,
+            sequence: None,
+        });
         record
     }
 

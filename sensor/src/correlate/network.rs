@@ -60,9 +60,12 @@ impl Correlate {
         if change.new == TcpState::Close {
             left = self.ssh_ended(time, change.socket, Some((change.bytes_in, change.bytes_out)), out);
         } else if change.new == TcpState::Established
-            && let Some(process) = self.talks.owner(change.socket).and_then(|id| self.processes.get_mut(id))
+            && let Some(owner) = self.talks.owner(change.socket)
         {
-            process.connected = process.connected.saturating_add(1);
+            if let Some(process) = self.processes.get_mut(owner) {
+                process.connected = process.connected.saturating_add(1);
+            }
+            self.deploy_contacted(owner, change.remote.ip());
         }
         self.tcp_of_process(time, change, left, out);
     }

@@ -11,11 +11,13 @@ use crate::event::{
     executed,
     record::Application,
     stream::{Args, Exec, Found, Path},
-    text::escape,
+    text::{escape, fit_json, fit_json_list},
 };
 
 /// `process.command_line` is cut here; `process.args` holds what there is.
 const COMMAND_LINE_MAX: usize = 4096;
+/// The 32 KiB of argv that are recorded, as ordinary text in ordinary pieces; escapes of control characters would be six times as much.
+const ARGS_JSON_MAX: usize = 48 << 10;
 
 /// What a process runs, as text, with what had to be said about it.
 #[derive(Default)]
@@ -110,15 +112,16 @@ impl Program {
                 }
             }
         }
-        if args.cut {
+        if fit_json_list(&mut self.args, ARGS_JSON_MAX) || args.cut {
             self.truncated.push("process.args");
         }
         if self.args.is_empty() {
             return;
         }
         let mut line = self.args.join(" ");
-        if line.len() > COMMAND_LINE_MAX {
-            line.truncate(line.floor_char_boundary(COMMAND_LINE_MAX));
+        let long = line.len() > COMMAND_LINE_MAX;
+        line.truncate(line.floor_char_boundary(COMMAND_LINE_MAX));
+        if fit_json(&mut line, 2 * COMMAND_LINE_MAX) || long {
             self.truncated.push("process.command_line");
         }
         if self.escaped.contains(&"process.args") {

@@ -95,6 +95,7 @@ impl Story {
             argc: 1,
             served,
             thread: None,
+            stamp: None,
         };
         self.event(What::Exec(Box::new(exec)))
     }

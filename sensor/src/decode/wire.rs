@@ -12,8 +12,8 @@ use super::ssh::message;
 use crate::event::{
     ssh::{Bound, Carried, Direction, MalformedWhat, Message, Packet},
     stream::{
-        Args, Connect, Credentials, Event, Exec, Exit, FileId, Fork, NS_PER_TICK, Names, Path, ProcessId, Served,
-        Status, Task, TcpChange, TcpState, What,
+        Args, Connect, Credentials, Event, Exec, Exit, FileId, FileStamp, Fork, NS_PER_TICK, Names, Path, ProcessId,
+        Served, Status, Task, TcpChange, TcpState, What,
     },
 };
 
@@ -297,6 +297,16 @@ fn exec(reader: &mut Reader<'_>, time: u64) -> Result<Record, Error> {
     let mut word = || reader.u32("exec");
     let [dev, flags, total, copied] = [word()?, word()?, word()?, word()?];
     let [argc, old_tid, exe_bytes, cwd_bytes] = [word()?, word()?, word()?, word()?];
+    let stamp = FileStamp {
+        size: reader.u64("exec.size")?,
+        ctime: (reader.u64("exec.ctime_sec")?.cast_signed(), reader.u32("exec.ctime_nsec")?),
+        generation: reader.u32("exec.generation")?,
+        nlink: reader.u32("exec.nlink")?,
+        owner: reader.u32("exec.owner")?,
+        mode: reader.u32("exec.mode")?,
+        overlay: flags & exec_flag::OVERLAY != 0,
+    };
+    reader.u32("exec.pad")?;
     let used = exe_bytes.saturating_add(cwd_bytes);
     let paths = reader.region(abi::PATHS_MAX + abi::NAME_MAX, used, "exec.paths")?;
     let (exe, cwd) = paths.split_at_checked(exe_bytes as usize).unwrap_or((paths, &[]));
@@ -316,6 +326,7 @@ fn exec(reader: &mut Reader<'_>, time: u64) -> Result<Record, Error> {
         argc,
         served,
         thread: has(exec_flag::OTHER_THREAD).then_some(old_tid),
+        stamp: has(exec_flag::STAMP).then_some(stamp),
     };
     Ok(Record::Exec { event: Box::new(event), time, args: RawArgs { inline, total, copied } })
 }

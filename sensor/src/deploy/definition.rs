@@ -55,6 +55,9 @@ pub struct Recognise {
     pub last: Vec<String>,
     /// And none of these.
     pub except: Vec<String>,
+    /// Interpreters that run it where it is a script, without their versions: `ruby`. For evidence only: a shell script
+    /// of the tool's name is recognised, and is not the tool.
+    pub interpreters: Vec<String>,
 }
 
 /// Where its version can be found.
@@ -206,6 +209,9 @@ pub struct Step {
     pub alone: bool,
     /// The container that it stops was the version before, once the new one serves.
     pub retires: bool,
+    /// It acts on the version, service and role that it names: that it ended with 0 confirms them. Looking at a
+    /// container, or writing into a log, confirms nothing.
+    pub confirms: bool,
 }
 
 /// How the tool looks on the hosts that it deploys to.
@@ -216,17 +222,39 @@ pub struct Target {
     pub clients: Vec<String>,
 }
 
-/// What counts as done, where the remote steps are seen.
+/// Where what a tool does can be seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Acts {
+    /// In commands over SSH connections of its own process tree.
+    #[default]
+    Ssh,
+    /// Nowhere: it sends requests over TCP, which are not read. That the tool's own program ran and connected is
+    /// `commands`.
+    Tcp,
+    /// Nowhere: it sends requests over a local socket (Docker's). That the tool's own program ran, from a folder that
+    /// root installs programs in, is `commands`.
+    Local,
+}
+
+/// What counts as done.
+///
+/// Every run needs evidence (`event::deploy::Evidence`): with `none` or `connections` and exit code 0 its outcome is
+/// unknown, as the tool's name alone proves nothing. A deploy or rollback of a tool that has a `proof` succeeded by that
+/// proof alone. Of one without (Ansible, Fabric, kubectl, Docker) `commands` is all that there can be, and the exit code
+/// decides; the commands of Ansible and Fabric have no form of their own, so these count if the tool's own program ran.
+/// Only commands over the tool's connections are evidence: a local step, a hook among them, is a program that the user chose.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Outcome {
-    /// Kinds of steps, the strongest first: a deploy or rollback succeeded if the steps of the first kind that was tried did.
+    /// Kinds of remote steps, the strongest first: a deploy or rollback succeeded if the steps of the first kind that was
+    /// tried did.
     pub proof: Vec<String>,
-    /// Local steps that only run after success, by the name of their hook.
-    pub success_hooks: Vec<String>,
-    /// Actions whose exit code says nothing: without remote steps or a hook of success, nobody knows.
-    pub unsure: Vec<Kind>,
-    /// What it means if the tool said success and none of `proof` was tried: for `deploy` and `rollback`.
+    pub acts: Acts,
+    /// Verbs that act on this host alone (`*` in them): their evidence is that the tool's own program ran.
+    pub local: Vec<String>,
+    /// What it means if the tool said success and none of `proof` was tried: for `deploy` and `rollback`. Without an entry
+    /// the outcome is unknown.
     pub nothing_done: BTreeMap<String, String>,
     /// Kinds of steps that are taken after a failure, and its reason.
     pub failure_tail: BTreeMap<String, String>,

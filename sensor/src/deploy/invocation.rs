@@ -34,7 +34,7 @@ pub struct Invocation {
     /// Bundler chose the version: what runs is what the project locked.
     bundled: bool,
     /// The script or program, as argv has it.
-    script: Option<String>,
+    pub(super) script: Option<String>,
     /// Where its arguments begin in argv; none once an alias was put in their place.
     offset: Option<usize>,
 }

@@ -8,6 +8,7 @@
 
 mod arguments;
 mod definition;
+mod executed;
 mod invocation;
 mod pattern;
 mod program;
@@ -28,6 +29,7 @@ use std::{
 
 use memchr::memmem;
 
+pub use definition::Acts;
 pub use invocation::Invocation;
 pub use project::{FILE_MAX, Found, Wanted, read as read_project, wanted};
 pub use remote::{Remote, classify, classify_local};

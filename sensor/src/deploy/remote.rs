@@ -41,6 +41,10 @@ pub struct Remote {
     pub known: bool,
     pub may_fail: bool,
     pub retires: bool,
+    /// It acts on what it names: its success confirms it.
+    pub confirms: bool,
+    /// The version that it acts on: of its image or its path, and not what a variable or a label says.
+    pub acts_on: Option<String>,
     /// From the tool's client it is a deploy's, whatever else is asked.
     pub alone: bool,
     pub reason: Option<String>,
@@ -86,6 +90,7 @@ fn read(tool: &Tool, rules: &[Rule], words: &[Word], kind: &str) -> Remote {
         remote.known = true;
         remote.marked = !step.common;
         (remote.may_fail, remote.retires, remote.alone) = (step.may_fail, step.retires, step.alone);
+        remote.confirms = step.confirms;
         remote.reason.clone_from(&step.reason);
         remote.secrets.clone_from(&step.secrets);
         for (name, text) in kept {
@@ -96,6 +101,7 @@ fn read(tool: &Tool, rules: &[Rule], words: &[Word], kind: &str) -> Remote {
             }
         }
     }
+    remote.acts_on.clone_from(&remote.version);
     remote.marks(tool, &words);
     // `docker run ... IMAGE:VERSION COMMAND`: the image is the word with the version that a mark told.
     if remote.image.is_none()
@@ -105,6 +111,7 @@ fn read(tool: &Tool, rules: &[Rule], words: &[Word], kind: &str) -> Remote {
     {
         remote.image(&word.text);
     }
+    remote.acts_on = remote.acts_on.take().or_else(|| remote.tag.clone());
     remote
 }
 

@@ -201,8 +201,13 @@ impl Check<'_> {
     fn outcome(&self, definition: &Definition) -> Result<(), Error> {
         let kinds = || definition.remote.iter().chain(&definition.local).map(|step| step.kind.as_str());
         let outcome = &definition.outcome;
-        let unknown =
-            outcome.proof.iter().chain(outcome.failure_tail.keys()).find(|kind| kinds().all(|own| own != **kind));
+        let local = |kind: &&String| definition.remote.iter().all(|step| step.kind != **kind);
+        if let Some(kind) = outcome.proof.iter().find(local) {
+            let problem = format!("`{kind}` is no kind of a remote step");
+            let advice = "name a kind that a [[remote]] step has: what runs on this host proves nothing of another";
+            return Err(self.error("outcome.proof", problem, advice));
+        }
+        let unknown = outcome.failure_tail.keys().find(|kind| kinds().all(|own| own != *kind));
         if let Some(kind) = unknown {
             let advice = "name a kind that a [[local]] or [[remote]] step has";
             return Err(self.error("outcome", format!("there is no step of kind `{kind}`"), advice));

@@ -13,6 +13,10 @@ const KEPT_MAX: usize = 16_384;
 #[derive(Default)]
 pub struct Enrich {
     users: HashMap<(u32, u32), Arc<str>>,
+    /// What containers call users.
+    claims: HashMap<(u32, u32), Arc<str>>,
+    /// The host's own mount namespace.
+    host: Option<u32>,
     cgroups: HashMap<u64, Arc<str>>,
     programs: HashMap<FileId, Role>,
 }
@@ -22,6 +26,8 @@ impl Enrich {
     pub fn apply(&mut self, event: &mut Event) {
         match &mut event.what {
             What::User { mnt_ns, uid, name } => keep(&mut self.users, (*mnt_ns, *uid), name.clone()),
+            What::ContainerUser { mnt_ns, uid, name } => keep(&mut self.claims, (*mnt_ns, *uid), name.clone()),
+            What::HostNamespace { mnt_ns } => self.host = Some(*mnt_ns),
             What::Cgroup { id, path } => keep(&mut self.cgroups, *id, path.clone()),
             What::Program { file, role } => keep(&mut self.programs, *file, *role),
             What::Found(found) => self.name(&mut found.task),
@@ -42,7 +48,10 @@ impl Enrich {
         let user = |uid: u32| self.users.get(&(mnt_ns, uid)).cloned();
         task.names.user = task.credentials.and_then(|c| user(c.uid));
         task.names.effective = task.credentials.and_then(|c| user(c.euid));
-        task.names.audit = task.loginuid.and_then(user);
+        task.names.container = task.credentials.and_then(|c| self.claims.get(&(mnt_ns, c.uid))).cloned();
+        // The host alone knows who logged in: a namespace's file is a claim of whoever made it.
+        let of_host = |uid: u32| self.users.get(&(self.host.unwrap_or(mnt_ns), uid)).cloned();
+        task.names.audit = task.loginuid.and_then(of_host);
     }
 }
 

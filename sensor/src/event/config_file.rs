@@ -1,6 +1,7 @@
 //! Configuration files of deploys, as facts of the stream: what a file held when it was looked at, and what it held before.
 //!
-//! A fact holds a hash and never contents. The hash of a file of secrets is keyed (HMAC-SHA256 under a key of this host): without the key nobody can try values against it.
+//! A fact holds a hash and never contents. The hash is keyed (HMAC-SHA256 under a key of this host), whatever the file: a user
+//! names the files of a deploy, and an unkeyed hash of a short one (a PIN, a line of /etc/shadow) would give it away to whoever reads records and tries values.
 
 use std::{fmt, path::Path as FsPath};
 
@@ -13,7 +14,7 @@ use super::stream::{Path, ProcessId};
 pub struct ConfigFile {
     /// Absolute, in the root of whoever uses it.
     pub path: Path,
-    /// Its hash is keyed.
+    /// A file of secrets.
     pub secret: bool,
     pub cause: Cause,
     /// When, boot ns: of a change, when it was seen.

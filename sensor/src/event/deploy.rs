@@ -45,6 +45,32 @@ impl Kind {
     }
 }
 
+/// What shows that a deploy tool did anything, the weakest first. The name of a program shows nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Evidence {
+    /// A program of that name ran.
+    None,
+    /// It made connections, over which no command of the tool was seen.
+    Connections,
+    /// Commands of the tool ran over its connections. Of a tool whose acts cannot be read: its own program ran.
+    Commands,
+    /// A step of the strongest kind that was tried, of those that the definition calls a proof, ended with 0 over one of
+    /// its connections.
+    TrafficSwitched,
+}
+
+impl Evidence {
+    /// `deploy.evidence`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Connections => "connections",
+            Self::Commands => "commands",
+            Self::TrafficSwitched => "traffic-switched",
+        }
+    }
+}
+
 /// A tool's definition that the user added: TOML, as it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolFile {

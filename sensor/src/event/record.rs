@@ -39,6 +39,7 @@ pub enum Action {
     SensorConfigReloaded,
     SensorDegraded,
     SensorEventsLost,
+    SensorSuppressed,
 }
 
 /// What an action means in ECS terms.
@@ -50,7 +51,7 @@ pub struct Meaning {
 }
 
 impl Action {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::SshConnection,
         Self::SshHostKey,
         Self::SshKeyOffered,
@@ -77,6 +78,7 @@ impl Action {
         Self::SensorConfigReloaded,
         Self::SensorDegraded,
         Self::SensorEventsLost,
+        Self::SensorSuppressed,
     ];
 
     pub fn meaning(self) -> Meaning {
@@ -112,6 +114,7 @@ impl Action {
             }
             Self::SensorDegraded => ("sensor-degraded", "sensor.health", &["configuration"], &["error"]),
             Self::SensorEventsLost => ("sensor-events-lost", "sensor.health", &["configuration"], &["error"]),
+            Self::SensorSuppressed => ("sensor-suppressed", "sensor.health", &["configuration"], &["info"]),
         };
         Meaning { name, dataset, category, kind }
     }

@@ -37,7 +37,15 @@ pub struct DeployFields {
     /// `ssh.connection.id` of its connections.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub connections: Vec<Arc<str>>,
+    /// Addresses to which its connections were made; `hosts` are those that it was asked to go to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub contacted: Vec<String>,
     pub steps: Option<u64>,
+    /// What shows that the tool did anything (`event::deploy::Evidence`).
+    pub evidence: Option<&'static str>,
+    /// Names of those of these fields that rest on what environment, files or arguments say, and on no act that was seen.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claimed: Vec<&'static str>,
     pub reason: Option<String>,
     pub step: Option<DeployStep>,
 }
@@ -72,6 +80,13 @@ pub struct Container {
     pub id: Option<String>,
     pub name: Option<String>,
     pub image: Option<Image>,
+    pub user: Option<ContainerUser>,
+}
+
+/// What a container's passwd file calls the real user: a claim of whoever made that file.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ContainerUser {
+    pub name: String,
 }
 
 #[skip_serializing_none]

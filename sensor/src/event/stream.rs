@@ -42,7 +42,7 @@ pub enum What {
         file: FileId,
         role: Role,
     },
-    /// The name of a user, by the passwd file of a mount namespace.
+    /// The name of a user in a mount namespace, by the host's passwd file.
     User {
         mnt_ns: u32,
         uid: u32,
@@ -93,6 +93,18 @@ pub enum What {
     Readable(ProcessId, u64),
     /// As `SshBound`, of a process whose connections are not told apart from here on.
     SshMixed(Bound),
+    /// The host's own mount namespace: its passwd file says who a login's user is.
+    HostNamespace {
+        mnt_ns: u32,
+    },
+    /// What the passwd file of a mount namespace calls a user, where that file is not the host's: a claim.
+    ContainerUser {
+        mnt_ns: u32,
+        uid: u32,
+        name: Arc<str>,
+    },
+    /// How the ring was drained, before the end.
+    Drains(Drains),
 }
 
 /// Bounds of the tables in memory.
@@ -132,7 +144,7 @@ pub struct FileId {
 }
 
 /// A place in a program or library that is probed, by what happens there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Hook {
     /// OpenSSH calls its cipher function.
     CipherCall,
@@ -176,6 +188,8 @@ pub struct Names {
     pub user: Option<Arc<str>>,
     pub effective: Option<Arc<str>>,
     pub audit: Option<Arc<str>>,
+    /// What a container calls the real user: a claim.
+    pub container: Option<Arc<str>>,
     pub cgroup: Option<Arc<str>>,
 }
 
@@ -252,6 +266,7 @@ impl Found {
             argc: self.args.list.len() as u32,
             served: self.served,
             thread: None,
+            stamp: None,
         }
     }
 }
@@ -279,6 +294,26 @@ pub struct Exec {
     pub served: Option<Served>,
     /// The exec was called by another thread than the leader: the id that this thread had.
     pub thread: Option<u32>,
+    /// Which content the file had, by its inode. Live only: a replay has no file to compare it with.
+    #[serde(skip)]
+    pub stamp: Option<FileStamp>,
+}
+
+/// What tells one content of an inode from another, and whose file it is: as the kernel had it at the exec, so nobody has to ask the file system. A write, a rename, a link, a change of mode
+/// or owner: each moves `ctime`; an inode number that is used again differs in `generation` where the file system keeps one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FileStamp {
+    pub size: u64,
+    /// Seconds since 1970 and nanoseconds.
+    pub ctime: (i64, u32),
+    pub generation: u32,
+    pub nlink: u32,
+    /// Its user, in the host's numbers.
+    pub owner: u32,
+    /// Type and permissions.
+    pub mode: u32,
+    /// It is an overlay's inode: the content lies in another one, of another file system.
+    pub overlay: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -331,6 +366,16 @@ pub struct Lost {
     pub count: u64,
     /// When the loss can have begun (boot ns); it ended at the event's time.
     pub since: u64,
+}
+
+/// The account of the drains of the ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drains {
+    pub drains: u64,
+    /// Drains whose first record had been in the ring for over 50 ms.
+    pub late: u64,
+    /// The longest that a record was in the ring before its drain, ns.
+    pub latency_max_ns: u64,
 }
 
 /// The account of one program in the kernel over a whole run: `seen` = `sent` + `lost`.

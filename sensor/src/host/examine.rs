@@ -6,34 +6,64 @@ use std::{
     fmt,
     fs::File,
     io::{self, Read as _},
-    os::fd::AsRawFd as _,
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
 use object::read::ReadCache;
+use serde::{Deserialize, Serialize};
 
 use super::{
+    holders::Real,
     libraries, program,
     sites::{self, Convention, NotCovered, SiteRole},
-    snapshot::file_id,
+    snapshot::{Stamp, file_id_of},
 };
-use crate::event::stream::{FileId, Hook};
+use crate::event::stream::{FileId, Hook, Role};
 
 /// Bytes of a library that are read: cryptography's wheels have 14 MiB, node 95. What is cut is no ELF file that can be read.
 const LIBRARY_MAX: u64 = program::FILE_MAX;
-/// A program that speaks SSH.
+
+/// What a file was found to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Examined {
+    pub file: FileId,
+    pub real: Real,
+    pub stamp: Stamp,
+    /// Its user.
+    pub owner: u32,
+    /// Its path in its own root.
+    pub name: PathBuf,
+    pub role: Role,
+    /// None: it does not speak SSH, as far as can be seen.
+    pub speaks: Option<Speaks>,
+}
+
+/// How it speaks SSH.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Speaks {
+    /// Interpreters load it.
+    pub is_library: bool,
+    /// What to probe where in the file; or why it cannot be probed.
+    pub sites: Result<Sites, String>,
+}
+
+/// A program or library that speaks SSH, with the file that was examined.
+#[derive(Debug)]
 pub struct Program {
     pub file: FileId,
     /// As people know it.
     pub name: String,
-    /// What to probe where in the file; or why it cannot be probed.
-    pub sites: Result<Sites, NotCovered>,
-    /// Interpreters load it.
+    pub sites: Result<Sites, String>,
     pub is_library: bool,
-    open: File,
+    pub open: OwnedFd,
+    /// The file's user.
+    pub owner: u32,
+    /// It is the host's own, where only root can write.
+    pub reserved: bool,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sites {
     /// By offset in the file: one probe at a call where that does.
     pub places: Vec<(Hook, u64)>,
@@ -61,62 +91,68 @@ impl fmt::Display for Sites {
     }
 }
 
-impl Program {
-    /// A path to the very file that was examined.
-    pub fn path(&self) -> PathBuf {
-        format!("/proc/self/fd/{}", self.open.as_raw_fd()).into()
+/// A program, open for reading.
+pub fn examine(open: &File, name: &Path) -> io::Result<Examined> {
+    let mut examined = identify(open, name)?;
+    if examined.stamp.size() > program::FILE_MAX {
+        return Ok(examined);
     }
-}
-
-/// How a file is examined. None: it does not speak SSH, as far as can be seen.
-pub(super) type Examine = fn(&Path, &Path) -> io::Result<Option<Program>>;
-
-pub(super) fn examine(path: &Path, name: &Path) -> io::Result<Option<Program>> {
-    let program = probable(path, name, false, |open| {
-        let cache = ReadCache::new(open);
-        match sites::find(&cache) {
-            Err(NotCovered::NoImport { .. }) => None,
-            _ if !program::speaks_ssh(&cache) => None,
-            found => Some(found.map(|sites| wanted(&sites))),
-        }
-    })?;
+    let cache = ReadCache::new(open);
+    examined.role = program::role(&cache);
+    examined.speaks = match sites::find(&cache) {
+        Err(NotCovered::NoImport { .. }) => None,
+        _ if !program::speaks_ssh(&cache) => None,
+        found => Some(speaks(false, found.map(|sites| wanted(&sites)))),
+    };
     // An interpreter that has OpenSSL inside and lends it to its addons. Without calls of its own it has nothing to do with SSH.
-    if program.is_none() && File::open(path).is_ok_and(|open| sites::lends(&ReadCache::new(&open))) {
-        let called = |program: &Program| !matches!(program.sites, Err(NotCovered::NoCall { .. }));
-        return Ok(examine_library(path, name)?.filter(called));
+    if examined.speaks.is_none() && sites::lends(&cache) {
+        let called = |speaks: &Speaks| speaks.sites.is_ok();
+        examined.speaks = library(open, name)?.filter(called);
     }
-    Ok(program)
+    Ok(examined)
 }
 
-/// A library is read as a whole: it has to be done before the interpreter imports it, and there is much to look at (*measured*: 14 MiB of cryptography in a fifth of the time).
-pub(super) fn examine_library(path: &Path, name: &Path) -> io::Result<Option<Program>> {
-    probable(path, name, true, |open| {
-        let mut bytes = Vec::new();
-        open.take(LIBRARY_MAX).read_to_end(&mut bytes).ok()?;
-        match sites::find_in_library(&*bytes) {
-            Err(NotCovered::NoImport { .. }) => None,
-            found => {
-                let speaks = name.ends_with(libraries::NODE_ADDON) || program::identifies(&*bytes);
-                Some(found.map(|sites| of_library(&sites, speaks)))
-            }
+/// A library, open for reading. It is read as a whole: it has to be done before the interpreter imports it, and there is much to look at (*measured*: 14 MiB of cryptography in a fifth of the time).
+pub fn examine_library(open: &File, name: &Path) -> io::Result<Examined> {
+    let mut examined = identify(open, name)?;
+    if examined.stamp.size() <= LIBRARY_MAX {
+        examined.speaks = library(open, name)?;
+    }
+    Ok(examined)
+}
+
+fn identify(open: &File, name: &Path) -> io::Result<Examined> {
+    let metadata = open.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(Examined {
+        file: file_id_of(&metadata),
+        real: Real::of_open(open, &metadata),
+        stamp: Stamp::from(&metadata),
+        owner: metadata.uid(),
+        name: name.into(),
+        role: Role::Other,
+        speaks: None,
+    })
+}
+
+fn library(open: &File, name: &Path) -> io::Result<Option<Speaks>> {
+    let mut bytes = Vec::new();
+    let mut from_start = open;
+    io::Seek::rewind(&mut from_start)?;
+    from_start.take(LIBRARY_MAX).read_to_end(&mut bytes)?;
+    Ok(match sites::find_in_library(&*bytes) {
+        Err(NotCovered::NoImport { .. }) => None,
+        found => {
+            let identifies = name.ends_with(libraries::NODE_ADDON) || program::identifies(&*bytes);
+            Some(speaks(true, found.map(|sites| of_library(&sites, identifies))))
         }
     })
 }
 
-fn probable(
-    path: &Path,
-    name: &Path,
-    is_library: bool,
-    find: impl FnOnce(&File) -> Option<Result<Sites, NotCovered>>,
-) -> io::Result<Option<Program>> {
-    let open = File::open(path)?;
-    let metadata = open.metadata()?;
-    if !metadata.is_file() || metadata.len() > program::FILE_MAX {
-        return Ok(None);
-    }
-    let Some(sites) = find(&open) else { return Ok(None) };
-    let Some(file) = file_id(Path::new(&format!("/proc/self/fd/{}", open.as_raw_fd()))) else { return Ok(None) };
-    Ok(Some(Program { file, name: name.display().to_string(), sites, is_library, open }))
+fn speaks(is_library: bool, found: Result<Sites, NotCovered>) -> Speaks {
+    Speaks { is_library, sites: found.map_err(|why| why.to_string()) }
 }
 
 /// The sites that carry packets.

@@ -197,6 +197,7 @@ mod tests {
             served: None,
             role: None,
             thread: None,
+            stamp: None,
         }
     }
 

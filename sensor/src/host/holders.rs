@@ -14,10 +14,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    snapshot::{file_id, file_id_of, namespace_number},
-    speakers::Told,
-};
+use serde::{Deserialize, Serialize};
+
+use super::snapshot::{file_id, file_id_of, namespace_number};
 use crate::event::stream::FileId;
 
 /// statfs(2)
@@ -28,8 +27,8 @@ const LOOKS_MAX: usize = 20_000;
 const READ_MAX: u64 = 4 << 20;
 
 /// What is known of the inode behind a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Real {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Real {
     /// The lower half: overlayfs may use the upper one (`xino`).
     inode: u32,
     size: u64,
@@ -38,10 +37,11 @@ pub(super) struct Real {
 }
 
 impl Real {
-    pub(super) fn of(path: &Path) -> Option<Self> {
+    /// Of a file that is open, or found (O_PATH).
+    pub(super) fn of_open(open: &File, metadata: &fs::Metadata) -> Self {
         let overlaid =
-            rustix::fs::statfs(path).is_ok_and(|found| found.f_type.cast_unsigned() == OVERLAYFS_SUPER_MAGIC);
-        Some(Self::from(&fs::metadata(path).ok()?, overlaid))
+            rustix::fs::fstatfs(open).is_ok_and(|found| found.f_type.cast_unsigned() == OVERLAYFS_SUPER_MAGIC);
+        Self::from(metadata, overlaid)
     }
 
     fn from(metadata: &fs::Metadata, overlaid: bool) -> Self {
@@ -49,32 +49,50 @@ impl Real {
         Self { inode, size: metadata.size(), changed: (metadata.ctime(), metadata.ctime_nsec()), overlaid }
     }
 
-    pub(super) fn is_overlaid(self) -> bool {
+    pub fn is_overlaid(self) -> bool {
         self.overlaid
     }
 
     /// One inode under two numbers?
-    pub(super) fn is_same(self, other: Self) -> bool {
+    pub fn is_same(self, other: Self) -> bool {
         (self.overlaid || other.overlaid) && Self { overlaid: other.overlaid, ..self } == other
     }
 }
 
-/// Of these files those that nobody has any more.
-pub(super) fn gone<'a>(proc: &Path, told: impl Iterator<Item = (&'a FileId, &'a Told)>) -> Vec<FileId> {
-    let mut left: HashMap<FileId, &Told> = told.map(|(file, told)| (*file, told)).collect();
+/// A file that is probed: where it is looked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Probed {
+    pub file: FileId,
+    pub real: Real,
+    /// Its paths, each in a root of its own.
+    pub names: Vec<PathBuf>,
+}
+
+/// Of these files those that are at none of their paths in any root, and that no process runs or has mapped.
+///
+/// `at` is called before a process is looked at; false: it is to be skipped, and may have anything.
+pub fn gone(proc: &Path, probed: &[Probed], at: &mut dyn FnMut(u32) -> bool) -> Vec<FileId> {
+    let mut left: HashMap<FileId, &Probed> = probed.iter().map(|probed| (probed.file, probed)).collect();
     if left.is_empty() {
         return Vec::new();
     }
     let processes = processes(proc);
-    let roots = roots(&processes);
+    let Some(roots) = roots(&processes, at) else { return Vec::new() };
     let mut looks = 0;
-    left.retain(|file, told| {
-        looks += told.names.len() * roots.len();
-        looks <= LOOKS_MAX && !roots.iter().any(|root| told.names.iter().any(|name| is_at(root, name, *file, told)))
+    left.retain(|file, probed| {
+        looks += probed.names.len() * roots.len();
+        let mut found = |(pid, root): &(u32, PathBuf)| {
+            // A file system that does not answer may have it.
+            !at(*pid) || probed.names.iter().any(|name| is_at(root, name, *file, probed))
+        };
+        looks <= LOOKS_MAX && !roots.iter().any(&mut found)
     });
-    for process in &processes {
+    for (pid, process) in &processes {
         if left.is_empty() {
             break;
+        }
+        if !at(*pid) {
+            return Vec::new();
         }
         if let Some(file) = file_id(&process.join("exe")) {
             left.remove(&file);
@@ -84,42 +102,42 @@ pub(super) fn gone<'a>(proc: &Path, told: impl Iterator<Item = (&'a FileId, &'a 
     left.into_keys().collect()
 }
 
-fn processes(proc: &Path) -> Vec<PathBuf> {
+fn processes(proc: &Path) -> Vec<(u32, PathBuf)> {
     let entries = fs::read_dir(proc).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| entry.file_name().as_bytes().first().is_some_and(u8::is_ascii_digit))
-        .map(|entry| entry.path())
-        .collect()
+    entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path()))).collect()
 }
 
-/// Every root that a process has, once: in a mount namespace, perhaps below its root.
-fn roots(processes: &[PathBuf]) -> Vec<PathBuf> {
+/// Every root that a process has, once: in a mount namespace, perhaps below its root. None: one could not be looked at.
+fn roots(processes: &[(u32, PathBuf)], at: &mut dyn FnMut(u32) -> bool) -> Option<Vec<(u32, PathBuf)>> {
     let mut roots = HashMap::new();
-    for process in processes {
+    for (pid, process) in processes {
+        if !at(*pid) {
+            return None;
+        }
         let root = process.join("root");
         if let (Some(namespace), Some(file)) = (namespace_number(&process.join("ns/mnt")), file_id(&root)) {
-            roots.entry((namespace, file)).or_insert(root);
+            roots.entry((namespace, file)).or_insert((*pid, root));
         }
     }
-    roots.into_values().collect()
+    Some(roots.into_values().collect())
 }
 
-fn is_at(root: &Path, name: &Path, file: FileId, told: &Told) -> bool {
+fn is_at(root: &Path, name: &Path, file: FileId, probed: &Probed) -> bool {
     let found = fs::metadata(root.join(name.strip_prefix("/").unwrap_or(name)));
-    found.is_ok_and(|found| file_id_of(&found) == file || Real::from(&found, told.real.overlaid) == told.real)
+    found.is_ok_and(|found| file_id_of(&found) == file || Real::from(&found, probed.real.overlaid) == probed.real)
 }
 
 /// Leaves out what a process has mapped. Where it is known by its number, its device or its name must be the same too (overlays and snapshots have devices that stat(2) does not tell; a
 /// tmpfs has small numbers); where it has been deleted its name is enough. Rather too much is kept than too little.
-fn leave_mapped(process: &Path, left: &mut HashMap<FileId, &Told>) {
+fn leave_mapped(process: &Path, left: &mut HashMap<FileId, &Probed>) {
     let Ok(maps) = File::open(process.join("maps")) else { return };
     for line in BufReader::new(maps.take(READ_MAX)).split(b'\n').map_while(Result::ok) {
-        let Some(mapped) = mapped(&line) else { continue };
+        let Some(mapped) = mapped_file(&line) else { continue };
         let (path, deleted) = line.strip_suffix(b" (deleted)").map_or((&*line, false), |path| (path, true));
-        left.retain(|file, told| {
+        left.retain(|file, probed| {
             let ends = |name: &[u8]| path.ends_with(name);
-            let named = told.names.iter().any(|name| name.file_name().is_some_and(|name| ends(name.as_bytes())));
-            let whole = told.names.iter().any(|name| ends(name.as_os_str().as_bytes()));
+            let named = probed.names.iter().any(|name| name.file_name().is_some_and(|name| ends(name.as_bytes())));
+            let whole = probed.names.iter().any(|name| ends(name.as_os_str().as_bytes()));
             let numbered = mapped.inode == file.inode && (mapped.dev == file.dev || named);
             !(numbered || deleted && whole)
         });
@@ -127,7 +145,7 @@ fn leave_mapped(process: &Path, left: &mut HashMap<FileId, &Told>) {
 }
 
 /// Of a line of maps: `7f00-7f01 r-xp 00000000 fe:00 320355   /path`
-fn mapped(line: &[u8]) -> Option<FileId> {
+pub(super) fn mapped_file(line: &[u8]) -> Option<FileId> {
     let mut fields = line.split(|byte| *byte == b' ').filter_map(|field| std::str::from_utf8(field).ok());
     let (major, minor) = fields.nth(3)?.split_once(':')?;
     let number = |text| u32::from_str_radix(text, 16).ok();
@@ -173,13 +191,14 @@ mod tests {
             fs::remove_dir_all(self.proc().join(pid.to_string())).unwrap();
         }
 
-        fn gone(&self, files: &HashMap<FileId, Told>) -> usize {
-            gone(&self.proc(), files.iter()).len()
+        fn gone(&self, files: &[Probed]) -> usize {
+            gone(&self.proc(), files, &mut |_| true).len()
         }
     }
 
-    fn told(path: &Path, name: &str) -> (FileId, Told) {
-        (file_id(path).unwrap(), Told { real: Real::of(path).unwrap(), names: vec![name.into()] })
+    fn probed(path: &Path, name: &str) -> Vec<Probed> {
+        let real = Real::of_open(&File::open(path).unwrap(), &fs::metadata(path).unwrap());
+        vec![Probed { file: file_id(path).unwrap(), real, names: vec![name.into()] }]
     }
 
     #[test]
@@ -189,7 +208,7 @@ mod tests {
         host.process(20, "container", "");
         host.process(21, "container", "");
         fs::write(host.0.join("container/lib.so"), "x").unwrap();
-        let files = HashMap::from([told(&host.0.join("container/lib.so"), "/lib.so")]);
+        let files = probed(&host.0.join("container/lib.so"), "/lib.so");
         assert_eq!(host.gone(&files), 0);
         host.ends(20);
         assert_eq!(host.gone(&files), 0, "another process has the root");
@@ -198,7 +217,7 @@ mod tests {
         host.process(30, "host", "7f00-7f01 r-xp 00000000 00:28 12  /other/lib.so (deleted)\n");
         assert_eq!(host.gone(&files), 0, "deleted, and still mapped");
         host.ends(30);
-        let FileId { dev, inode } = *files.keys().next().unwrap();
+        let FileId { dev, inode } = files[0].file;
         let device = format!("{:02x}:{:02x}", dev >> 20, dev & 0xf_ffff);
         host.process(31, "host", &format!("7f00-7f01 r-xp 00000000 {device} {inode}   /another/name\n"));
         assert_eq!(host.gone(&files), 0, "mapped under another name");
@@ -219,7 +238,7 @@ mod tests {
         host.process(1, "host", "");
         let path = host.0.join("host/lib.so");
         fs::write(&path, "old").unwrap();
-        let files = HashMap::from([told(&path, "/lib.so")]);
+        let files = probed(&path, "/lib.so");
         fs::write(host.0.join("host/lib.so.new"), "newer").unwrap();
         fs::rename(host.0.join("host/lib.so.new"), &path).unwrap();
         assert_eq!(host.gone(&files), 1);

@@ -8,12 +8,11 @@ use std::{
     io::{self, Read as _},
     net::IpAddr,
     os::unix::fs::MetadataExt as _,
-    path::Path,
 };
 
 use serde_bytes::ByteBuf;
 
-use super::{inside, known_hosts::Shown};
+use super::{beneath::Beneath, known_hosts::Shown};
 use crate::{
     decode::ssh::{
         known_hosts::{self, Wanted},
@@ -35,12 +34,12 @@ const USER_FILES: [&str; 2] = ["~/.ssh/known_hosts", "~/.ssh/known_hosts2"];
 const GLOBAL_FILES: [&str; 2] = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"];
 
 /// What they say of this key.
-pub(super) fn examine(proc: &Path, shown: &Shown) -> KnownHosts {
+///
+/// `cmdline`: the open command line of an application.
+pub fn examine(root: &Beneath, cmdline: Option<&File>, shown: &Shown) -> KnownHosts {
     let nothing = KnownHosts { connection: shown.connection, ..KnownHosts::default() };
-    let (Some(mnt_ns), Some(credentials)) = (shown.task.mnt_ns, shown.task.credentials) else { return nothing };
-    let Some(root) = inside::root_of(proc, mnt_ns, &shown.task) else { return nothing };
-    let home = home(&root, credentials.euid);
-    let place = Place { root: &root, home: home.as_deref() };
+    let home = home(root, shown.euid);
+    let place = Place { root, home: home.as_deref() };
     let mut settings = match &shown.args {
         Some(args) => Settings::of_arguments(args.iter().map(|arg| arg.as_slice())),
         None => Settings::default(),
@@ -50,7 +49,7 @@ pub(super) fn examine(proc: &Path, shown: &Shown) -> KnownHosts {
     }
     let hosts = match &settings.alias {
         Some(alias) => vec![alias.to_ascii_lowercase()],
-        None => place.hosts(proc, shown, &settings),
+        None => place.hosts(cmdline, shown, &settings),
     };
     let port = shown.remote.port();
     let with_port = |host: &String| if port == 22 { host.clone() } else { format!("[{host}]:{port}") };
@@ -79,7 +78,7 @@ pub(super) fn examine(proc: &Path, shown: &Shown) -> KnownHosts {
 }
 
 struct Place<'a> {
-    root: &'a Path,
+    root: &'a Beneath,
     home: Option<&'a str>,
 }
 
@@ -99,13 +98,13 @@ impl Place<'_> {
         if file == "/dev/null" {
             return Some((Vec::new(), true));
         }
-        let file = match inside::open(self.root, &self.path(file)?) {
+        let file = match self.root.open(self.path(file)?.as_ref()) {
             Ok(file) => file,
             Err(error) => return is_missing(&error).then(|| (Vec::new(), true)),
         };
         let metadata = file.metadata().ok()?;
         let written = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
-        let bytes = inside::whole(file, FILE_MAX).ok()?;
+        let bytes = self.root.read_open(file, FILE_MAX).ok()?;
         Some(known_hosts::read(&bytes, wanted, written.saturating_add(TICK_NS) >= time))
     }
 
@@ -140,7 +139,7 @@ impl Place<'_> {
     }
 
     fn config(&self, path: &str) -> io::Result<Vec<u8>> {
-        inside::whole(inside::open(self.root, path)?, FILE_MAX)
+        self.root.read(path.as_ref(), FILE_MAX)
     }
 
     /// The files of an `Include`: one, or `FOLDER/*ENDING`. None: they cannot be had, or the pattern is another.
@@ -157,8 +156,8 @@ impl Place<'_> {
         if after.contains(['*', '?', '[']) || folder.contains(['*', '?', '[']) {
             return None;
         }
-        let mut names: Vec<String> = match inside::names(self.root, folder, CONFIGS_MAX) {
-            Ok(names) => names,
+        let mut names: Vec<String> = match self.root.names(folder.as_ref(), CONFIGS_MAX) {
+            Ok(names) => names.into_iter().filter_map(|name| name.into_string().ok()).collect(),
             Err(error) => return is_missing(&error).then(Vec::new),
         };
         names.retain(|name| {
@@ -169,12 +168,12 @@ impl Place<'_> {
     }
 
     /// By which names the server may be known: its address, what /etc/hosts calls that, and what the client's command line says.
-    fn hosts(&self, proc: &Path, shown: &Shown, settings: &Settings) -> Vec<String> {
+    fn hosts(&self, cmdline: Option<&File>, shown: &Shown, settings: &Settings) -> Vec<String> {
         let address = shown.remote.ip().to_canonical();
         let mut hosts = vec![address.to_string()];
         hosts.extend(settings.host.iter().chain(&settings.host_name).map(|name| name.to_ascii_lowercase()));
         if shown.args.is_none() {
-            hosts.extend(words(&proc.join(shown.task.id.tgid.to_string())));
+            hosts.extend(cmdline.map(words).unwrap_or_default());
         }
         hosts.extend(self.names_of(address));
         let mut kept: Vec<String> = Vec::new();
@@ -187,9 +186,7 @@ impl Place<'_> {
     }
 
     fn names_of(&self, address: IpAddr) -> Vec<String> {
-        let Ok(text) = inside::open(self.root, "/etc/hosts").and_then(|file| inside::whole(file, FILE_MAX)) else {
-            return Vec::new();
-        };
+        let Ok(text) = self.root.read("/etc/hosts".as_ref(), FILE_MAX) else { return Vec::new() };
         let text = String::from_utf8_lossy(&text);
         let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().split_whitespace());
         let of_it = lines.filter_map(|mut words| (words.next()?.parse() == Ok(address)).then_some(words));
@@ -201,8 +198,8 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-fn home(root: &Path, uid: u32) -> Option<String> {
-    let bytes = inside::whole(inside::open(root, "/etc/passwd").ok()?, PASSWD_MAX).ok()?;
+fn home(root: &Beneath, uid: u32) -> Option<String> {
+    let bytes = root.read("/etc/passwd".as_ref(), PASSWD_MAX).ok()?;
     bytes.split(|byte| *byte == b'\n').find_map(|line| {
         let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
         let (id, home) = (fields.get(2)?, fields.get(5)?);
@@ -211,11 +208,10 @@ fn home(root: &Path, uid: u32) -> Option<String> {
 }
 
 /// Words of a command line that can be a server's name: `host`, `user@host:port`, `--host=host`.
-fn words(process: &Path) -> Vec<String> {
+fn words(cmdline: &File) -> Vec<String> {
     let mut bytes = Vec::new();
-    if let Ok(file) = File::open(process.join("cmdline")) {
-        let _ = file.take(4096).read_to_end(&mut bytes);
-    }
+    // A short read is what there is.
+    let _ = cmdline.take(4096).read_to_end(&mut bytes);
     let args: Vec<ByteBuf> = bytes.split(|byte| *byte == 0).map(|arg| ByteBuf::from(arg.to_vec())).collect();
     let is_name = |word: &&str| {
         word.len() <= 253

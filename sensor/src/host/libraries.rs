@@ -1,30 +1,74 @@
 //! Where the libraries may be through which programs speak SSH: Python's cryptography, Ruby's openssl, libssh2, libssh.
 //!
-//! What enters: a root, a process, or an interpreter that has just been executed. What leaves: paths to look at, each with the name by which people know it; whether
-//! they hold what is wanted is for `speakers` to see. `dlopen` raises no event, so the files are found before the interpreter imports them, the way
+//! What enters: a root, the maps of a process, or an interpreter that has just been executed. What leaves: files to look at, found and not opened, each with the name by which people know it; whether
+//! they hold what is wanted is for `examine` to see. `dlopen` raises no event, so the files are found before the interpreter imports them, the way
 //! it will find them: from its program's place, its virtual environment (`pyvenv.cfg`) and a few variables, which are read by name. An environment
 //! that is arranged in another way is found by the process's maps once it begins to speak SSH, which may be too late for its first packets.
 //!
-//! Everything is looked up below `/proc/PID/root`, with bounded listings. A file that is not there is not an error.
+//! Everything is looked up beneath `/proc/PID/root` (`beneath`), within a budget: a user can put anything there, in any number. A file that is not there is not an error.
 
 use std::{
-    collections::BTreeSet,
     ffi::OsStr,
-    fs::{self, File},
+    fs::File,
     io::{BufRead as _, BufReader, Read as _},
     os::unix::ffi::OsStrExt as _,
     path::{Component, Path, PathBuf},
 };
 
-use crate::event::stream::Exec;
+use serde::{Deserialize, Serialize};
 
-/// A path to open, and the name of the file in its own root.
-type Place = (PathBuf, PathBuf);
+use super::{
+    beneath::{Beneath, Place},
+    holders::mapped_file,
+};
+use crate::event::stream::{Exec, FileId};
+
+/// A file that may be such a library, found and not opened.
+pub struct Library {
+    pub place: Place,
+    /// Its path in its own root.
+    pub name: PathBuf,
+}
+
+/// How an interpreter was executed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// The executable.
+    pub program: PathBuf,
+    /// args[0]
+    pub first: Option<PathBuf>,
+    pub working_directory: Option<PathBuf>,
+}
+
+impl Call {
+    /// None: the program is no interpreter whose libraries are known by their places.
+    pub fn of(exec: &Exec) -> Option<Self> {
+        let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+        let program = path(&exec.executable.as_ref()?.bytes);
+        let name = program.file_name().map(OsStr::as_bytes).unwrap_or_default();
+        let known = is_python(name) || name.starts_with(b"ruby");
+        known.then(|| Self {
+            program: program.clone(),
+            first: exec.args.list.first().map(|first| path(first)),
+            working_directory: exec.working_directory.as_ref().map(|folder| path(&folder.bytes)),
+        })
+    }
+}
+
+fn is_python(name: &[u8]) -> bool {
+    name.starts_with(b"python") || name.starts_with(b"pypy")
+}
 
 /// Entries of a folder that are looked at.
 const LISTED_MAX: usize = 512;
-/// Of an environment, maps or a configuration.
-const READ_MAX: u64 = 1 << 20;
+/// Files found for one process: Debian's python3 in a virtual environment has six.
+const FOUND_MAX: usize = 48;
+/// Of an environment.
+const ENVIRONMENT_MAX: u64 = 1 << 20;
+/// Of the maps of a process.
+const MAPS_MAX: u64 = 4 << 20;
+/// Of a `pyvenv.cfg`: it has five lines.
+const CONFIGURATION_MAX: u64 = 64 << 10;
 /// Entries of PATH and PYTHONPATH.
 const ENTRIES_MAX: usize = 64;
 
@@ -38,9 +82,9 @@ const NAMES: [&str; 4] = ["libssh2", "libssh", "openssl.so", "libnode.so"];
 /// The addon of ssh2 for Node, which has no cipher functions of its own: it takes node's.
 pub(super) const NODE_ADDON: &str = "sshcrypto.node";
 
-/// In their usual places below a root.
-pub(super) fn in_places(root: &Path) -> Vec<Place> {
-    let mut found = Found::below(root);
+/// In their usual places beneath a root.
+pub fn in_places(root: &Beneath) -> Vec<Library> {
+    let mut found = Found::beneath(root);
     for prefix in ["/usr", "/usr/local"] {
         found.python(Path::new(prefix));
         found.ruby(Path::new(prefix));
@@ -53,25 +97,42 @@ pub(super) fn in_places(root: &Path) -> Vec<Place> {
             found.shared(&triplet);
         }
     }
-    found.places
+    found.libraries
 }
 
-/// Those that a process has mapped. `process`: its folder in /proc.
-pub(super) fn mapped(process: &Path) -> Vec<Place> {
-    let mut found = Found::below(&process.join("root"));
-    let Ok(maps) = File::open(process.join("maps")) else { return Vec::new() };
-    let mut names = BTreeSet::new();
-    for line in BufReader::new(maps.take(READ_MAX)).split(b'\n').map_while(Result::ok) {
+/// A library that a process has mapped.
+pub struct Mapped {
+    pub file: FileId,
+    /// As the kernel says it.
+    pub name: PathBuf,
+    /// Addresses at which some of it is.
+    pub range: (u64, u64),
+}
+
+/// Those that a process has mapped, by its open `/proc/PID/maps`.
+pub fn mapped(maps: &File) -> Vec<Mapped> {
+    let mut found: Vec<Mapped> = Vec::new();
+    for line in BufReader::new(maps.take(MAPS_MAX)).split(b'\n').map_while(Result::ok) {
         let Some(at) = memchr::memchr(b'/', &line) else { continue };
-        let path = Path::new(OsStr::from_bytes(line.get(at..).unwrap_or_default()));
-        if is_wanted(path) {
-            names.insert(path.to_owned());
+        let path = line.get(at..).unwrap_or_default();
+        // The kernel's word for a file without a name. A file can have this at the end of its name: it is what is mapped that counts, not what is there.
+        let path = Path::new(OsStr::from_bytes(path.strip_suffix(b" (deleted)").unwrap_or(path)));
+        if is_wanted(path)
+            && found.len() < FOUND_MAX
+            && !found.iter().any(|known| known.name == path)
+            && let (Some(range), Some(file)) = (range(&line), mapped_file(&line))
+        {
+            found.push(Mapped { file, name: path.to_owned(), range });
         }
     }
-    for name in names {
-        found.file(&name);
-    }
-    found.places
+    found
+}
+
+/// `7f00-7f01 r-xp ...`
+fn range(line: &[u8]) -> Option<(u64, u64)> {
+    let text = std::str::from_utf8(line.split(|byte| *byte == b' ').next()?).ok()?;
+    let (start, end) = text.split_once('-')?;
+    Some((u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?))
 }
 
 fn is_wanted(path: &Path) -> bool {
@@ -81,20 +142,13 @@ fn is_wanted(path: &Path) -> bool {
         || NAMES.iter().any(|known| name.starts_with(known.as_bytes()) && memchr::memmem::find(name, b".so").is_some())
 }
 
-/// What an interpreter will import, if this program is one.
-pub(super) fn of_interpreter(process: &Path, exec: &Exec) -> Vec<Place> {
-    let Some(program) = exec.executable.as_ref().map(|path| PathBuf::from(OsStr::from_bytes(&path.bytes))) else {
-        return Vec::new();
-    };
-    let name = program.file_name().map(OsStr::as_bytes).unwrap_or_default();
-    let python = name.starts_with(b"python") || name.starts_with(b"pypy");
-    if !python && !name.starts_with(b"ruby") {
-        return Vec::new();
-    }
-    let mut found = Found::below(&process.join("root"));
-    let environment = Environment::read(process);
-    let called = called(exec, &environment, &found);
-    for prefix in [called.as_deref(), Some(&program)].into_iter().flatten().filter_map(prefix) {
+/// What an interpreter will import. `environ`: its open `/proc/PID/environ`.
+pub fn of_interpreter(root: &Beneath, call: &Call, environ: Option<&File>) -> Vec<Library> {
+    let python = is_python(call.program.file_name().map(OsStr::as_bytes).unwrap_or_default());
+    let mut found = Found::beneath(root);
+    let environment = environ.map(Environment::read).unwrap_or_default();
+    let called = called(call, &environment, &found);
+    for prefix in [called.as_deref(), Some(&call.program)].into_iter().flatten().filter_map(prefix) {
         if python {
             found.python(prefix);
             if let Some(base) = found.base(prefix) {
@@ -114,7 +168,7 @@ pub(super) fn of_interpreter(process: &Path, exec: &Exec) -> Vec<Place> {
         // Debian's own interpreter has its packages there, whatever else it has.
         found.packages(Path::new("/usr/lib/python3/dist-packages"));
     }
-    found.places
+    found.libraries
 }
 
 /// `PREFIX/bin/NAME`
@@ -123,14 +177,13 @@ fn prefix(program: &Path) -> Option<&Path> {
 }
 
 /// The path by which an interpreter was called: a link in a virtual environment, as a rule.
-fn called(exec: &Exec, environment: &Environment, found: &Found) -> Option<PathBuf> {
-    let first = Path::new(OsStr::from_bytes(exec.args.list.first()?));
+fn called(call: &Call, environment: &Environment, found: &Found) -> Option<PathBuf> {
+    let first = call.first.as_deref()?;
     if first.is_absolute() {
         return Some(first.to_owned());
     }
     if first.components().count() > 1 {
-        let folder = OsStr::from_bytes(&exec.working_directory.as_ref()?.bytes);
-        return Some(normal(&Path::new(folder).join(first)));
+        return Some(normal(&call.working_directory.as_ref()?.join(first)));
     }
     environment.path.iter().map(|folder| folder.join(first)).find(|path| found.has(path))
 }
@@ -157,14 +210,13 @@ struct Environment {
 }
 
 impl Environment {
-    fn read(process: &Path) -> Self {
+    fn read(file: &File) -> Self {
         let mut environment = Self::default();
-        let Ok(file) = File::open(process.join("environ")) else { return environment };
         let folders = |value: &[u8]| {
             let entries = value.split(|byte| *byte == b':').take(ENTRIES_MAX);
             entries.map(|entry| PathBuf::from(OsStr::from_bytes(entry))).filter(|path| path.is_absolute()).collect()
         };
-        for variable in BufReader::new(file.take(READ_MAX)).split(0).map_while(Result::ok) {
+        for variable in BufReader::new(file.take(ENVIRONMENT_MAX)).split(0).map_while(Result::ok) {
             if let Some(value) = variable.strip_prefix(b"PATH=") {
                 environment.path = folders(value);
             } else if let Some(value) = variable.strip_prefix(b"PYTHONPATH=") {
@@ -178,35 +230,37 @@ impl Environment {
 }
 
 /// What was found below a root.
-struct Found {
-    root: PathBuf,
-    places: Vec<Place>,
+struct Found<'a> {
+    root: &'a Beneath,
+    libraries: Vec<Library>,
 }
 
-impl Found {
-    fn below(root: &Path) -> Self {
-        Self { root: root.into(), places: Vec::new() }
-    }
-
-    fn at(&self, path: &Path) -> PathBuf {
-        self.root.join(path.strip_prefix("/").unwrap_or(path))
+impl<'a> Found<'a> {
+    fn beneath(root: &'a Beneath) -> Self {
+        Self { root, libraries: Vec::new() }
     }
 
     fn has(&self, path: &Path) -> bool {
-        fs::metadata(self.at(path)).is_ok()
+        self.root.find(path).is_ok()
     }
 
     fn file(&mut self, path: &Path) {
-        if self.has(path) && !self.places.iter().any(|(_, known)| known == path) {
-            self.places.push((self.at(path), path.into()));
+        if self.libraries.len() >= FOUND_MAX || self.libraries.iter().any(|known| known.name == path) {
+            return;
+        }
+        if let Ok(place) = self.root.find(path)
+            && place.metadata().is_ok_and(|metadata| metadata.is_file())
+        {
+            self.libraries.push(Library { place, name: path.into() });
         }
     }
 
     /// Paths in a folder whose names fit.
     fn list(&self, folder: &Path, fits: impl Fn(&str) -> bool) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.at(folder)).into_iter().flatten().flatten().take(LISTED_MAX);
+        let (entries, _) = self.root.some_names(folder, LISTED_MAX).unwrap_or_default();
         entries
-            .filter_map(|entry| entry.file_name().into_string().ok())
+            .into_iter()
+            .filter_map(|entry| entry.into_string().ok())
             .filter(|name| fits(name))
             .map(|name| folder.join(name))
             .collect()
@@ -246,9 +300,8 @@ impl Found {
 
     /// Of a virtual environment: the prefix of the interpreter that it was made from.
     fn base(&self, prefix: &Path) -> Option<PathBuf> {
-        let file = File::open(self.at(&prefix.join("pyvenv.cfg"))).ok()?;
-        let mut lines = BufReader::new(file.take(READ_MAX)).lines().map_while(Result::ok);
-        let home = lines.find_map(|line| {
+        let bytes = self.root.read(&prefix.join("pyvenv.cfg"), CONFIGURATION_MAX).ok()?;
+        let home = String::from_utf8_lossy(&bytes).lines().find_map(|line| {
             let (key, value) = line.split_once('=')?;
             (key.trim() == "home").then(|| PathBuf::from(value.trim()))
         })?;

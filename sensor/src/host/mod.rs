@@ -4,19 +4,18 @@
 //! from a process's root is hostile: sizes are bounded, nothing is followed blindly, an unreadable file means "not known".
 //! `proc` may be another machine's view mounted aside (/host/proc in a container).
 
+pub mod beneath;
 pub mod config_files;
-mod examine;
-pub mod facts;
-mod holders;
+pub mod examine;
+pub mod holders;
 pub mod identity;
-mod inside;
 pub mod known_hosts;
-mod known_hosts_read;
-mod libraries;
+pub mod known_hosts_read;
+pub mod libraries;
 pub mod mounts;
+pub mod private;
 pub mod privileges;
 pub mod program;
-pub mod project;
 pub mod sites;
 pub mod snapshot;
 pub mod sockets;

@@ -1,10 +1,10 @@
-//! Precedence at start and least privilege after it: once the probes are attached, root's other capabilities are given up for good.
+//! Precedence at start and least privilege after it: once the probes are attached, each thread gives up for good what it does not need.
 //!
-//! What stays: CAP_BPF and CAP_PERFMON (maps are read through bpf(2)), CAP_SYS_PTRACE (/proc/PID/exe, root and fd of other users' processes), CAP_DAC_READ_SEARCH (their
-//! files). Writing to files of others, mounting, signalling, changing users, loading modules: gone, and no exec can bring them back
-//! (no_new_privs). It is about the calling thread, and those that it starts later (`known_hosts`).
+//! What stays of the main thread, and of those that it starts later: CAP_BPF and CAP_PERFMON (maps are read through bpf(2)). Files of users, their memory, signals, other users, mounts, modules: gone,
+//! and no exec can bring them back (no_new_privs). The thread that watches configuration files keeps CAP_SYS_PTRACE (init's root) and CAP_DAC_READ_SEARCH (folders of others), the one that attaches
+//! CAP_SYS_PTRACE (whether a process lives, with hidepid).
 //!
-//! CAP_SYS_ADMIN stays permitted but not effective: uprobes on a program that appears later need it (*measured* on 6.18: perf_event_open of a uprobe answers
+//! There CAP_SYS_ADMIN stays permitted but not effective: uprobes on a program that appears later need it (*measured* on 6.18: perf_event_open of a uprobe answers
 //! EACCES with CAP_PERFMON alone), so it is raised for that one call and lowered again.
 
 use rustix::{
@@ -22,15 +22,38 @@ pub fn take_precedence() -> Result<()> {
 
 /// Gives up what is not needed any more.
 pub fn drop_unneeded() -> Result<()> {
+    let keep = CapabilitySet::BPF | CapabilitySet::PERFMON;
+    keep_only(keep, keep)
+}
+
+/// The same for the thread that attaches: CAP_SYS_ADMIN stays permitted, and the processes of others are seen. It reads the text at the places that it is to
+/// probe, in files that it gets as O_PATH descriptors.
+pub fn keep_for_attaching() -> Result<()> {
     let keep = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
+    keep_only(keep, keep | CapabilitySet::SYS_ADMIN)
+}
+
+/// The same for the thread that watches configuration files: it looks at folders of others, and opens none.
+pub fn keep_for_watching() -> Result<()> {
+    let keep = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
+    keep_only(keep, keep)
+}
+
+fn keep_only(effective: CapabilitySet, permitted: CapabilitySet) -> Result<()> {
     set_no_new_privs(true)?;
     let now = capabilities(None)?;
     let sets = CapabilitySets {
-        effective: now.effective & keep,
-        permitted: now.permitted & (keep | CapabilitySet::SYS_ADMIN),
+        effective: now.effective & effective,
+        permitted: now.permitted & permitted,
         inheritable: CapabilitySet::empty(),
     };
     set_capabilities(None, sets)
+}
+
+/// Gives up everything, for the calling thread: one that only writes to what is open.
+pub fn drop_all() -> Result<()> {
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
 }
 
 /// Runs `attach` with CAP_SYS_ADMIN, if it may be had.

@@ -15,6 +15,7 @@ use object::{
     },
 };
 
+use super::beneath::Place;
 use crate::event::stream::Role;
 
 /// sshd is 1 MiB; a statically linked one with debugging information is a few tens. Anything larger is something else. (A sparse file costs its owner
@@ -27,7 +28,7 @@ const SECTIONS_MAX: usize = 4096;
 
 /// Classifies an executable.
 pub fn classify(path: &Path) -> io::Result<Role> {
-    classify_open(File::open(path)?)
+    classify_open(Place::at(path)?.open()?)
 }
 
 pub(super) fn classify_open(file: File) -> io::Result<Role> {

@@ -1,8 +1,8 @@
 //! The processes that were there before the probes.
 //!
 //! Taken after attaching, so an exec in between is in the ring and in /proc: records come from events only, and what is found here only seeds the process
-//! table, so nothing is lost and nothing is told twice. Zombies have passed their exit event and are left out. Command lines are redacted here, as in
-//! `decode`, before they are handed on. Of an environment only SSH_CONNECTION is read, and only of processes whose parent is gone.
+//! table, so nothing is lost and nothing is recorded twice. Zombies have passed their exit event and are left out. Command lines are redacted here, as in
+//! `decode`, before they are handed on. Reading a command line or environment can wait for the process's memory (userfaultfd, FUSE): this runs where that may be. Of an environment only SSH_CONNECTION is read, and only of processes whose parent is gone.
 
 use std::{
     collections::HashMap,
@@ -13,8 +13,10 @@ use std::{
 };
 
 use procfs::process::{ProcState, Process, Stat};
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+use serde::{Deserialize, Serialize};
 
-use super::{program, sockets::Sockets};
+use super::sockets::Sockets;
 use crate::{
     decode::redact::redact_args,
     event::stream::{Args, Credentials, FileId, Found, Names, Path, ProcessId, Role, Served, Task},
@@ -25,40 +27,51 @@ const ARGS_MAX: usize = 4096;
 /// As the probes: descriptors searched for a served connection; some more, since a running process may have moved it.
 const FDS_MAX: usize = 64;
 
-/// What the snapshot found.
-pub struct Snapshot {
-    pub processes: Vec<Found>,
-    /// Thread groups that listen on TCP.
-    pub listeners: Vec<u32>,
+/// One process, as it was seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Its role is not known yet, and what it serves is said of every process that has a connection.
+    pub found: Found,
+    /// It listens on TCP.
+    pub listens: bool,
+    /// Where it is now, in its own root.
+    pub working_directory: Option<Path>,
 }
 
-/// Reads every process under `proc`.
-pub fn take(proc: &FsPath) -> Result<Snapshot, procfs::ProcError> {
-    let mut sockets = Sockets::default();
-    let mut roles = HashMap::new();
-    let mut snapshot = Snapshot { processes: Vec::new(), listeners: Vec::new() };
-    for process in procfs::process::all_processes_with_root(proc)? {
-        // A process that ends meanwhile tells so through its exit event.
-        let Ok(process) = process else { continue };
-        let Ok(stat) = process.stat() else { continue };
-        if matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead)) {
-            continue;
-        }
-        let Some(found) = examine(&process, &stat, proc, &mut sockets, &mut roles, &mut snapshot.listeners) else {
-            continue;
-        };
-        snapshot.processes.push(found);
+/// Looks at processes, one after the other. It opens nothing but files of /proc.
+pub struct Snapshooter {
+    proc: PathBuf,
+    sockets: Sockets,
+}
+
+impl Snapshooter {
+    pub fn new(proc: &FsPath) -> Self {
+        Self { proc: proc.into(), sockets: Sockets::default() }
     }
-    // Parents before children, so that lineage can be followed in one pass.
-    snapshot.processes.sort_by_key(|found| (found.task.id.start, found.task.id.tgid));
-    parents(&mut snapshot.processes);
-    Ok(snapshot)
+
+    /// None: it is gone, or going.
+    pub fn look(&mut self, pid: u32) -> Option<Seen> {
+        let process = Process::new_with_root(self.proc.join(pid.to_string())).ok()?;
+        let stat = process.stat().ok()?;
+        // A process that ends meanwhile says so through its exit event.
+        if matches!(stat.state(), Ok(ProcState::Zombie | ProcState::Dead)) {
+            return None;
+        }
+        examine(&process, &stat, &self.proc, &mut self.sockets)
+    }
+}
+
+/// In the order in which the stream has them: parents before children, so that lineage can be followed in one pass.
+pub fn in_order(processes: &mut [Seen]) {
+    processes.sort_by_key(|seen| (seen.found.task.id.start, seen.found.task.id.tgid));
+    parents(processes);
 }
 
 /// /proc names a parent by pid; find its start.
-fn parents(processes: &mut [Found]) {
-    let starts: HashMap<u32, u64> = processes.iter().map(|found| (found.task.id.tgid, found.task.id.start)).collect();
-    for found in processes {
+fn parents(processes: &mut [Seen]) {
+    let starts: HashMap<u32, u64> =
+        processes.iter().map(|Seen { found, .. }| (found.task.id.tgid, found.task.id.start)).collect();
+    for Seen { found, .. } in processes {
         if let Some(parent) = &mut found.task.parent {
             match starts.get(&parent.tgid) {
                 Some(start) => parent.start = *start,
@@ -68,29 +81,16 @@ fn parents(processes: &mut [Found]) {
     }
 }
 
-fn examine(
-    process: &Process,
-    stat: &Stat,
-    proc: &FsPath,
-    sockets: &mut Sockets,
-    roles: &mut HashMap<FileId, Role>,
-    listeners: &mut Vec<u32>,
-) -> Option<Found> {
+fn examine(process: &Process, stat: &Stat, proc: &FsPath, sockets: &mut Sockets) -> Option<Seen> {
     let status = process.status().ok()?;
     let folder = proc.join(process.pid.to_string());
     let executable = process.exe().ok();
-    let file = file_id(&folder.join("exe")); // none: a kernel thread
-    let role = match file {
-        Some(file) => {
-            *roles.entry(file).or_insert_with(|| program::classify(&folder.join("exe")).unwrap_or(Role::Other))
-        }
-        None => Role::Other,
-    };
+    let file = identity(&folder.join("exe")); // none: a kernel thread
     let mut served = None;
+    let mut listens = false;
     for socket in sockets.of(process, proc, FDS_MAX) {
-        if socket.listens {
-            listeners.push(process.pid as u32);
-        } else if role.is_server() && served.is_none() {
+        listens |= socket.listens;
+        if !socket.listens && served.is_none() {
             served = Some(Served { socket: None, local: socket.local, remote: socket.remote });
         }
     }
@@ -98,7 +98,7 @@ fn examine(
     let number = |file: &str| std::fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok().and_then(unset);
     let namespace = |kind: &str| namespace_number(&folder.join("ns").join(kind));
     let orphan = stat.ppid <= 1;
-    Some(Found {
+    let found = Found {
         task: Task {
             id: ProcessId { tgid: process.pid as u32, start: stat.starttime },
             tid: process.pid as u32,
@@ -114,19 +114,27 @@ fn examine(
             names: Names::default(),
         },
         file,
-        role,
+        role: Role::Other,
         ssh_connection: if orphan && executable.is_some() { ssh_connection(process) } else { None },
         args: args(&folder, executable.as_ref().map(|path| path.as_os_str().as_bytes())),
         executable: executable.map(path),
         served,
-    })
+    };
+    let working_directory = std::fs::read_link(folder.join("cwd")).ok().map(path);
+    Some(Seen { found, listens, working_directory })
 }
 
 /// The number in a link such as `mnt:[4026531841]`.
-pub(super) fn namespace_number(link: &FsPath) -> Option<u32> {
+pub fn namespace_number(link: &FsPath) -> Option<u32> {
     let target = std::fs::read_link(link).ok()?;
     let text = target.to_str()?;
     text.split(['[', ']']).nth(1)?.parse().ok()
+}
+
+/// What `file_id` says, by what the kernel holds: a file system that does not answer is not asked (AT_STATX_DONT_SYNC).
+fn identity(path: &FsPath) -> Option<FileId> {
+    let found = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::INO).ok()?;
+    Some(FileId { dev: found.stx_dev_major << 20 | found.stx_dev_minor, inode: found.stx_ino })
 }
 
 /// The kernel's (s_dev, inode) as stat(2) tells them.
@@ -135,8 +143,8 @@ pub fn file_id(path: &FsPath) -> Option<FileId> {
 }
 
 /// Enough of a file to see that it was replaced: its number alone is given to another one as soon as it is gone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
     dev: u64,
     inode: u64,
     size: u64,
@@ -144,14 +152,23 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
+    #[cfg(test)]
     pub(super) fn of(path: &FsPath) -> Option<Self> {
+        Some(Self::from(&std::fs::metadata(path).ok()?))
+    }
+
+    pub fn from(metadata: &std::fs::Metadata) -> Self {
         use std::os::unix::fs::MetadataExt as _;
-        let m = std::fs::metadata(path).ok()?;
-        Some(Self { dev: m.dev(), inode: m.ino(), size: m.size(), ctime: (m.ctime(), m.ctime_nsec()) })
+        let ctime = (metadata.ctime(), metadata.ctime_nsec());
+        Self { dev: metadata.dev(), inode: metadata.ino(), size: metadata.size(), ctime }
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
     }
 }
 
-pub(super) fn file_id_of(metadata: &std::fs::Metadata) -> FileId {
+pub fn file_id_of(metadata: &std::fs::Metadata) -> FileId {
     use std::os::unix::fs::MetadataExt as _;
     let (major, minor) = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
     FileId { dev: major << 20 | minor, inode: metadata.ino() }
@@ -204,8 +221,13 @@ mod tests {
 
     #[test]
     fn this_process_is_found_with_its_parent() {
-        let snapshot = take("/proc".as_ref()).unwrap();
-        let own = snapshot.processes.iter().find(|found| found.task.id.tgid == std::process::id()).unwrap();
+        let mut snapshooter = Snapshooter::new("/proc".as_ref());
+        let parent = rustix::process::getppid().unwrap().as_raw_nonzero().get() as u32;
+        let mut seen: Vec<Seen> =
+            [std::process::id(), parent].into_iter().filter_map(|pid| snapshooter.look(pid)).collect();
+        in_order(&mut seen);
+        let own = &seen[1].found;
+        assert_eq!(own.file, file_id("/proc/self/exe".as_ref()));
         assert_eq!(own.task.credentials.unwrap().uid, rustix::process::getuid().as_raw());
         assert!(own.task.parent.is_some_and(|parent| parent.start > 0 && parent.start <= own.task.id.start));
         assert!(own.task.mnt_ns.is_some());

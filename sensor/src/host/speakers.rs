@@ -1,7 +1,7 @@
-//! The programs that speak SSH and can be decrypted, OpenSSH's, wherever they are; and the libraries through which others do (`libraries` says where those may be).
+//! The programs and libraries that speak SSH, as far as they are known: which files were examined, which are probed, which folders are watched for their successors.
 //!
-//! What enters: well-known places, the running processes, executed files, changes in the folders of what is known. What leaves: files with the offsets of their
-//! cipher calls, or why there are none (`examine`). A program is known by what it imports and holds, not by its name.
+//! What enters: files as the kernel names them at an exec, files as they were found, and what `examine` says of them. What leaves: whether a file has to be examined, programs to probe, changes in the
+//! folders of what is known. A program is known by what it imports and holds, not by its name. No file is opened here, and none is looked at that a user can put somewhere.
 //!
 //! Containers of one image have the same files, each container under a number of its own: such a file is probed once (`holders`).
 //!
@@ -9,9 +9,8 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
     mem::MaybeUninit,
-    os::fd::OwnedFd,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -19,42 +18,38 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
 pub use super::examine::Program;
 use super::{
-    examine::{Examine, examine, examine_library},
-    holders::{self, Real},
-    libraries,
+    examine::Examined,
+    holders::Probed,
     snapshot::{Stamp, file_id},
 };
-use crate::event::stream::{Exec, FileId};
+use crate::event::stream::FileId;
 
 /// Where distributions put OpenSSH's parts. sshd-session and sshd-auth must be known before the first connection: sshd executes them for it.
-const PLACES: &[&str] = &[
-    "usr/sbin/sshd",
-    "usr/bin/ssh",
-    "usr/lib/openssh/sshd-session",
-    "usr/lib/openssh/sshd-auth",
-    "usr/libexec/openssh/sshd-session",
-    "usr/libexec/openssh/sshd-auth",
-    "usr/libexec/sshd-session",
-    "usr/libexec/sshd-auth",
-    "usr/lib/ssh/sshd-session",
-    "usr/lib/ssh/sshd-auth",
-    "usr/bin/sshd",
-    "usr/local/sbin/sshd",
-    "usr/local/bin/ssh",
-    "usr/local/libexec/sshd-session",
-    "usr/local/libexec/sshd-auth",
+pub const PLACES: &[&str] = &[
+    "/usr/sbin/sshd",
+    "/usr/bin/ssh",
+    "/usr/lib/openssh/sshd-session",
+    "/usr/lib/openssh/sshd-auth",
+    "/usr/libexec/openssh/sshd-session",
+    "/usr/libexec/openssh/sshd-auth",
+    "/usr/libexec/sshd-session",
+    "/usr/libexec/sshd-auth",
+    "/usr/lib/ssh/sshd-session",
+    "/usr/lib/ssh/sshd-auth",
+    "/usr/bin/sshd",
+    "/usr/local/sbin/sshd",
+    "/usr/local/bin/ssh",
+    "/usr/local/libexec/sshd-session",
+    "/usr/local/libexec/sshd-auth",
 ];
 
 /// Files remembered as silent; a host with more starts over.
 const KEPT_MAX: usize = 16_384;
-/// Programs that are told. Anybody can make more of them; OpenSSH has four, in each container's image.
-const SPEAKERS_MAX: usize = 512;
-
 /// What changed in the folders of known programs.
 #[derive(Default)]
 pub struct Changes {
-    /// New files that speak SSH.
-    pub programs: Vec<Program>,
+    /// New files in the places of files that speak SSH.
+    pub replaced: Vec<PathBuf>,
     /// Probed files whose contents change.
     pub written: Vec<FileId>,
 }
@@ -67,17 +62,10 @@ enum Seen {
     Silent(Option<Stamp>),
 }
 
-/// A file that was told.
-pub(super) struct Told {
-    pub(super) real: Real,
-    /// Its paths, each in a root of its own.
-    pub(super) names: Vec<PathBuf>,
-}
-
 /// Paths of a file that are remembered.
 const NAMES_MAX: usize = 8;
 
-impl Told {
+impl Probed {
     fn named(&mut self, name: &Path) {
         if self.names.len() < NAMES_MAX && !self.names.iter().any(|known| known == name) {
             self.names.push(name.into());
@@ -85,12 +73,12 @@ impl Told {
     }
 }
 
+#[derive(Default)]
 pub struct Speakers {
-    proc: PathBuf,
     /// Examined.
     seen: HashMap<FileId, Seen>,
-    /// Those that speak SSH and have been told.
-    told: HashMap<FileId, Told>,
+    /// Those that speak SSH.
+    probed: HashMap<FileId, Probed>,
     /// Paths of speakers in watched folders.
     paths: HashMap<PathBuf, FileId>,
     watches: HashMap<i32, PathBuf>,
@@ -98,170 +86,107 @@ pub struct Speakers {
 }
 
 impl Speakers {
-    pub fn new(proc: &Path) -> Self {
+    pub fn new() -> Self {
         let notify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)
             .inspect_err(|error| tracing::warn!(%error, "upgrades of SSH programs are seen when they run, not before"))
             .ok();
-        Self {
-            proc: proc.into(),
-            seen: HashMap::new(),
-            told: HashMap::new(),
-            paths: HashMap::new(),
-            watches: HashMap::new(),
-            notify,
+        Self { notify, ..Self::default() }
+    }
+
+    /// Was this very file examined? One that is silent may be gone, and its number given to another one: a virtual environment that is replaced does that.
+    pub fn is_seen(&self, file: FileId, stamp: Option<&Stamp>) -> bool {
+        match self.seen.get(&file) {
+            Some(Seen::Speaks) => true,
+            Some(Seen::Silent(known)) => known.as_ref() == stamp,
+            None => false,
         }
     }
 
-    /// Programs in their well-known places, and those of running processes.
-    pub fn present(&mut self) -> Vec<Program> {
-        let mut found: Vec<Program> = self.in_places(Path::new("/"));
-        found.extend(self.libraries(&libraries::in_places(Path::new("/"))));
-        let processes = fs::read_dir(&self.proc).into_iter().flatten().flatten();
-        let exes = processes
-            .filter(|entry| entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit))
-            .map(|entry| entry.path().join("exe"));
-        for exe in exes.collect::<Vec<_>>() {
-            let name = fs::read_link(&exe).unwrap_or_else(|_| exe.clone());
-            found.extend(self.look(&exe, &name, examine));
-            if let Some(process) = exe.parent() {
-                found.extend(self.libraries(&libraries::mapped(process)));
-            }
-        }
-        found
-    }
-
-    /// A process has begun to speak SSH: the libraries that it has, as far as they are new.
-    pub fn speaks(&mut self, tgid: u32) -> Vec<Program> {
-        let libraries = libraries::mapped(&self.proc.join(tgid.to_string()));
-        self.libraries(&libraries)
-    }
-
-    fn libraries(&mut self, places: &[(PathBuf, PathBuf)]) -> Vec<Program> {
-        places.iter().filter_map(|(path, name)| self.look(path, name, examine_library)).collect()
-    }
-
-    /// A program was executed: what it is, if it is new, with its siblings in the same root.
-    pub fn executed(&mut self, exec: &Exec) -> Vec<Program> {
-        let Some(file) = exec.file else { return Vec::new() };
-        let process = self.proc.join(exec.task.id.tgid.to_string());
-        // An interpreter takes its libraries from where it was started: they may be new though it is not.
-        let mut found = self.libraries(&libraries::of_interpreter(&process, exec));
-        let exe = process.join("exe");
-        if self.is_seen(file, &exe) {
-            return found;
-        }
-        let name = exec.executable.as_ref().map(|path| String::from_utf8_lossy(&path.bytes).into_owned());
-        let known = found.len();
-        if let Some(program) = self.look(&exe, Path::new(&name.unwrap_or_default()), examine) {
-            found.push(program);
-            found.extend(self.in_places(&process.join("root")));
-        } else if self.seen.len() >= KEPT_MAX {
+    /// A file was examined, or is about to be: it is not to be examined again.
+    pub fn seen(&mut self, file: FileId, stamp: Option<Stamp>) {
+        if self.seen.len() >= KEPT_MAX {
             self.seen.retain(|_, seen| *seen == Seen::Speaks);
         }
-        // What the kernel calls this file is what will be executed again, whatever stat(2) calls it (overlayfs).
-        let seen = if found.len() > known { Seen::Speaks } else { Seen::Silent(Stamp::of(&exe)) };
         if self.seen.get(&file) != Some(&Seen::Speaks) {
-            self.seen.insert(file, seen);
+            self.seen.insert(file, Seen::Silent(stamp));
         }
-        found
+    }
+
+    /// What was asked about this file was not answered: it may be asked again.
+    pub fn unseen(&mut self, file: FileId) {
+        if self.seen.get(&file) != Some(&Seen::Speaks) {
+            self.seen.remove(&file);
+        }
+    }
+
+    /// A file was examined. `watched`: it is the host's own, at its name.
+    pub fn learn(&mut self, examined: Examined, open: Option<OwnedFd>, watched: bool) -> Option<Program> {
+        let Examined { file, real, stamp, name, speaks, owner, .. } = examined;
+        let (Some(speaks), Some(open)) = (speaks, open) else {
+            self.seen(file, Some(stamp));
+            return None;
+        };
+        if self.probed.contains_key(&file) {
+            return None;
+        }
+        if let Some(twin) = self.probed.values_mut().find(|probed| probed.real.is_same(real)) {
+            twin.named(&name);
+            self.seen(file, Some(stamp));
+            return None;
+        }
+        self.seen.insert(file, Seen::Speaks);
+        if watched {
+            self.watch(&name, file);
+        }
+        self.probed.insert(file, Probed { file, real, names: vec![name.clone()] });
+        let (is_library, name) = (speaks.is_library, name.display().to_string());
+        Some(Program { file, name, sites: speaks.sites, is_library, open, owner, reserved: watched && owner == 0 })
     }
 
     /// What happened in watched folders since the last call.
     pub fn changes(&mut self) -> Changes {
         let mut changes = Changes::default();
         let mut touched: HashSet<PathBuf> = HashSet::new();
-        if let Some(notify) = &self.notify {
-            let mut buffer = [MaybeUninit::uninit(); 4096];
-            let mut reader = inotify::Reader::new(notify, &mut buffer);
-            while let Ok(event) = reader.next() {
-                let (Some(folder), Some(name)) = (self.watches.get(&event.wd()), event.file_name()) else { continue };
-                let path = folder.join(std::ffi::OsStr::new(name.to_str().unwrap_or_default()));
-                if !self.paths.contains_key(&path) {
-                    continue;
-                }
-                if event.events().contains(ReadFlags::MODIFY)
-                    && let Some(file) = file_id(&path)
-                {
-                    changes.written.push(file);
-                    self.seen.remove(&file);
-                } else {
-                    touched.insert(path);
-                }
+        let Some(notify) = &self.notify else { return changes };
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(notify, &mut buffer);
+        while let Ok(event) = reader.next() {
+            let (Some(folder), Some(name)) = (self.watches.get(&event.wd()), event.file_name()) else { continue };
+            let path = folder.join(std::ffi::OsStr::new(name.to_str().unwrap_or_default()));
+            if !self.paths.contains_key(&path) {
+                continue;
+            }
+            if event.events().contains(ReadFlags::MODIFY)
+                && let Some(file) = file_id(&path)
+            {
+                changes.written.push(file);
+                self.seen.remove(&file);
+            } else {
+                touched.insert(path);
             }
         }
-        for path in touched {
-            if let Some(file) = file_id(&path) {
-                if self.seen.get(&file) != Some(&Seen::Speaks) {
-                    self.seen.remove(&file);
-                }
-                changes.programs.extend(self.look(&path, &path, examine));
-            }
-        }
+        changes.replaced.extend(touched);
         changes
     }
 
-    /// Files that were told and that nobody has any more: they are not where they were, in any root, and no process runs them or has them mapped.
-    pub fn gone(&self) -> Vec<FileId> {
+    /// Readable when there may be changes.
+    pub fn notify(&self) -> Option<BorrowedFd<'_>> {
+        self.notify.as_ref().map(|notify| notify.as_fd())
+    }
+
+    /// Files that are probed and not where they were on the host itself: others may have them.
+    pub fn doubtful(&self) -> Vec<Probed> {
         let current: HashSet<FileId> =
             self.paths.iter().filter(|(path, file)| file_id(path) == Some(**file)).map(|(_, file)| *file).collect();
-        holders::gone(&self.proc, self.told.iter().filter(|(file, _)| !current.contains(file)))
+        self.probed.values().filter(|probed| !current.contains(&probed.file)).cloned().collect()
     }
 
     /// True: it may come back under another number (overlayfs), as long as the same image has it.
     pub fn forget(&mut self, file: FileId) -> bool {
-        let told = self.told.remove(&file);
-        // Also what the kernel calls it, where that is another number.
-        self.seen.retain(|known, seen| *seen != Seen::Speaks || self.told.contains_key(known));
+        let forgotten = self.probed.remove(&file);
+        self.seen.remove(&file);
         self.paths.retain(|_, known| *known != file);
-        told.is_some_and(|told| told.real.is_overlaid())
-    }
-
-    fn in_places(&mut self, root: &Path) -> Vec<Program> {
-        PLACES
-            .iter()
-            .filter_map(|place| {
-                let path = root.join(place);
-                // A symbolic link in a container's root would lead out of it.
-                let metadata = fs::symlink_metadata(&path).ok()?;
-                metadata.is_file().then(|| self.look(&path, &Path::new("/").join(place), examine))?
-            })
-            .collect()
-    }
-
-    /// Was this very file examined? One that is silent may be gone, and its number given to another one: a virtual environment that is replaced does that.
-    fn is_seen(&self, file: FileId, path: &Path) -> bool {
-        match self.seen.get(&file) {
-            Some(Seen::Speaks) => true,
-            Some(Seen::Silent(stamp)) => Stamp::of(path).is_none_or(|now| Some(now) == *stamp),
-            None => false,
-        }
-    }
-
-    /// Examines a file unless it has been.
-    fn look(&mut self, path: &Path, name: &Path, examine: Examine) -> Option<Program> {
-        let file = file_id(path)?;
-        if self.is_seen(file, path) {
-            return None;
-        }
-        let real = Real::of(path)?;
-        if let Some(twin) = self.told.values_mut().find(|told| told.real.is_same(real)) {
-            twin.named(name);
-            self.seen.insert(file, Seen::Silent(Stamp::of(path)));
-            return None;
-        }
-        if self.told.len() >= SPEAKERS_MAX {
-            return None;
-        }
-        let examined = examine(path, name)
-            .inspect_err(|error| tracing::debug!(path = %path.display(), %error, "cannot examine"))
-            .ok()?;
-        self.seen.insert(file, if examined.is_some() { Seen::Speaks } else { Seen::Silent(Stamp::of(path)) });
-        let program = examined.filter(|program| program.file == file)?;
-        self.told.insert(file, Told { real, names: vec![name.into()] });
-        if !path.starts_with(&self.proc) {
-            self.watch(path, file);
-        }
-        Some(program)
+        forgotten.is_some_and(|forgotten| forgotten.real.is_overlaid())
     }
 
     fn watch(&mut self, path: &Path, file: FileId) {
@@ -279,27 +204,22 @@ impl Speakers {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::fs;
 
     use super::*;
 
     #[test]
     fn a_number_that_is_given_to_another_file_is_no_old_acquaintance() {
-        static EXAMINED: AtomicU32 = AtomicU32::new(0);
-        let examine: Examine = |_, _| {
-            EXAMINED.fetch_add(1, Ordering::Relaxed);
-            Ok(None)
-        };
-        let path = std::env::temp_dir().join(format!("sensor-speakers-{}", std::process::id()));
-        let mut speakers = Speakers::new(Path::new("/proc"));
-        for (text, expected) in [("one", 1), ("another", 2)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut speakers = Speakers::new();
+        for text in ["one", "another"] {
             // In place: the same number.
             fs::write(&path, text).unwrap();
-            for _ in 0..2 {
-                assert!(speakers.look(&path, &path, examine).is_none());
-            }
-            assert_eq!(EXAMINED.load(Ordering::Relaxed), expected);
+            let (file, stamp) = (file_id(&path).unwrap(), Stamp::of(&path));
+            assert!(!speakers.is_seen(file, stamp.as_ref()), "{text}");
+            speakers.seen(file, stamp.clone());
+            assert!(speakers.is_seen(file, stamp.as_ref()));
         }
-        fs::remove_file(&path).unwrap();
     }
 }

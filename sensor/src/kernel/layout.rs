@@ -65,7 +65,11 @@ pub fn gaps(layout: &Layout) -> Vec<(String, &'static str)> {
         .collect()
 }
 
-fn offset_of(btf: &Btf, structure: &str, path: &str) -> Option<u32> {
+fn offset_of(btf: &Btf, structure: &str, names: &str) -> Option<u32> {
+    names.split('|').find_map(|path| offset_of_path(btf, structure, path))
+}
+
+fn offset_of_path(btf: &Btf, structure: &str, path: &str) -> Option<u32> {
     let mut ty = btf.resolve_types_by_name(structure).ok()?.into_iter().find(|ty| matches!(ty, Type::Struct(_)))?;
     let mut bits = 0;
     for name in path.split('.') {

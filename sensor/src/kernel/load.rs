@@ -13,14 +13,14 @@ use aya::{
     maps::{HashMap, MapData},
     programs::{CgroupAttachMode, CgroupSkbAttachType, Program},
 };
-use sensor_common::{Layout, RING_BYTES};
+use sensor_common::{CONTROL_MAP, Layout, RING_BYTES};
 
 use super::{
-    Account, BTF, ChannelBytes, Error, Ring, layout,
+    Account, BTF, ChannelBytes, Control, Error, Holder, Ring, layout,
     leftovers::Leftovers,
-    uprobes::{self, Uprobes},
+    uprobes::{self, Attach, AttachError, Programs, Uprobes},
 };
-use crate::event::stream::{FileId, Hook, Probe};
+use crate::event::stream::{FileId, Probe};
 
 /// A probe: its program in the object, where it goes, whether the sensor can run without it and what that costs.
 pub struct ProbeSpec {
@@ -77,11 +77,13 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Where the root of the cgroup v2 tree is; None if it is not mounted.
     pub cgroup2: Option<PathBuf>,
+    /// The process that has the links of the probes in programs (`holder::start`). Without one they are this process's, and its end waits for the kernel to detach them.
+    pub holder: Option<Holder>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ring_bytes: RING_BYTES, cgroup2: None }
+        Self { ring_bytes: RING_BYTES, cgroup2: None, holder: None }
     }
 }
 
@@ -90,6 +92,7 @@ pub struct Kernel {
     /// Before `ebpf`: links go before their programs.
     uprobes: Uprobes,
     ebpf: Ebpf,
+    control: Control,
     /// Marks seen by the last sweep.
     marks: HashSet<[u64; 2]>,
     leftovers: Leftovers,
@@ -115,9 +118,15 @@ impl Kernel {
             .override_global("WAKE_BYTES", &wake, true)
             .map_max_entries("EVENTS", options.ring_bytes)
             .load(OBJECT)?;
+        let control = ebpf.map(CONTROL_MAP).ok_or(Error::Map(CONTROL_MAP))?;
+        if let Some(holder) = &options.holder {
+            holder.set_control(Control::map(control)?).map_err(Error::Holder)?;
+        }
+        let control = Control::new(control)?;
         let mut probes = Vec::new();
+        let mut uprobes = Programs::Single;
         for spec in PROBES {
-            let why = attach(&mut ebpf, spec, options).err();
+            let why = attach(&mut ebpf, spec, options, &mut uprobes).err();
             if let (true, Some(why)) = (spec.required, &why) {
                 return Err(Error::Attach { probe: spec.name, target: spec.target, why: why.clone() });
             }
@@ -125,9 +134,10 @@ impl Kernel {
             probes.push(Probe { name: spec.name.into(), target: spec.target.into(), state: state.into(), why });
         }
         Ok(Self {
-            uprobes: Uprobes::default(),
+            uprobes: Uprobes::new(uprobes, options.holder.clone()),
             leftovers: Leftovers::default(),
             ebpf,
+            control,
             marks: HashSet::new(),
             layout,
             probes,
@@ -141,7 +151,7 @@ impl Kernel {
         Ok(PROBES
             .iter()
             .map(|spec| {
-                let why = attach(&mut ebpf, spec, options).err();
+                let why = attach(&mut ebpf, spec, options, &mut Programs::Single).err();
                 let state = if why.is_none() { "ok" } else { "missing" };
                 Probe { name: spec.name.into(), target: spec.target.into(), state: state.into(), why }
             })
@@ -174,24 +184,29 @@ impl Kernel {
         self.probes.iter().any(|probe| probe.name == CIPHER && probe.why.is_none())
     }
 
-    /// Probes the cipher calls of a program or library: what is where in the file. All or none.
-    pub fn probe_program(&mut self, file: FileId, path: &Path, places: &[(Hook, u64)]) -> Result<(), String> {
-        self.uprobes.attach(&mut self.ebpf, file, path, places)
+    /// Probes the cipher calls of a program or library. All or none. It may wait for the kernel.
+    pub fn probe_program(&mut self, attach: Attach) -> Result<(), AttachError> {
+        self.uprobes.attach(&self.ebpf, attach)
     }
 
     /// Can a probe be told where it is (`Hook::CipherDone`)? Linux 5.15.
     pub fn has_cookies(&self) -> bool {
-        uprobes::has_cookies(&self.ebpf)
+        self.uprobes.has_cookies(&self.ebpf)
     }
 
     /// Takes the probes of a program away: its file changes.
     pub fn release_program(&mut self, file: FileId) {
-        self.uprobes.detach(file);
+        self.uprobes.release(file);
     }
 
-    /// The same, in time: nobody has its file any more.
+    /// The same, in time: no process has its file any more. If it comes back soon (`probe_program`), its probes are still there.
     pub fn retire_program(&mut self, file: FileId) {
         self.uprobes.retire(file);
+    }
+
+    /// Files that are not probed any more because the process that held their probes is gone; once. They are to be probed anew.
+    pub fn take_lost(&mut self) -> Vec<FileId> {
+        self.uprobes.take_lost()
     }
 
     pub fn layout(&self) -> &Layout {
@@ -205,7 +220,12 @@ impl Kernel {
     /// The reading end of the ring. Once only.
     pub fn ring(&mut self) -> Result<Ring, Error> {
         let map = self.ebpf.take_map("EVENTS").ok_or(Error::Map("EVENTS"))?;
-        Ring::new(map)
+        Ring::new(map, self.control.clone())
+    }
+
+    /// The switches of the programs. As many as are wanted.
+    pub fn control(&self) -> Control {
+        self.control.clone()
     }
 
     /// What channels moved. Once only.
@@ -263,15 +283,31 @@ impl Kernel {
     }
 }
 
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        // Some probes stay for a while.
+        self.control.silence();
+    }
+}
+
+const _: () = {
+    /// It lives on the thread that attaches.
+    const fn is_send<T: Send>() {}
+    is_send::<Kernel>();
+    is_send::<Ring>();
+};
+
 fn program_name(spec: &ProbeSpec) -> String {
     spec.name.replace('-', "_")
 }
 
 /// Attaches a probe. A tracepoint has two programs (`sensor-ebpf/src/turn.rs`): the kernel calls them in the order in which they were attached.
-fn attach(ebpf: &mut Ebpf, spec: &ProbeSpec, options: &Options) -> Result<(), String> {
+fn attach(ebpf: &mut Ebpf, spec: &ProbeSpec, options: &Options, uprobes: &mut Programs) -> Result<(), String> {
     let name = program_name(spec);
     if name == CIPHER {
-        return uprobes::load(ebpf); // attached to each program that speaks SSH, once it is known
+        // Attached to each program that speaks SSH, once it is known.
+        *uprobes = uprobes::load(ebpf, OBJECT)?;
+        return Ok(());
     }
     let program = ebpf.program_mut(&name).ok_or("the object has no such program: rebuild sensor")?;
     match program {

@@ -1,25 +1,40 @@
 //! Layer 2: the only module that knows aya. Loads the object, attaches the probes, drains the ring, reads the counters.
 //!
 //! What enters: the embedded object and this kernel. What leaves: raw ring records, as bytes, and counters. It fails with one sentence that
-//! says what to do; a probe that is not required and cannot attach is reported, not fatal. Dropping `Kernel` detaches everything.
+//! says what to do; a probe that is not required and cannot attach is reported, not fatal. Dropping `Kernel` silences and detaches everything; where a holder has the
+//! links of the uprobes (`holder`), it takes its time for them.
 
+mod budget;
 mod channels;
+mod control;
 mod counters;
+pub mod holder;
+mod holder_process;
+mod holder_queue;
+mod holder_wire;
 mod layout;
 mod leftovers;
+mod links;
 mod load;
 mod memory;
+mod multi;
+mod readable;
 mod ring;
 mod uprobes;
 
 use std::{io, path::PathBuf};
 
+pub use budget::{Budget, FILES, FILES_PER_OWNER, FILES_RESERVED};
 pub use channels::ChannelBytes;
+pub use control::Control;
 pub use counters::{Account, Program};
+pub use holder::Holder;
 pub use layout::{gaps, read as read_layout};
 pub use load::{Kernel, Options, PROBES, ProbeSpec};
 pub use memory::give_back;
-pub use ring::{Drained, Ring};
+pub use readable::Readable;
+pub use ring::{Drained, Ring, Waker};
+pub use uprobes::{Attach, AttachError};
 
 pub const BTF: &str = "/sys/kernel/btf/vmlinux";
 
@@ -44,6 +59,8 @@ pub enum Error {
     MapUse { map: &'static str, why: String },
     #[error("cannot wait for the ring buffer: {0}")]
     Ring(#[from] io::Error),
+    #[error("the process that is to hold the probes does not answer: {0}")]
+    Holder(io::Error),
     #[error("the ring buffer cannot have {0} bytes: it must be a power of two and a multiple of the page size")]
     RingSize(u32),
 }

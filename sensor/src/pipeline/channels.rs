@@ -18,8 +18,8 @@ use crate::{
 
 /// Connections and processes followed at a time: as many as the probes follow.
 const KEPT_MAX: usize = 16_384;
-/// Both directions of as many channels as are told of one connection.
-const CHANNELS_MAX: usize = 2048;
+/// Both directions of as many channels as are told of one connection, sessions among them.
+const CHANNELS_MAX: usize = 2 * (1024 + 256);
 
 /// Ended connections remembered: those of a burst between two drains.
 const ENDED_MAX: usize = 512;

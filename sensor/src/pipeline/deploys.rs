@@ -3,32 +3,45 @@
 //! In: an exec, decoded. Out: the same without those secrets, and before it a fact (`What::Deploy`) with the project's configuration or a hook's safe variables. The middle recognises the deploy
 //! again by the same definitions, so a recording replays without the host.
 
-use std::path::Path;
+use std::path::PathBuf;
 
+use super::{
+    asking::{self, Asking, Purpose},
+    gate::{Gate, Wait},
+};
 use crate::{
     decode::redact,
-    deploy::{self, FILE_MAX, Invocation, Tools},
+    deploy::{self, Invocation, Tools},
     event::{
-        deploy::{Facts, FileState, Kind, Project, ToolFile},
+        deploy::{Facts, FileState, Kind, ToolFile},
         stream::{self, Args, Event, Exec, What},
     },
-    host::{
-        config_files::Deploying,
-        project::{Projects, Request},
-    },
+    host::config_files::Deploying,
+    inspect::{Answer, Question, Said, Unknown, questions::Invoked},
 };
+
+/// Deploys looked at in one second. More is a loop, or somebody who wants the sensor busy.
+const PER_SECOND: u32 = 20;
 
 pub(super) struct Deploys {
     tools: Tools,
     own: Vec<ToolFile>,
-    projects: Projects,
-    /// Deploys whose configuration is to be hashed.
-    started: Vec<Deploying>,
+    host_ns: Option<u32>,
+    /// Boot time, ns, and how many were looked at since.
+    second: (u64, u32),
+}
+
+/// What was asked about a deploy.
+pub(super) struct Asked {
+    exec: Exec,
+    /// Where a process that was found is: its exec is not in the stream.
+    found_in: Option<stream::Path>,
+    time: u64,
 }
 
 impl Deploys {
-    pub(super) fn new(proc: &Path, tools: Tools, own: Vec<ToolFile>) -> Self {
-        Self { tools, own, projects: Projects::new(proc), started: Vec::new() }
+    pub(super) fn new(tools: Tools, own: Vec<ToolFile>, host_ns: Option<u32>) -> Self {
+        Self { tools, own, host_ns, second: (0, 0) }
     }
 
     /// New definitions.
@@ -38,37 +51,37 @@ impl Deploys {
         What::DeployTools(own)
     }
 
-    /// Deploys that have started since the last call.
-    pub(super) fn started(&mut self) -> impl Iterator<Item = Deploying> {
-        self.started.drain(..)
-    }
-
     /// The user's definitions, for the stream.
     pub(super) fn own_tools(&self) -> Option<What> {
         (!self.own.is_empty()).then(|| What::DeployTools(self.own.clone()))
     }
 
-    /// Removes secrets, and pushes the facts that the event needs.
-    pub(super) fn tell(&mut self, event: &mut Event, out: &mut Vec<Event>) {
-        match &mut event.what {
-            What::Exec(exec) if self.tools.concern(&exec.args, exec.executable.as_ref().map(|path| &*path.bytes)) => {
+    /// Removes secrets from the arguments of an event, and asks for the facts that it needs.
+    pub(super) fn want(
+        &mut self,
+        event: &mut Event,
+        found_in: Option<&stream::Path>,
+        gate: &mut Gate,
+        asking: &mut Asking,
+        waits: &mut Vec<Wait>,
+    ) {
+        let time = event.time;
+        let exec = match &mut event.what {
+            What::Exec(exec) if self.may_match(&exec.args, exec.executable.as_ref()) => {
                 self.redact(&mut exec.args, exec.executable.as_ref());
-                let facts = self.facts(exec);
-                out.extend(facts.map(|facts| Event { time: event.time, what: What::Deploy(Box::new(facts)) }));
+                (**exec).clone()
             }
-            What::Found(found)
-                if self.tools.concern(&found.args, found.executable.as_ref().map(|path| &*path.bytes)) =>
-            {
+            What::Found(found) if self.may_match(&found.args, found.executable.as_ref()) => {
                 self.redact(&mut found.args, found.executable.as_ref());
-                let folder = self.projects.working_directory(found.task.id.tgid);
-                let mut facts = self.facts(&found.as_exec(folder.clone()));
-                if let Some(facts) = &mut facts {
-                    facts.working_directory = folder;
-                }
-                out.extend(facts.map(|facts| Event { time: event.time, what: What::Deploy(Box::new(facts)) }));
+                found.as_exec(found_in.cloned())
             }
-            _ => {}
-        }
+            _ => return,
+        };
+        self.ask(Asked { exec, found_in: found_in.cloned(), time }, gate, asking, waits);
+    }
+
+    fn may_match(&self, args: &Args, executable: Option<&stream::Path>) -> bool {
+        self.tools.concern(args, executable.map(|path| &*path.bytes))
     }
 
     fn redact(&self, args: &mut Args, executable: Option<&stream::Path>) {
@@ -79,66 +92,128 @@ impl Deploys {
         }
     }
 
-    fn facts(&mut self, exec: &Exec) -> Option<Facts> {
-        let argv = deploy::texts(&exec.args);
+    fn ask(&mut self, asked: Asked, gate: &mut Gate, asking: &mut Asking, waits: &mut Vec<Wait>) {
+        let argv = deploy::texts(&asked.exec.args);
         let argv: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
-        let executable = exec.executable.as_ref().and_then(|path| std::str::from_utf8(&path.bytes).ok());
-        let process = exec.task.id;
-        let mut request = Request {
-            tgid: process.tgid,
-            working_directory: exec.working_directory.as_ref().filter(|path| !path.cut).map(|path| path.bytes.clone()),
-            files: Vec::new(),
-            file_max: FILE_MAX,
-            variables: Vec::new(),
+        let process = asked.exec.task.id;
+        let subject = asking::subject(&asked.exec.task, self.host_ns);
+        let Some(invocation) = self.tools.recognise(&argv, executable(&asked.exec), &[]) else {
+            let Some(tool) = self.tools.hook(&argv, executable(&asked.exec)) else { return };
+            let (names, tool) = (tool.definition.environment.safe.clone(), tool.name.clone());
+            if self.is_flood(asked.time) {
+                return;
+            }
+            let facts = Facts { process, tool, project: None, variables: Vec::new(), working_directory: None };
+            let wait = gate.wait();
+            waits.push(wait);
+            asking.ask(&subject, Question::Variables { names }, Purpose::Variables { facts, wait: Some(wait) });
+            return;
         };
-        let Some(mut invocation) = self.tools.recognise(&argv, executable, &[]) else {
-            let tool = self.tools.hook(&argv, executable)?;
-            request.variables.clone_from(&tool.definition.environment.safe);
-            let variables = safe(self.projects.look(request)?.variables);
-            return Some(Facts { process, tool: tool.name.clone(), project: None, variables, working_directory: None });
-        };
-        let working_directory = request.working_directory.clone();
-        if let Some(folder) = working_directory.as_deref().and_then(|folder| std::str::from_utf8(folder).ok()) {
-            invocation.in_folder(folder);
+        // In a container that the tool runs the files are another root's: the tool's own process there has them.
+        if deploy::wanted(&invocation).is_empty() || invocation.container {
+            return;
         }
-        let project = Some(self.project(&invocation, request)?);
-        let tool = invocation.tool.name.clone();
-        let facts = Facts { process, tool, project, variables: Vec::new(), working_directory: None };
-        // What only looks changes nothing, and needs no account of what it read.
-        if !matches!(invocation.kind, Kind::Inspect | Kind::None) {
-            self.started.extend(deploying(&invocation, &facts, working_directory));
+        let wait = gate.wait();
+        waits.push(wait);
+        let question = Question::Project(Invoked {
+            argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
+            executable: executable(&asked.exec).map(str::to_owned),
+            working_directory: folder(&asked.exec).map(|folder| PathBuf::from(folder)),
+            tools: self.own.clone(),
+        });
+        let skipped = self.is_flood(asked.time);
+        let purpose = Purpose::Project { asked: Box::new(asked), wait: Some(wait) };
+        if skipped {
+            asking.refuse(purpose);
+        } else {
+            asking.ask(&subject, question, purpose);
         }
-        Some(facts)
     }
 
-    fn project(&mut self, invocation: &Invocation, mut request: Request) -> Option<Box<Project>> {
-        let wanted = deploy::wanted(invocation);
-        // In a container the files are another root's: the tool's own process there has them.
-        if wanted.is_empty() || invocation.container {
+    fn is_flood(&mut self, time: u64) -> bool {
+        if time.saturating_sub(self.second.0) > 1_000_000_000 {
+            self.second = (time, 0);
+        }
+        self.second.1 += 1;
+        self.second.1 > PER_SECOND
+    }
+
+    /// An answer about a deploy: its fact, and what is to be hashed for it.
+    pub(super) fn project(&self, asked: &Asked, said: Result<Said, Unknown>) -> (Vec<Event>, Option<Deploying>) {
+        let argv = deploy::texts(&asked.exec.args);
+        let argv: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
+        let Some(mut invocation) = self.tools.recognise(&argv, executable(&asked.exec), &[]) else {
+            return (Vec::new(), None);
+        };
+        if let Some(folder) = folder(&asked.exec) {
+            invocation.in_folder(folder);
+        }
+        let wanted = deploy::wanted(&invocation);
+        let project = match said {
+            Ok(Said::Answer(Answer::Project(project))) => project,
+            _ => {
+                let skipped = wanted.into_iter().map(|file| (file, Err(FileState::Skipped)));
+                Some(Box::new(deploy::read_project(&invocation, skipped.collect())))
+            }
+        };
+        let process = asked.exec.task.id;
+        let working_directory = asked.found_in.clone();
+        let tool = invocation.tool.name.clone();
+        let facts = Facts { process, tool, project, variables: Vec::new(), working_directory };
+        if facts.project.is_none() {
+            // What has no files here has nothing to say.
+            return (Vec::new(), None);
+        }
+        // What only looks changes nothing, and needs no account of what it read.
+        let looks = matches!(invocation.kind, Kind::Inspect | Kind::None);
+        let deploying = if looks { None } else { self.deploying(&invocation, &facts, &asked.exec) };
+        (vec![Event { time: asked.time, what: What::Deploy(Box::new(facts)) }], deploying)
+    }
+
+    /// What is to be hashed for this deploy: nothing, if it has no files here (a `docker login`, anywhere). Its files are those of tool, service and destination, wherever they are checked out.
+    fn deploying(&self, invocation: &Invocation, facts: &Facts, exec: &Exec) -> Option<Deploying> {
+        let files = &facts.project.as_ref()?.files;
+        if files
+            .iter()
+            .all(|file| matches!(file.state, FileState::Missing | FileState::Unreadable | FileState::Skipped))
+        {
             return None;
         }
-        request.files = wanted.iter().map(|file| (file.path.clone(), file.read)).collect();
-        let found = match self.projects.look(request) {
-            Some(answer) => answer.files,
-            None => vec![Err(FileState::Skipped); wanted.len()],
-        };
-        Some(Box::new(deploy::read_project(invocation, wanted.into_iter().zip(found).collect())))
+        let files = files.iter().map(|file| (file.path.clone(), file.secret)).collect();
+        let service = invocation.service(Some(facts));
+        let destination = invocation.destination(Some(facts));
+        let project = service.map(|service| {
+            [Some(facts.tool.to_string()), Some(service), destination]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(" ")
+        });
+        Some(Deploying {
+            process: facts.process,
+            credentials: exec.task.credentials,
+            of_host: exec.task.mnt_ns.is_some() && exec.task.mnt_ns == self.host_ns,
+            working_directory: folder(exec).map(|folder| folder.as_bytes().to_vec()),
+            project,
+            files,
+        })
+    }
+
+    /// An answer about a hook's variables: its fact.
+    pub(super) fn variables(time: u64, facts: Facts, said: Result<Said, Unknown>) -> Vec<Event> {
+        let Ok(Said::Answer(Answer::Variables(variables))) = said else { return Vec::new() };
+        let facts = Facts { variables: safe(variables), ..facts };
+        vec![Event { time, what: What::Deploy(Box::new(facts)) }]
     }
 }
 
-/// What is to be hashed for this deploy: nothing, if it has no files here (a `docker login`, anywhere). Its files are those of tool, service and destination, wherever they are checked out.
-fn deploying(invocation: &Invocation, facts: &Facts, working_directory: Option<Vec<u8>>) -> Option<Deploying> {
-    let files = &facts.project.as_ref()?.files;
-    if files.iter().all(|file| matches!(file.state, FileState::Missing | FileState::Unreadable | FileState::Skipped)) {
-        return None;
-    }
-    let files = files.iter().map(|file| (file.path.clone(), file.secret)).collect();
-    let service = invocation.service(Some(facts));
-    let destination = invocation.destination(Some(facts));
-    let project = service.map(|service| {
-        [Some(facts.tool.to_string()), Some(service), destination].into_iter().flatten().collect::<Vec<_>>().join(" ")
-    });
-    Some(Deploying { process: facts.process, working_directory, project, files })
+fn executable(exec: &Exec) -> Option<&str> {
+    exec.executable.as_ref().and_then(|path| std::str::from_utf8(&path.bytes).ok())
+}
+
+fn folder(exec: &Exec) -> Option<&str> {
+    let folder = exec.working_directory.as_ref().filter(|path| !path.cut)?;
+    std::str::from_utf8(&folder.bytes).ok()
 }
 
 /// Values too go through the filter of command lines: a name is no proof.

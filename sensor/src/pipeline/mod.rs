@@ -5,12 +5,28 @@
 //! ```
 //!
 //! `Source` is everything before the recording, `Middle` the pure part, `Writer` the rest. `live` runs all of it, `replay` starts at the recording.
-//! Shutdown: the future given to `live` ends, the probes are detached, what they sent is drained, `Stop` goes through, and the function returns.
+//!
+//! | thread | does | waits for |
+//! |---|---|---|
+//! | ring (`drain`) | takes records out of the ring and decodes them | the ring alone |
+//! | main (`live`) | holds events until their facts are there (`gate`), correlates, renders | nothing: whatever comes first |
+//! | attach (`attacher`) | attaches and releases probes | the kernel's lock |
+//! | config-files | watches folders of configuration | file systems, but reads no file |
+//!
+//! Files of users are read by other processes (`inspect`). Shutdown: the future given to `live` ends, the probes are silenced, what they sent is drained, `Stop` goes through, and the function returns.
 
+mod asking;
+mod attacher;
 mod channels;
 mod deploys;
+mod drain;
+mod facts;
+mod gate;
+mod losses;
 mod programs;
+mod replies;
 mod source;
+mod start;
 mod writer;
 
 use std::{
@@ -21,8 +37,10 @@ use std::{
 };
 
 pub use crate::host::config_files::Settings;
-pub use source::{Failure, Source};
-pub use writer::{Format, Writer};
+pub use source::{Failure, Source, Start};
+pub use writer::{Format, Rates, Writer};
+
+use start::ready;
 
 use crate::{
     correlate::{Correlate, Scope},
@@ -39,14 +57,10 @@ use crate::{
     stats::Stats,
 };
 
-/// Between two looks into the ring. Measured: waking for each event costs more than the event.
-const DRAIN_EVERY: Duration = Duration::from_millis(10);
 /// Without events for so long, what the last ones took is given back.
 const QUIET: Duration = Duration::from_secs(1);
 /// Accounts are compared and timers run this often.
 const TICK_EVERY: Duration = Duration::from_millis(500);
-/// Drains on the way out, 8,192 records each: more than the largest ring holds of the smallest record.
-const LAST_DRAINS: usize = 1024;
 
 /// The pure part: events in, records out.
 pub struct Middle {
@@ -83,66 +97,72 @@ pub async fn live(
 ) -> Result<(Stats, Source), Failure> {
     tokio::pin!(shutdown);
     let mut events = Vec::new();
-    source.begin(&mut events)?;
+    source.begin(&mut events).await?;
     pass(&mut events, &mut middle, &mut writer)?;
     events.shrink_to(0);
     kernel::give_back();
+    let upgrades = source.upgrades();
     let mut tick = tokio::time::interval(TICK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut wait = DRAIN_EVERY;
     let mut last = None;
     loop {
+        let wake = source.next_deadline();
         tokio::select! {
             biased;
             () = &mut shutdown => break,
-            Some(request) = requests.recv() => match request {
-                Request::Reload { output, all, limits, labels, tools } => {
-                    let known = Tools::new(&tools).map_err(|error| error.to_string());
-                    match known.and_then(|known| writer.reopen(&output).map_err(|error| error.to_string()).map(|()| known)) {
-                        Ok(known) => source.reloaded(all, limits, labels, (known, tools), &mut events),
-                        Err(why) => Source::refused(why, &mut events),
-                    }
-                }
-                Request::Refused { why } => Source::refused(why, &mut events),
-            },
+            Some(request) = requests.recv() => requested(request, &mut source, &mut writer, &mut events),
             _ = tick.tick() => source.tick(&mut events)?,
-            filling = source.filling() => filling?,
-            () = tokio::time::sleep(wait) => {}
+            Some(done) = source.attacher.next() => source.done(done, &mut events)?,
+            () = ready(source.readable.as_ref()) => source.answered(&mut events),
+            Some(look) = source.config_files.look() => source.look(look),
+            () = ready(upgrades.as_ref()) => source.follow_upgrades(&mut events),
+            Some(batch) = source.drain.next() => {
+                last = Some(Instant::now());
+                source.take(batch, &mut events);
+            }
+            () = sleep_until(wake) => source.answered(&mut events),
         }
-        // Bounded: when there is more, the loop comes back at once, past the other branches.
-        // Also in quiet times as often: an event's facts are looked up while its process is there.
-        let before = events.len();
-        let more = source.drain(&mut events);
-        wait = if more { Duration::ZERO } else { DRAIN_EVERY };
-        if events.len() > before {
-            last = Some(Instant::now());
-        } else if last.is_some_and(|last| last.elapsed() > QUIET) {
+        if last.is_some_and(|last| last.elapsed() > QUIET) {
             last = None;
-            source.shrink();
             events.shrink_to(0);
             kernel::give_back();
-        }
-        let lost = writer.take_lost();
-        if lost > 0 {
-            source.lost("sink", "record", lost, &mut events);
         }
         pass(&mut events, &mut middle, &mut writer)?;
         if writer.is_closed() {
             break;
         }
     }
-    source.detach();
-    for _ in 0..LAST_DRAINS {
-        let more = source.drain(&mut events);
+    source.silence();
+    while let Some(batch) = source.drain.next().await {
+        source.take(batch, &mut events);
+        source.answered(&mut events);
         pass(&mut events, &mut middle, &mut writer)?;
-        if !more {
-            break;
-        }
     }
     source.end(&mut events)?;
     pass(&mut events, &mut middle, &mut writer)?;
     writer.finish()?;
     Ok((Stats { written: writer.written(), filtered: writer.filtered(), ..source.stats() }, source))
+}
+
+fn requested(request: Request, source: &mut Source, writer: &mut Writer, events: &mut Vec<Event>) {
+    match request {
+        Request::Reload { output, all, limits, labels, tools } => {
+            let known = Tools::new(&tools).map_err(|error| error.to_string());
+            match known.and_then(|known| writer.reopen(&output).map_err(|error| error.to_string()).map(|()| known)) {
+                Ok(known) => source.reloaded(all, limits, labels, (known, tools), events),
+                Err(why) => Source::refused(why, events),
+            }
+        }
+        Request::Refused { why } => Source::refused(why, events),
+    }
+}
+
+/// Resolves then; never without a time.
+async fn sleep_until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn pass(events: &mut Vec<Event>, middle: &mut Middle, writer: &mut Writer) -> io::Result<()> {

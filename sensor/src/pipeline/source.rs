@@ -1,33 +1,46 @@
 //! The live source: kernel records, decoded; facts about the host before the events that need them; the account of what was lost.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
-use super::{channels::Channels, deploys::Deploys, programs::Programs};
+use super::{
+    asking::{self, Asking, Purpose},
+    attacher::Attacher,
+    channels::Channels,
+    deploys::Deploys,
+    drain::{Batch, Drain},
+    facts::Facts,
+    gate::{Gate, Released},
+    programs::{Hands, Programs},
+    replies::serve,
+    start::Present,
+};
 use crate::{
-    decode::{Decoder, Error as DecodeError},
     deploy::{Error as ToolError, Tools},
     event::{
         deploy::ToolFile,
         labels::Label,
-        stream::{Counted, Degraded, Event, Limits, Lost, What},
+        stream::{Counted, Degraded, Event, Limits, Lost, Path as EventPath, What},
     },
     host::{
         config_files::{ConfigFiles, Settings},
-        facts::Facts,
         identity,
         known_hosts::KnownHosts,
-        mounts, privileges, snapshot,
+        mounts, privileges,
+        snapshot::namespace_number,
     },
-    kernel::{self, Account, Drained, Kernel, Options, Program, Ring},
+    inspect::{Inspector, Question},
+    kernel::{self, Account, Control, Holder, Kernel, Options, Program, Readable},
     stats::Stats,
 };
 
-/// Records per drain: some milliseconds of work.
-const DRAIN_MAX: usize = 8192;
 /// Ticks between two searches for what is left behind: probed programs that are gone, counts of channels. A minute.
-const SWEEP: u32 = 120;
+pub(super) const SWEEP: u32 = 120;
 /// At the end, for configuration files that are being read.
-const CONFIG_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
+const CONFIG_PATIENCE: Duration = Duration::from_millis(500);
 /// A wall clock that moved by less is not worth an event: NTP slews it all the time.
 const CLOCK_STEP_NS: i64 = 1_000_000;
 
@@ -39,174 +52,152 @@ pub enum Failure {
     Proc { path: PathBuf, why: String },
     #[error(transparent)]
     Tools(#[from] ToolError),
+    #[error("cannot start the thread {name}: {source}")]
+    Thread { name: &'static str, source: io::Error },
     #[error("cannot write the recording: {0}")]
     Recording(#[from] io::Error),
 }
 
 pub struct Source {
-    /// None once detached.
-    kernel: Option<Kernel>,
-    ring: Ring,
-    account: Account,
-    decoder: Decoder,
-    facts: Facts,
-    programs: Programs,
-    channels: Channels,
-    config_files: ConfigFiles,
-    known_hosts: KnownHosts,
-    deploys: Deploys,
+    pub(super) drain: Drain,
+    pub(super) attacher: Attacher,
+    pub(super) asking: Asking,
+    pub(super) config_files: ConfigFiles,
+    pub(super) programs: Programs,
+    pub(super) gate: Gate,
+    pub(super) facts: Facts,
+    pub(super) deploys: Deploys,
+    pub(super) proc: PathBuf,
+    pub(super) offset: i64,
+    pub(super) labels: Vec<Label>,
+    /// What of the kernel's is missing, for the start.
+    pub(super) probes: Vec<crate::event::stream::Probe>,
+    pub(super) gaps: Vec<Degraded>,
+    pub(super) control: Control,
+    pub(super) account: Account,
+    pub(super) channels: Channels,
+    pub(super) known_hosts: KnownHosts,
     /// Ticks until the next such search.
-    next_sweep: u32,
-    proc: PathBuf,
+    pub(super) next_sweep: u32,
     /// The accounts when losses were last reported, and when that was.
-    reported: Vec<Program>,
+    pub(super) reported: Vec<Program>,
     /// Skipped events by the last look.
-    skipped: Vec<Option<u64>>,
-    reported_at: u64,
-    offset: i64,
-    labels: Vec<Label>,
-    undecodable: u64,
-    last_error: Option<DecodeError>,
-    stats: Stats,
-    decoded: Vec<Event>,
+    pub(super) skipped: Vec<Option<u64>>,
+    pub(super) reported_at: u64,
+    /// Events that passed the gate without their facts by the last report, and ticks until the next.
+    pub(super) impatient: (u64, u32),
+    pub(super) stopped: bool,
+    pub(super) undecodable: u64,
+    pub(super) present: Present,
+    /// The inspector's, in the event loop.
+    pub(super) readable: Option<Readable>,
+}
+
+/// What the sensor is started with.
+pub struct Start<'a> {
+    pub ring_bytes: u32,
+    pub proc: &'a Path,
+    pub settings: Settings,
+    pub labels: Vec<Label>,
+    pub tools: Vec<ToolFile>,
+    /// Started while the process was small; None: what users' files say is unknown.
+    pub inspector: Option<Inspector>,
+    /// Likewise; None: the sensor's end waits for its probes to go.
+    pub holder: Option<Holder>,
 }
 
 impl Source {
-    /// Loads and attaches. From here on events are in the ring.
-    pub fn attach(
-        ring_bytes: u32,
-        proc: &std::path::Path,
-        settings: Settings,
-        labels: Vec<Label>,
-        tools: Vec<ToolFile>,
-    ) -> Result<Self, Failure> {
-        let deploys = Deploys::new(proc, Tools::new(&tools)?, tools);
-        let options = Options { ring_bytes, cgroup2: mounts::cgroup2() };
+    /// Loads and attaches. From here on events are in the ring, and drained.
+    pub fn attach(start: Start) -> Result<Self, Failure> {
+        let Start { ring_bytes, proc, settings, labels, tools, inspector, holder } = start;
+        let host_ns = namespace_number(&proc.join("1/ns/mnt"));
+        let deploys = Deploys::new(Tools::new(&tools)?, tools, host_ns);
+        let options = Options { ring_bytes, cgroup2: mounts::cgroup2(), holder };
         let reported_at = identity::boot_time();
         let mut kernel = Kernel::load(&options)?;
         if let Err(error) = privileges::take_precedence() {
             tracing::warn!(%error, "cannot raise the scheduling priority: under load more events may be lost");
         }
-        let ring = kernel.ring()?;
+        let thread = |name| move |source| Failure::Thread { name, source };
+        let control = kernel.control();
+        let drain = Drain::start(kernel.ring()?).map_err(thread("ring"))?;
         let account = kernel.account()?;
         let channels = Channels::new(kernel.channel_bytes()?);
         // From nothing: what is lost between attaching and the first look counts too.
         let reported: Vec<Program> = account.read()?.into_iter().map(Program::begun).collect();
-        #[cfg(feature = "ebpf-log")]
-        kernel.log()?;
+        let probes = kernel.probes().to_vec();
+        let gaps = gaps(&kernel);
+        let attacher = Attacher::start(kernel).map_err(thread("attach"))?;
         Ok(Self {
-            kernel: Some(kernel),
-            skipped: reported.iter().map(|program| program.skipped).collect(),
-            ring,
-            account,
-            decoder: Decoder::default(),
-            facts: Facts::new(proc),
-            programs: Programs::new(proc),
-            channels,
+            drain,
+            attacher,
+            asking: Asking::new(inspector),
             config_files: ConfigFiles::new(proc, settings),
-            known_hosts: KnownHosts::new(proc),
+            programs: Programs::new(host_ns),
+            gate: Gate::default(),
+            facts: Facts::new(proc, host_ns),
             deploys,
-            next_sweep: SWEEP,
             proc: proc.into(),
-            reported,
-            reported_at,
             offset: 0,
             labels,
+            probes,
+            gaps,
+            control,
+            account,
+            skipped: reported.iter().map(|program| program.skipped).collect(),
+            channels,
+            known_hosts: KnownHosts::default(),
+            next_sweep: SWEEP,
+            reported,
+            reported_at,
+            impatient: (0, 0),
+            stopped: false,
             undecodable: 0,
-            last_error: None,
-            stats: Stats::default(),
-            decoded: Vec::new(),
+            present: Present::default(),
+            readable: None,
         })
     }
 
-    /// What precedes the first kernel event: the host, the probes, the processes that are there.
-    pub(super) fn begin(&mut self, out: &mut Vec<Event>) -> Result<(), Failure> {
-        let time = identity::boot_time();
-        self.offset = identity::clock_offset();
-        let mut push = |what| out.push(Event { time, what });
-        push(What::Host(identity::host(&self.proc, time)));
-        push(What::Clock { offset: self.offset });
-        push(What::Labels(std::mem::take(&mut self.labels)));
-        out.extend(self.deploys.own_tools().map(|what| Event { time, what }));
-        let mut push = |what| out.push(Event { time, what });
-        let Some(kernel) = &mut self.kernel else { return Ok(()) };
-        let mut probes = kernel.probes().to_vec();
-        let mut uncovered = Vec::new();
-        self.programs.begin(kernel, &mut probes, &mut uncovered);
-        push(What::Probes(probes));
-        for gap in gaps(kernel).into_iter().chain(uncovered) {
-            push(What::Degraded(gap));
+    /// Takes events in: asks for what they need, and lets pass what waits for nothing.
+    pub(super) fn take(&mut self, batch: Batch, out: &mut Vec<Event>) {
+        for event in batch.events {
+            self.enter(event, None, out);
         }
-        if !mounts::sees_whole_cgroup_tree(&self.proc) {
-            push(What::Degraded(Degraded {
-                what: "cgroup/connect4, cgroup/connect6".into(),
-                why: "this process is in a cgroup namespace of its own (in Kubernetes: hostPID with cgroupns: host)"
-                    .into(),
-                effect: "outgoing connections of processes outside of this namespace are not seen".into(),
-            }));
-        }
-        let snapshot = snapshot::take(&self.proc)
-            .map_err(|error| Failure::Proc { path: self.proc.clone(), why: error.to_string() })?;
-        kernel.add_listeners(snapshot.listeners.into_iter())?;
-        for found in snapshot.processes {
-            let mut event = Event { time, what: What::Found(Box::new(found)) };
-            self.deploys.tell(&mut event, out);
-            self.facts.tell(&event, out);
-            out.push(event);
-        }
-        out.push(Event { time: identity::boot_time(), what: What::Seeded });
-        if let Err(error) = privileges::drop_unneeded() {
-            tracing::warn!(%error, "cannot give up capabilities that are no longer needed");
-        }
-        self.config_files.begin();
-        Ok(())
+        self.release(out);
     }
 
-    /// Takes what is in the ring, up to a bound. True: there is more.
-    pub(super) fn drain(&mut self, out: &mut Vec<Event>) -> bool {
-        let Self { ring, decoder, decoded, stats, undecodable, last_error, .. } = self;
-        let drained = ring.drain(DRAIN_MAX, |record| {
-            stats.taken += 1;
-            let before = decoded.len();
-            match decoder.decode(record, decoded) {
-                Ok(()) => stats.pieces += u64::from(decoded.len() == before),
-                Err(error) => {
-                    *undecodable += 1;
-                    *last_error = Some(error);
-                }
-            }
-        });
-        for mut event in self.decoded.drain(..) {
-            self.deploys.tell(&mut event, out);
-            for deploying in self.deploys.started() {
-                self.config_files.deploy_started(deploying);
-            }
-            self.facts.tell(&event, out);
-            self.known_hosts.observe(&event);
-            let readable = self.kernel.as_mut().and_then(|kernel| self.programs.observe(kernel, &event, out));
+    pub(super) fn enter(&mut self, mut event: Event, found_in: Option<&EventPath>, out: &mut Vec<Event>) {
+        let Self { deploys, facts, gate, asking, programs, attacher, .. } = self;
+        let mut waits = Vec::new();
+        deploys.want(&mut event, found_in, gate, asking, &mut waits);
+        facts.want(&event, gate, asking, &mut waits);
+        programs.observe(&event, &mut waits, &mut Hands { gate, asking, attacher, out });
+        if let Some((task, shown)) = self.known_hosts.observe(&event) {
+            let subject = asking::subject(&task, self.facts.host_ns());
+            self.asking.ask_later(subject, Question::KnownHosts(Box::new(shown)), Purpose::KnownHosts);
+        }
+        self.gate.push(event, &waits, Instant::now());
+    }
+
+    /// Events that wait for nothing any more.
+    pub(super) fn release(&mut self, out: &mut Vec<Event>) {
+        let now = Instant::now();
+        while let Some(Released { before, event, after }) = self.gate.release(now) {
+            out.extend(before);
             self.channels.before(&event, out);
             out.push(event);
-            out.extend(readable);
+            out.extend(after);
         }
-        self.known_hosts.take(out);
-        if let Some(kernel) = &mut self.kernel {
-            self.programs.follow_upgrades(kernel, out);
-        }
-        // Who changed a file has executed before: its exec must be told first.
-        if drained != Drained::More {
+        // Who changed a file has executed before: its exec must come first.
+        if self.gate.is_empty() {
             self.config_files.poll(identity::boot_time(), out);
         }
-        drained == Drained::More
     }
 
-    /// After a burst: room for its events is not needed any more.
-    pub(super) fn shrink(&mut self) {
-        self.decoded.shrink_to(0);
-    }
-
-    /// Resolves when the ring fills.
-    pub(super) async fn filling(&self) -> Result<(), kernel::Error> {
-        self.ring.filling().await
+    /// Files in watched folders were replaced.
+    pub(super) fn follow_upgrades(&mut self, out: &mut Vec<Event>) {
+        let Self { gate, asking, attacher, programs, .. } = self;
+        programs.follow_upgrades(&mut Hands { gate, asking, attacher, out });
     }
 
     /// Accounts, clock, timers.
@@ -218,19 +209,16 @@ impl Source {
             out.push(Event { time, what: What::Clock { offset } });
         }
         self.report_losses(time, out)?;
-        if let Some(kernel) = &mut self.kernel {
-            kernel.sweep()?;
-        }
+        self.report_impatience(time, out);
+        self.attacher.sweep_marks();
         self.next_sweep = self.next_sweep.saturating_sub(1);
         if self.next_sweep == 0 {
             self.next_sweep = SWEEP;
-            if let Some(kernel) = &mut self.kernel {
-                self.programs.sweep(kernel);
-                let live = kernel.sweep_ssh(&self.channels.carried(), &self.proc)?;
-                self.channels.sweep(&live);
-            }
+            self.programs.sweep(&mut self.asking);
+            self.attacher.sweep_ssh(self.channels.carried(), self.proc.clone());
         }
         out.push(Event { time, what: What::Tick });
+        self.release(out);
         Ok(())
     }
 
@@ -259,20 +247,38 @@ impl Source {
         out.push(Event { time: identity::boot_time(), what: What::Degraded(degraded) });
     }
 
-    pub(super) fn lost(&self, stage: &str, kind: &str, count: u64, out: &mut Vec<Event>) {
-        let lost = Lost { stage: stage.into(), kind: kind.into(), count, since: self.reported_at };
-        out.push(Event { time: identity::boot_time(), what: What::Lost(lost) });
+    /// For the event loop: readable when a watched folder changes.
+    pub(super) fn upgrades(&self) -> Option<Readable> {
+        let readable = self.programs.notify().map(Readable::new)?;
+        readable.inspect_err(|error| tracing::error!(%error, "upgrades are seen when they run, not before")).ok()
     }
 
-    /// Takes the probes away. What they sent stays in the ring.
-    pub(super) fn detach(&mut self) {
-        self.kernel = None;
+    /// When something has to be done although nothing came.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.gate.next_deadline().into_iter().chain(self.asking.next_deadline()).min()
+    }
+
+    /// Silences the probes. What they sent is still drained.
+    pub(super) fn silence(&mut self) {
+        self.stopped = true;
+        self.control.silence();
+        self.drain.stop();
     }
 
     pub(super) fn end(&mut self, out: &mut Vec<Event>) -> Result<(), Failure> {
-        self.config_files.finish(CONFIG_PATIENCE, out);
+        self.drain.join();
+        let Self { config_files, asking, .. } = self;
+        let mut found = Vec::new();
+        let mut wanted = Vec::new();
+        config_files.finish(CONFIG_PATIENCE, &mut found, |look| {
+            wanted.extend(look);
+            let answered = asking.take();
+            serve(asking, &mut wanted, answered);
+        });
+        out.extend(found);
         let time = identity::boot_time();
         self.report_losses(time, out)?;
+        out.push(Event { time, what: What::Drains(self.drain.account().drains) });
         let counted = |program: &Program| Counted {
             name: program.name.into(),
             seen: program.counters.seen,
@@ -286,50 +292,13 @@ impl Source {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        Stats { undecodable: self.undecodable_total(), ..self.stats }
+        let drains = self.drain.account();
+        Stats { taken: drains.taken, pieces: drains.pieces, undecodable: self.undecodable, ..Stats::default() }
     }
 
     /// The kernel's accounts now.
     pub fn accounts(&self) -> Result<Vec<Program>, kernel::Error> {
         self.account.read()
-    }
-
-    fn undecodable_total(&self) -> u64 {
-        self.stats.undecodable + self.undecodable
-    }
-
-    fn report_losses(&mut self, time: u64, out: &mut Vec<Event>) -> Result<(), Failure> {
-        let mut accounts = self.account.read()?;
-        // A second program may be about to take what the first was skipped for: while probes are attached, a skipped event counts when two looks
-        // in a row have seen it.
-        let seen: Vec<Option<u64>> = accounts.iter().map(|program| program.skipped).collect();
-        if self.kernel.is_some() {
-            for ((now, then), before) in accounts.iter_mut().zip(&self.reported).zip(&self.skipped) {
-                now.skipped = now.skipped.min(*before).max(then.skipped);
-            }
-        }
-        self.skipped = seen;
-        let since = self.reported_at;
-        let mut report = |stage: &str, kind: String, count: u64| {
-            if count > 0 {
-                out.push(Event { time, what: What::Lost(Lost { stage: stage.into(), kind, count, since }) });
-            }
-        };
-        for (now, then) in accounts.iter().zip(&self.reported) {
-            let name = now.name;
-            let misses = |program: &Program| program.skipped.unwrap_or(0);
-            report("kernel", format!("{name}: ring full"), now.counters.lost_full - then.counters.lost_full);
-            report("kernel", format!("{name}: unreadable"), now.counters.lost_read - then.counters.lost_read);
-            report("kernel", format!("{name}: socket not tracked"), now.counters.untracked - then.counters.untracked);
-            report("kernel", format!("{name}: skipped by the kernel"), misses(now).saturating_sub(misses(then)));
-        }
-        if let Some(error) = self.last_error.take() {
-            report("decode", error.to_string(), self.undecodable);
-            self.stats.undecodable += std::mem::take(&mut self.undecodable);
-        }
-        self.reported = accounts;
-        self.reported_at = time;
-        Ok(())
     }
 }
 

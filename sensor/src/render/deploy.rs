@@ -28,7 +28,7 @@ pub(super) fn what(record: &Record) -> String {
         (" ", fields.version.as_deref()),
         (" to ", fields.destination.as_deref()),
         (" on ", hosts.as_deref()),
-        (", by ", fields.performer.as_deref()),
+        (", claims performer ", fields.performer.as_deref()),
         (", ", steps.as_deref()),
         (": ", message),
     ];
@@ -42,7 +42,10 @@ pub(super) fn result(record: &Record) -> Option<String> {
         Action::DeployStarted => fields.and_then(|fields| fields.action).unwrap_or_default().to_owned(),
         Action::DeployFinished => match (record.outcome, fields.and_then(|fields| fields.reason.as_deref())) {
             (Outcome::Success, _) => "ok".into(),
-            (Outcome::Unknown, _) => "unknown".into(),
+            (Outcome::Unknown, _) => match fields.and_then(|fields| fields.evidence) {
+                Some("none") => "no evidence".into(),
+                _ => "unknown".into(),
+            },
             (Outcome::Failure, reason) => reason.unwrap_or("failed").to_owned(),
         },
         Action::DeployStep => {

@@ -5,14 +5,18 @@
 use std::hash::{BuildHasher as _, RandomState};
 
 use serde::Serialize;
+use serde_json::Serializer;
 use uuid::{Builder, Uuid};
 
+use super::json_text::Visible;
 use crate::event::{
-    record::{Outcome, Record, Time},
+    record::{Outcome, Protocol, Record, Time},
     stream::Host,
 };
 
 const ECS_VERSION: &str = "8.17.0";
+/// A longer line is cut by its longest parts: collectors have limits of their own, and cut anywhere (`maxMessageSize` in deploy/rsyslog-sensor.conf).
+const RECORD_MAX: usize = 256 << 10;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -89,8 +93,37 @@ impl Json {
         self.host = host.clone();
     }
 
+    /// The number of the last record.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// Appends one record and a newline.
     pub fn render(&mut self, record: &Record, out: &mut Vec<u8>) {
+        let before = out.len();
+        self.append(record, out);
+        let size = out.len() - before;
+        if size <= RECORD_MAX {
+            return;
+        }
+        // Each part is bounded where it is made; only all of them together can come here. What says who, where and when is left.
+        out.truncate(before);
+        self.sequence -= 1;
+        let mut less = record.clone();
+        if let Some(process) = &mut less.process {
+            (process.args, process.command_line) = (None, None);
+        }
+        less.deploy = None;
+        less.config = None;
+        if let Some(protocol) = less.ssh.as_mut().and_then(|ssh| ssh.protocol.as_mut()) {
+            **protocol = Protocol::default();
+        }
+        less.sensor.truncated = Some(vec!["record"]);
+        less.sensor.original_size = u32::try_from(size).ok();
+        self.append(&less, out);
+    }
+
+    fn append(&mut self, record: &Record, out: &mut Vec<u8>) {
         self.sequence += 1;
         let meaning = record.action.meaning();
         let line = Line {
@@ -114,9 +147,10 @@ impl Json {
             record,
         };
         let before = out.len();
-        if let Err(error) = serde_json::to_writer(&mut *out, &line) {
+        if let Err(error) = line.serialize(&mut Serializer::with_formatter(&mut *out, Visible)) {
             // Only a bug gets here; half a line must not.
             out.truncate(before);
+            self.sequence -= 1;
             tracing::error!(%error, action = meaning.name, "a record could not be rendered");
             return;
         }

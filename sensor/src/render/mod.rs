@@ -5,6 +5,7 @@
 mod deploy;
 pub mod filter;
 pub mod json;
+pub mod json_text;
 pub mod review;
 mod ssh;
 pub mod table;

@@ -103,6 +103,7 @@ fn event(action: Action) -> (&'static str, &'static str) {
         Action::SensorStarted | Action::SensorStopped | Action::SensorConfigReloaded => ("sensor", "2"),
         Action::SensorDegraded => ("blind", "33"),
         Action::SensorEventsLost => ("LOST", "1;31"),
+        Action::SensorSuppressed => ("held", "33"),
     }
 }
 
@@ -210,6 +211,11 @@ fn what(record: &Record) -> String {
         Action::SensorDegraded => {
             sensor.degraded.as_ref().map(|d| format!("{}: {}: {}", d.what, d.why, d.effect)).unwrap_or_default()
         }
+        Action::SensorSuppressed => sensor
+            .suppressed
+            .as_ref()
+            .map(|held| format!("{} records suppressed ({})", held.count, held.limit))
+            .unwrap_or_default(),
         Action::SensorEventsLost => sensor
             .lost
             .as_ref()

@@ -54,6 +54,12 @@ pub struct Deploy {
     pub config_unread: Vec<String>,
     pub secrets: Vec<String>,
     pub connections: Vec<String>,
+    /// Addresses to which its connections were made.
+    pub contacted: Vec<String>,
+    /// What shows that the tool did anything: `traffic-switched`, `commands`, `connections`, `none`.
+    pub evidence: Option<String>,
+    /// Fields that rest on what environment, files or arguments say, as `deploy.version`.
+    pub claimed: Vec<String>,
     /// The same deploy as targets have it.
     pub targets: Vec<View>,
     /// The process that is the deploy tool.
@@ -155,6 +161,11 @@ impl Deploy {
         text(&mut self.previous_version, &deploy.previous_version);
         text(&mut self.performer, &deploy.performer);
         text(&mut self.reason, &deploy.reason);
+        text(&mut self.evidence, &deploy.evidence);
+        // Of the deploy itself its own records know more than a step.
+        if fields.action() != "deploy-step" || self.entity.is_none() {
+            self.claimed.clone_from(&deploy.claimed.0);
+        }
         for (known, new) in [
             (&mut self.hosts, &deploy.hosts.0),
             (&mut self.roles, &deploy.roles.0),
@@ -162,6 +173,7 @@ impl Deploy {
             (&mut self.config_unread, &deploy.config.unread.0),
             (&mut self.secrets, &deploy.secrets.0),
             (&mut self.connections, &deploy.connections.0),
+            (&mut self.contacted, &deploy.contacted.0),
         ] {
             add_all(known, new);
         }
@@ -194,6 +206,16 @@ impl Deploy {
     /// Is this its id, or the beginning of one? None is the beginning of all.
     pub fn is_called(&self, prefix: &str) -> bool {
         !prefix.is_empty() && self.ids().any(|id| id.starts_with(prefix))
+    }
+
+    /// Does this field (`version`) rest on words alone? A performer always does: nothing that a tool does can confirm who it is for.
+    pub fn is_claimed(&self, field: &str) -> bool {
+        field == "performer" || self.claimed.iter().any(|name| name.strip_prefix("deploy.") == Some(field))
+    }
+
+    /// Did anything show that the tool did something? None: no record says.
+    pub fn has_acted(&self) -> Option<bool> {
+        self.evidence.as_ref().map(|evidence| !matches!(evidence.as_str(), "none" | "connections"))
     }
 
     /// When it is known to have begun, ns since the epoch.

@@ -181,6 +181,9 @@ pub(super) struct Deploy {
     pub performer: Option<String>,
     pub config: Config,
     pub connections: Names,
+    pub contacted: Names,
+    pub evidence: Option<String>,
+    pub claimed: Names,
     /// Names of secrets that were handled.
     pub secrets: Names,
     pub steps: Loose<u64>,

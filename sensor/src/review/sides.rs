@@ -2,7 +2,7 @@
 //!
 //! A target's view belongs to the deployer's whose connection it came in by (`ssh.connection.id` is the same at both ends); without that, to the one with the same
 //! performer and version at that time; without a deployer's view, targets with the same performer, version, service and destination at that time are
-//! one deploy. Clocks of two hosts may differ by `SLACK_NS`.
+//! one deploy; of a tool that is known to have made no connection, or others, no target's view is. Clocks of two hosts may differ by `SLACK_NS`.
 
 use std::collections::HashMap;
 
@@ -46,7 +46,20 @@ pub(super) fn join(drafts: Vec<Draft>) -> Vec<Deploy> {
 
 /// The run that a target's view fits without a common connection: of several, the one that began last.
 fn same_act(runs: &[Draft], view: &Draft) -> Option<usize> {
-    runs.iter().rposition(|run| is_same(run, view, false))
+    runs.iter().rposition(|run| may_be_of(run, view) && is_same(run, view, false))
+}
+
+/// Could the view be of a connection of this run? Performer and version are what a script can say of itself: a tool that
+/// made no connection, or others, takes no host's steps by them.
+fn may_be_of(run: &Draft, view: &Draft) -> bool {
+    let others = !run.deploy.connections.is_empty()
+        && !view.served.is_empty()
+        && run.deploy.connections.iter().all(|id| !view.served.contains_key(id));
+    match run.deploy.evidence.as_deref() {
+        // By a log of an older sensor, which did not say.
+        None => true,
+        Some(evidence) => evidence != "none" && !others,
+    }
 }
 
 /// The same performer and version at the same time, and nothing against it; `strict`: service and destination agree too, also where they are absent.
@@ -82,17 +95,20 @@ fn absorb(run: &mut Draft, view: Draft) {
     if !deploy.seen_from.contains(&"target") {
         deploy.seen_from.push("target");
     }
-    for (known, new) in [
-        (&mut deploy.service, of_target.service),
-        (&mut deploy.destination, of_target.destination),
-        (&mut deploy.version, of_target.version),
-        (&mut deploy.previous_version, of_target.previous_version),
-        (&mut deploy.performer, of_target.performer),
-        (&mut deploy.tool, of_target.tool),
-        (&mut deploy.action, of_target.action),
+    for (known, new, name) in [
+        (&mut deploy.service, of_target.service, "deploy.service"),
+        (&mut deploy.destination, of_target.destination, "deploy.destination"),
+        (&mut deploy.version, of_target.version, "deploy.version"),
+        (&mut deploy.previous_version, of_target.previous_version, "deploy.previous_version"),
+        (&mut deploy.performer, of_target.performer, "deploy.performer"),
+        (&mut deploy.tool, of_target.tool, "deploy.tool"),
+        (&mut deploy.action, of_target.action, "deploy.action"),
     ] {
         if known.is_none() {
             *known = new;
+            // What is taken over is as good as it was there.
+            let claimed = of_target.claimed.iter().find(|claimed| *claimed == name);
+            add_all(&mut deploy.claimed, claimed.map(std::slice::from_ref).unwrap_or_default());
         }
     }
     add_all(&mut deploy.roles, &of_target.roles);

@@ -92,6 +92,24 @@ fn without_a_connection_performer_version_and_time_join() {
 }
 
 #[test]
+fn a_tool_that_made_no_connection_or_others_takes_no_targets_steps_by_what_it_says() {
+    let joined = |evidence: &str, connections: &[&str]| {
+        let said = json!({ "id": "d", "performer": "p", "version": "v" });
+        let mut end = said.clone();
+        (end["evidence"], end["connections"]) = (json!(evidence), json!(connections));
+        let lines = [
+            started("dev", 60, &said),
+            step("web", 61, &json!({ "performer": "p", "version": "v" }), "a", "c"),
+            line("dev", 62, "deploy-finished", json!({ "deploy": end, "process": { "entity_id": "tool" } })),
+        ];
+        deploys(&lines).len() == 1
+    };
+    assert!(!joined("none", &[]), "a forged deploy beside a real one");
+    assert!(!joined("connections", &["other"]), "its connection is another");
+    assert!(joined("commands", &["c"]) && joined("connections", &[]));
+}
+
+#[test]
 fn targets_alone_are_one_deploy_if_they_agree() {
     let of = |service: &str| json!({ "performer": "p", "version": "v", "service": service });
     let lines = [

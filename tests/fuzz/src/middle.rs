@@ -8,6 +8,7 @@ use sensor::{
     correlate::{Correlate, Scope},
     enrich::Enrich,
     event::{
+        hidden::is_hidden,
         record::Record,
         stream::{Event, Limits, What},
     },
@@ -86,10 +87,17 @@ impl Lines {
         self.out.clear();
         self.json.render(record, &mut self.out);
         assert!(self.is_one_line(), "{record:?}");
+        assert!(self.is_harmless(), "{record:?}");
         assert!(serde_json::from_slice::<serde_json::Value>(&self.out).is_ok(), "{record:?}");
         self.out.clear();
         self.table.render(record, &mut self.out);
         assert!(self.out.is_empty() || self.is_one_line(), "{record:?}");
+        assert!(self.is_harmless(), "{record:?}");
+    }
+
+    /// No character in it that a viewer obeys or hides.
+    fn is_harmless(&self) -> bool {
+        std::str::from_utf8(&self.out).is_ok_and(|text| !text.chars().any(|c| c != '\n' && is_hidden(c)))
     }
 
     fn is_one_line(&self) -> bool {

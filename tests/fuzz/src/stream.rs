@@ -52,6 +52,7 @@ fn what(input: &mut Unstructured<'_>) -> Result<What> {
             argc: small(input)?,
             served: maybe(input, served)?,
             thread: maybe(input, small)?,
+            stamp: None,
         })),
         17..=19 => What::Exit(Exit { task: task(input)?, status: Status::from_wait(input.arbitrary()?) }),
         20 => What::Connect(Connect { task: task(input)?, socket: number(input, 5)?, remote: address(input)? }),

@@ -49,7 +49,11 @@ impl Sensor {
         let (config, output, errors) = (files("sensor.toml"), files("sensor.json"), files("sensor.err"));
         fs::write(
             &config,
-            format!("[output]\npath = \"{}\"\n[scope]\nall = {all}\n[deploy]\nstate = \"\"\n", output.display()),
+            format!(
+                "[output]\npath = \"{}\"\n[scope]\nall = {all}\n[deploy]\nstate = \"\"\n[limits]\nsession_records_per_second = 0\n\
+                 session_bytes_per_second = 0\n",
+                output.display()
+            ),
         )?;
         // Its own marks below must be this run's.
         let _ = fs::remove_file(&output);

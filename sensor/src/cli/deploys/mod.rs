@@ -7,7 +7,7 @@ pub(super) mod args;
 mod logs;
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     path::PathBuf,
     process::ExitCode,
 };
@@ -15,11 +15,12 @@ use std::{
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::json;
 
-use super::{Error, args::Output, trace};
+use super::{Error, args::Output, trace, write};
 use crate::{
     config::Config,
-    render::review::Look,
+    render::{json_text::visible, review::Look},
     review::{Deploy, Filter, Index, Story, deploy::Outcome},
+    sink::stderr,
 };
 use args::{DeploysArgs, DeploysVerb};
 use logs::Logs;
@@ -51,7 +52,7 @@ pub(super) fn run(args: &DeploysArgs, quiet: bool) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("sensor: {error}");
+            stderr::say(&error.to_string());
             ExitCode::from(error.exit_code())
         }
     }
@@ -85,7 +86,7 @@ impl Asked {
             Output::Table if deploys.is_empty() => String::new(),
             Output::Table => look().list(&deploys),
         };
-        write(&text)?;
+        write(text.as_bytes())?;
         if deploys.is_empty() {
             self.nothing("no deploy");
             return Ok(NOT_FOUND);
@@ -110,7 +111,7 @@ impl Asked {
                 return Ok(NOT_FOUND);
             }
             let ids: Vec<&str> = deploys.iter().map(|deploy| deploy.id.as_str()).collect();
-            eprintln!("sensor: `{id}` is the beginning of {}", ids.join(", "));
+            stderr::say(&format!("`{id}` is the beginning of {}", ids.join(", ")));
             return Ok(AMBIGUOUS);
         };
         let mut story = Story::new(deploy.clone()).map_err(|error| patterns(&error))?;
@@ -123,13 +124,14 @@ impl Asked {
         })?;
         self.logs.report.broken = first.broken + broken;
         if story.left_out > 0 {
-            eprintln!("sensor: {} records of this deploy are too many and left out", story.left_out);
+            stderr::say(&format!("{} records of this deploy are too many and left out", story.left_out));
         }
         let (deploy, tree) = story.tell();
-        write(&match self.format {
+        let text = match self.format {
             Output::Json => json(&json!({ "format": FORMAT, "deploy": deploy, "tree": tree, "read": self.read() })),
             Output::Table => look().show(&deploy, &tree),
-        })?;
+        };
+        write(text.as_bytes())?;
         Ok(self.code(&[deploy]))
     }
 
@@ -138,7 +140,7 @@ impl Asked {
         let mut index = Index::new().map_err(|error| patterns(&error))?;
         self.logs.read(|line| index.observe(line))?;
         if index.dropped > 0 {
-            eprintln!("sensor: the {} oldest deploys are too many and left out", index.dropped);
+            stderr::say(&format!("the {} oldest deploys are too many and left out", index.dropped));
         }
         let mut deploys = index.deploys();
         deploys.retain(|deploy| self.filter.admits(deploy));
@@ -152,7 +154,7 @@ impl Asked {
 
     fn nothing(&self, what: &str) {
         let lines = self.logs.report.lines;
-        eprintln!("sensor: {what} that fits in {lines} lines of {} files", self.logs.count());
+        stderr::say(&format!("{what} that fits in {lines} lines of {} files", self.logs.count()));
     }
 
     fn read(&self) -> serde_json::Value {
@@ -162,11 +164,11 @@ impl Asked {
     /// What was not as it should be in the logs.
     fn account(&self) {
         for cut in &self.logs.cut {
-            eprintln!("sensor: {cut}");
+            stderr::say(cut);
         }
         let (broken, lines) = (self.logs.report.broken, self.logs.report.lines);
         if broken > 0 {
-            eprintln!("sensor: {broken} of {lines} lines are no records and were skipped");
+            stderr::say(&format!("{broken} of {lines} lines are no records and were skipped"));
         }
     }
 }
@@ -183,16 +185,6 @@ fn look() -> Look {
 }
 
 fn json(value: &serde_json::Value) -> String {
-    if io::stdout().is_terminal() { format!("{value:#}\n") } else { format!("{value}\n") }
-}
-
-/// A reader that went away (`| head`) is no error.
-fn write(text: &str) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::Io { what: "cannot write".into(), source })
-        }
-        _ => Ok(()),
-    }
+    let text = if io::stdout().is_terminal() { format!("{value:#}\n") } else { format!("{value}\n") };
+    visible(&text)
 }

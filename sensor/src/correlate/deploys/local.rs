@@ -3,7 +3,7 @@
 //! An exec is looked at twice: before it is told (does it start or belong to a deploy? what belongs to one is told, in a session or not) and when its text is known. A child is a step if a rule of
 //! the tool knows it and no step runs above it: what a hook starts is the hook's.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 
@@ -11,12 +11,12 @@ use super::{
     super::{Correlate, processes::Process, program::Program},
     Run,
     names::Names,
-    outcome::{Ended, Evidence, verdict},
+    outcome::{Ended, Seen, verdict},
 };
 use crate::{
     deploy::{self, Invocation, Remote, classify_local},
     event::{
-        deploy::Facts,
+        deploy::{Evidence, Facts},
         record::{Action, Error, Outcome, Record},
         stream::{Exec, Exit, ProcessId, Status},
     },
@@ -57,6 +57,12 @@ pub(super) fn deploy_id(of: &str) -> Arc<str> {
     hex::encode(hash.get(..8).unwrap_or_default()).into()
 }
 
+/// Is the program of this exec the tool itself?
+fn is_executed(invocation: &Invocation, exec: &Exec) -> bool {
+    let path = exec.executable.as_ref().filter(|path| !path.cut);
+    path.and_then(|path| std::str::from_utf8(&path.bytes).ok()).is_some_and(|path| invocation.is_executed(path))
+}
+
 impl Correlate {
     /// Does this exec start a deploy? What it inherits from its parent it has already.
     pub(in crate::correlate) fn deploy_begins(&mut self, exec: &Exec) -> Option<Beginning> {
@@ -66,6 +72,7 @@ impl Correlate {
         if let Some(run) = process.deploy.clone().and_then(|deploy| self.deploys.runs.get_mut(&deploy)) {
             let again = self.deploys.tools.read(exec, facts.as_ref());
             if let Some(again) = again.filter(|again| run.invocation.asks_the_same_as(again)) {
+                run.seen.executed |= is_executed(&again, exec);
                 run.invocation.goes_on_as(&again);
                 // `sudo kamal`, `timeout 1h kamal`: the tool itself is the child.
                 if run.inner.is_none() && id != run.root {
@@ -84,6 +91,7 @@ impl Correlate {
         let deploy = match self.outer(exec, &invocation) {
             Some(outer) => {
                 if let Some(run) = self.deploys.get_mut(&outer) {
+                    run.seen.executed |= is_executed(&invocation, exec);
                     run.inner = Some(id);
                 }
                 outer
@@ -138,6 +146,8 @@ impl Correlate {
         if let Some(project) = facts.as_ref().and_then(|facts| facts.project.as_ref()) {
             names.add_roles(&project.roles);
         }
+        let mut seen = Seen::default();
+        seen.executed = is_executed(&invocation, exec);
         let mut run = Run {
             id,
             root: exec.task.id,
@@ -151,7 +161,7 @@ impl Correlate {
             local_steps: 0,
             children: std::collections::HashMap::new(),
             secrets: Vec::new(),
-            evidence: Evidence::default(),
+            seen,
             found,
             inner: None,
         };
@@ -194,15 +204,29 @@ impl Correlate {
     }
 
     fn below_a_step(&self, run: &Run, id: ProcessId) -> bool {
-        let mut at = self.processes.get(id).and_then(|process| process.parent);
+        let parent = self.processes.get(id).and_then(|process| process.parent);
+        self.step_above(run, parent).is_some()
+    }
+
+    /// The step that this process is, or below which it runs.
+    fn step_above<'a>(&self, run: &'a Run, mut at: Option<ProcessId>) -> Option<&'a Child> {
         for _ in 0..ABOVE_MAX {
-            let Some(above) = at.filter(|above| *above != run.root) else { return false };
-            if run.children.contains_key(&above) {
-                return true;
+            let above = at.filter(|above| *above != run.root)?;
+            if let Some(child) = run.children.get(&above) {
+                return Some(child);
             }
             at = self.processes.get(above).and_then(|process| process.parent);
         }
-        false
+        None
+    }
+
+    /// A process made a TCP connection. What a hook connects to is the hook's, and says nothing of the hosts.
+    pub(in crate::correlate) fn deploy_contacted(&mut self, id: ProcessId, address: IpAddr) {
+        let Some(deploy) = self.processes.get(id).and_then(|process| process.deploy.clone()) else { return };
+        let Some(run) = self.deploys.runs.get(&deploy) else { return };
+        if self.step_above(run, Some(id)).is_none_or(|child| child.step.hook.is_none()) {
+            self.deploys.contacted(&deploy, address.to_canonical().to_string());
+        }
     }
 
     /// A process of a deploy ended: a step, or the deploy.
@@ -227,9 +251,13 @@ impl Correlate {
     fn deploy_finished(&mut self, time: u64, deploy: &str, status: Option<Status>, out: &mut Vec<Record>) {
         let Some(run) = self.deploys.runs.remove(deploy) else { return };
         let mut record = run.record(self.wall(time), Action::DeployFinished, Outcome::Unknown);
+        let evidence = run.evidence().filter(|evidence| status.is_some() || *evidence != Evidence::None);
+        if let Some(fields) = record.deploy.as_mut().and_then(|deploy| deploy.fields.as_mut()) {
+            fields.evidence = evidence.map(Evidence::name);
+        }
         record.duration = Some(time.saturating_sub(run.began));
         if let Some(status) = status {
-            let verdict = verdict(&run, status);
+            let verdict = verdict(&run, evidence, status);
             record.outcome = verdict.outcome;
             record.error = verdict.message.map(|message| Error { code: None, message: Some(message) });
             if let Some(fields) = record.deploy.as_mut().and_then(|deploy| deploy.fields.as_mut()) {
@@ -277,7 +305,7 @@ impl Run {
         let line = about.process.as_ref().and_then(|process| process.command_line.clone()).unwrap_or_default();
         self.local_steps += 1;
         let ended = Ended { step: &step, host: None, line: &line, status: Some(code), remote: false };
-        self.evidence.observe(&ended, &self.invocation.tool);
+        self.seen.observe(&ended, &self.invocation.tool);
         let outcome = if status == Status::Code(0) { Outcome::Success } else { Outcome::Failure };
         let mut record = Record { time: now, outcome, duration: Some(time.saturating_sub(began)), ..*about };
         if let Some(process) = &mut record.process {

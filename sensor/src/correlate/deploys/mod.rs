@@ -6,6 +6,9 @@
 //!
 //! On the other side, a session that runs what a tool sends is a deploy's too (`target`): the deployer's own, if that is on this host and the connection's id says so, else one that this host knows by
 //! service, destination and who connected. What a limit refuses is counted; a run whose root is lost ends unknown.
+//!
+//! A tool's name proves nothing: what was seen of its acts is `deploy.evidence` (`outcome`), and what only environment,
+//! files or arguments say is named in `deploy.claimed` (`records`).
 
 mod found;
 mod local;
@@ -27,7 +30,7 @@ pub(in crate::correlate) use remote::StepOf;
 pub(in crate::correlate) use target::Talked;
 
 use names::Names;
-use outcome::Evidence;
+use outcome::Seen;
 use target::Groups;
 
 use crate::{
@@ -45,6 +48,8 @@ const RUNS_MAX: usize = 1024;
 const FACTS_MAX: usize = 64;
 /// Names of secrets told of one deploy.
 const SECRETS_MAX: usize = 256;
+/// Addresses that a deploy connected to: its inventory, and what its local steps fetch from.
+const CONTACTED_MAX: usize = 4096;
 /// Connections whose deploy is known after it ended.
 const CONNECTIONS_MAX: usize = 8192;
 
@@ -66,7 +71,7 @@ pub(in crate::correlate) struct Run {
     pub(super) children: HashMap<ProcessId, local::Child>,
     /// Names of the secrets that its steps handled.
     pub(super) secrets: Vec<String>,
-    evidence: Evidence,
+    seen: Seen,
     /// It ran before the sensor: not all of it was seen.
     found: bool,
     /// The tool's own process, where the root only starts a container.
@@ -83,6 +88,8 @@ pub(super) struct Deploys {
     order: VecDeque<Arc<str>>,
     groups: Groups,
     refused: u64,
+    /// Addresses that were too many for a deploy's record.
+    contacted_refused: u64,
 }
 
 impl Deploys {
@@ -144,6 +151,30 @@ impl Deploys {
         {
             run.connections.push(connection.clone());
         }
+    }
+
+    /// A connection of this deploy was made.
+    fn contacted(&mut self, deploy: &str, address: String) {
+        let Some(run) = self.runs.get_mut(deploy) else { return };
+        if run.seen.contacted.contains(&address) {
+            return;
+        }
+        if run.seen.contacted.len() < CONTACTED_MAX {
+            run.seen.contacted.push(address);
+        } else {
+            self.contacted_refused += 1;
+        }
+    }
+
+    /// Events of the kernel were lost: that nothing was seen of a deploy that runs does not say that it did nothing.
+    pub(super) fn missed(&mut self) {
+        for run in self.runs.values_mut() {
+            run.seen.missed = true;
+        }
+    }
+
+    pub(super) fn take_contacted_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.contacted_refused)
     }
 
     pub(super) fn take_refused(&mut self) -> u64 {

@@ -3,10 +3,17 @@
 //! In: classified commands, in their order. Out: the same with role and version filled where a container's name tells them. A container is named after service, role, destination and version; where one
 //! ends and the next begins is known from labels, from the project's roles or from the name that the proxy has: without one of these the name is not taken apart.
 
+use std::collections::BTreeSet;
+
 use crate::deploy::Remote;
 
+/// Values confirmed by acts; a deploy has a version, a service, a destination and a handful of roles.
+const CONFIRMED_MAX: usize = 256;
 /// Roles of one service; a deploy has a handful.
 const PREFIXES_MAX: usize = 64;
+
+/// Names of containers, among what is confirmed.
+const CONTAINER: &str = "container";
 
 #[derive(Clone, Debug, Default)]
 pub(in crate::correlate) struct Names {
@@ -19,6 +26,10 @@ pub(in crate::correlate) struct Names {
     prefixes: Vec<(String, Option<String>)>,
     /// The new version serves: what is stopped now was the one before.
     pub(super) served: bool,
+    /// The version before was stopped or renamed, with exit status 0.
+    replaced: bool,
+    /// What commands acted on that ended with 0: field and value.
+    confirmed: BTreeSet<(&'static str, String)>,
 }
 
 impl Names {
@@ -80,6 +91,42 @@ impl Names {
         }
     }
 
+    /// A command over a connection ended with 0: what it acted on is more than a claim.
+    pub(super) fn confirm(&mut self, step: &Remote) {
+        self.replaced |= step.kind == "rename" && self.previous.is_some();
+        if !step.confirms {
+            return;
+        }
+        let labelled = |value: &Option<String>| value.clone().filter(|_| step.labelled);
+        let found = [
+            ("deploy.version", step.acts_on.clone()),
+            ("deploy.service", labelled(&step.service)),
+            ("deploy.destination", labelled(&step.destination)),
+            ("deploy.roles", step.role.clone()),
+            (CONTAINER, step.container.clone().or_else(|| step.prefix.clone())),
+        ];
+        for (field, value) in found {
+            if let Some(value) = value.filter(|_| self.confirmed.len() < CONFIRMED_MAX) {
+                self.confirmed.insert((field, value));
+            }
+        }
+    }
+
+    /// Does an act of this deploy speak for the value of this field?
+    pub(super) fn is_confirmed(&self, field: &'static str, value: &str) -> bool {
+        if field == "deploy.previous_version" {
+            return self.replaced && self.previous.as_deref() == Some(value);
+        }
+        let named = |name: &str| match field {
+            // SERVICE-ROLE-DESTINATION-VERSION
+            "deploy.version" => name.strip_suffix(value).is_some_and(|rest| rest.ends_with('-')),
+            "deploy.service" => name.strip_prefix(value).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')),
+            "deploy.destination" => format!("{name}-").contains(&format!("-{value}-")),
+            _ => false,
+        };
+        self.confirmed.iter().any(|(of, known)| *of == field && known == value || *of == CONTAINER && named(known))
+    }
+
     /// A container was stopped: the version before, if the new one serves.
     pub(super) fn retired(&mut self, step: &Remote) {
         let version = step.container.as_ref().and_then(|name| self.split(name)).and_then(|(_, version)| version);
@@ -87,6 +134,7 @@ impl Names {
         let version = version.split("_replaced_").next().unwrap_or_default().to_owned();
         if !version.is_empty() {
             self.previous = Some(version);
+            self.replaced = true;
         }
     }
 
@@ -174,6 +222,38 @@ mod tests {
             ],
         );
         assert_eq!(names.previous.as_deref(), Some("5f9"));
+    }
+
+    #[test]
+    fn a_command_that_acts_confirms_what_it_names_and_one_that_looks_does_not() {
+        let tools = Tools::new(&[]).unwrap();
+        let tool = tools.iter().find(|tool| &*tool.name == "kamal").unwrap();
+        let confirms = |line: &str, field: &'static str, value: &str| {
+            let mut names = Names::default();
+            names.confirm(&classify(tool, line));
+            names.is_confirmed(field, value)
+        };
+        let run = r#"docker run --detach --name a-web-prod-v1 --env KAMAL_VERSION="v9" --label service="a" --label role="web" r/acme/a:v1"#;
+        for (field, value, is) in [
+            ("deploy.version", "v1", true),
+            ("deploy.version", "1", false),
+            ("deploy.version", "v9", false),
+            ("deploy.service", "a", true),
+            ("deploy.destination", "prod", true),
+            ("deploy.destination", "pro", false),
+            ("deploy.roles", "web", true),
+            ("deploy.performer", "a", false),
+        ] {
+            assert_eq!(confirms(run, field, value), is, "{field} {value}");
+        }
+        assert!(confirms("docker pull r/acme/a:v1", "deploy.version", "v1"));
+        assert!(!confirms("docker pull r/acme/a:v1", "deploy.service", "a"));
+        for looks in [
+            "docker container ls --all --filter 'name=^a-web-prod-v1$' --quiet",
+            r#"/usr/bin/env mkdir -p .kamal && echo "[t] [p] Booted app version v1" >> .kamal/a-audit.log"#,
+        ] {
+            assert!(!confirms(looks, "deploy.version", "v1"), "{looks}");
+        }
     }
 
     #[test]

@@ -1,22 +1,44 @@
-//! How a deploy ended: by what happened, and not by the tool's exit code alone.
+//! How a deploy ended: by what happened, and not by the tool's name or its exit code alone.
 //!
-//! In: its steps with their results, connections that failed, and the tool's exit. Out: success, failure or unknown, a reason, and a sentence. The definition says which steps prove that something was
-//! deployed, which may fail, and what a failing one means. A step that fails and later succeeds on the same host (waiting for a lock) is no failure.
+//! In: its steps with their results, connections that were made or failed, and the tool's exit. Out: the evidence
+//! (`deploy.evidence`), success, failure or unknown, a reason, and a sentence. The definition says which steps prove that
+//! something was deployed, which may fail, and what a failing one means. A step that fails and later succeeds on the same
+//! host (waiting for a lock) is no failure.
+//!
+//! Only what leaves the tool's process tree is evidence: a command over an SSH connection of its own, as the probes of
+//! the client or sshd's session of the same `ssh.connection.id` have it. A local step is a program of any name that the
+//! user chose. It fails towards "unknown": a run of which nothing was seen has no success, and its exit code makes no
+//! failure either. What a host answers is that host's word: of a host that the user controls too.
 
 use std::collections::BTreeMap;
 
 use super::Run;
-use crate::event::{deploy::Kind, record::Outcome, stream::Status};
+use crate::{
+    deploy::{Acts, Invocation, Remote, Tool},
+    event::{
+        deploy::{Evidence, Kind},
+        record::Outcome,
+        stream::Status,
+    },
+};
 
 /// Failed steps remembered: the first one is the cause, the others follow from it.
 const FAILED_MAX: usize = 64;
+/// Addresses that a sentence names.
+const NAMED_MAX: usize = 3;
 
-/// What the steps show.
+/// What was seen of a run.
 #[derive(Debug, Default)]
-pub(super) struct Evidence {
-    /// Remote commands were seen.
-    pub(super) remote: bool,
-    /// Steps of a kind that ended well.
+pub(super) struct Seen {
+    /// The tool's own program was executed, and not another of its name.
+    pub(super) executed: bool,
+    /// Addresses that its connections were made to.
+    pub(super) contacted: Vec<String>,
+    /// Commands of the tool ran over its connections.
+    commands: bool,
+    /// Events were lost while it ran.
+    pub(super) missed: bool,
+    /// Remote steps of a kind that ended well.
     done: BTreeMap<String, u64>,
     failed: Vec<Failed>,
     /// A step that is only taken after a failure: its reason.
@@ -25,8 +47,6 @@ pub(super) struct Evidence {
     pub(super) unreachable: Option<(String, String)>,
     /// The host that let nobody in.
     pub(super) refused: Option<String>,
-    /// A hook that only runs after success has run.
-    succeeded: bool,
 }
 
 #[derive(Debug)]
@@ -36,11 +56,12 @@ struct Failed {
     reason: Option<String>,
     line: String,
     status: u32,
+    remote: bool,
 }
 
 /// The end of a step.
 pub(super) struct Ended<'a> {
-    pub(super) step: &'a crate::deploy::Remote,
+    pub(super) step: &'a Remote,
     pub(super) host: Option<&'a str>,
     pub(super) line: &'a str,
     /// None: it is not known how.
@@ -56,18 +77,27 @@ pub(super) struct Verdict {
     pub(super) message: Option<String>,
 }
 
-impl Evidence {
-    pub(super) fn observe(&mut self, ended: &Ended<'_>, run: &crate::deploy::Tool) {
+impl Seen {
+    /// A command runs over a connection of the run: is it one of the tool?
+    pub(super) fn commanded(&mut self, invocation: &Invocation, step: &Remote) {
+        self.commands |= match invocation.tool.remote.is_empty() {
+            // What Ansible or Fabric sends has no form of its own: whose command it is depends on who sends it.
+            true => self.executed,
+            false => step.known || !is_judged(invocation.kind),
+        };
+    }
+
+    pub(super) fn observe(&mut self, ended: &Ended<'_>, tool: &Tool) {
         let step = ended.step;
-        let rules = &run.definition.outcome;
-        self.remote |= ended.remote;
+        let rules = &tool.definition.outcome;
         if let Some(reason) = rules.failure_tail.get(&step.kind) {
             self.tail.get_or_insert_with(|| reason.clone());
         }
         match ended.status {
             Some(0) => {
-                *self.done.entry(step.kind.clone()).or_default() += 1;
-                self.succeeded |= step.hook.as_ref().is_some_and(|hook| rules.success_hooks.contains(hook));
+                if ended.remote {
+                    *self.done.entry(step.kind.clone()).or_default() += 1;
+                }
                 self.failed.retain(|failed| failed.kind != step.kind || failed.host.as_deref() != ended.host);
             }
             Some(status) if !step.may_fail && self.failed.len() < FAILED_MAX => self.failed.push(Failed {
@@ -76,9 +106,14 @@ impl Evidence {
                 reason: step.reason.clone(),
                 line: ended.line.to_owned(),
                 status,
+                remote: ended.remote,
             }),
             _ => {}
         }
+    }
+
+    fn failure_of(&self, kind: &str) -> Option<&Failed> {
+        self.failed.iter().find(|failed| failed.remote && failed.kind == kind)
     }
 
     fn cause(&self) -> Option<(String, String)> {
@@ -98,59 +133,117 @@ impl Evidence {
     }
 }
 
+impl Run {
+    /// What shows that the tool did anything. None: it ran before the sensor or while events were lost, and nothing was
+    /// seen since.
+    pub(super) fn evidence(&self) -> Option<Evidence> {
+        let seen = &self.seen;
+        let proof = &self.invocation.tool.definition.outcome.proof;
+        let connected = !seen.contacted.is_empty() || !self.connections.is_empty();
+        let unread = match self.invocation.acts() {
+            Acts::Ssh => false,
+            Acts::Tcp => seen.executed && connected,
+            Acts::Local => seen.executed,
+        };
+        // Of the strongest kind that was tried: a container that was booted serves no traffic where the switch failed.
+        let tried = proof.iter().find(|kind| seen.done.contains_key(*kind) || seen.failure_of(kind).is_some());
+        let evidence = if tried.is_some_and(|kind| seen.done.contains_key(kind)) {
+            Evidence::TrafficSwitched
+        } else if seen.commands || unread {
+            Evidence::Commands
+        } else if connected {
+            Evidence::Connections
+        } else {
+            Evidence::None
+        };
+        (evidence != Evidence::None || !(self.found || seen.missed)).then_some(evidence)
+    }
+
+    /// What can be said where nothing shows that the tool did anything.
+    fn nothing(&self, evidence: Option<Evidence>, status: Status) -> String {
+        let tool = &self.invocation.tool.name;
+        let how = match status {
+            Status::Code(0) => String::new(),
+            Status::Code(code) => format!(" and ended with {code}"),
+            Status::Signal { number, .. } => format!(" and was ended by signal {number}"),
+        };
+        match evidence {
+            None => format!(
+                "a program named {tool} ran{how}; what it did before the sensor, or among lost events, is not known"
+            ),
+            Some(Evidence::Connections) => {
+                let all = &self.seen.contacted;
+                let named = all.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+                let more = if all.len() > NAMED_MAX { ", ..." } else { "" };
+                format!(
+                    "a program named {tool} ran{how}; it connected to {named}{more}, and the sensor saw no command of {tool}"
+                )
+            }
+            Some(_) => format!("a program named {tool} ran{how}; it did nothing that the sensor saw"),
+        }
+    }
+}
+
+/// Actions that are judged by their steps.
+fn is_judged(kind: Kind) -> bool {
+    matches!(kind, Kind::Deploy | Kind::Rollback)
+}
+
 /// How a run ended.
-pub(super) fn verdict(run: &Run, status: Status) -> Verdict {
-    let failure = |reason: &str, message: String| Verdict {
-        outcome: Outcome::Failure,
-        reason: Some(reason.into()),
-        message: Some(message),
+pub(super) fn verdict(run: &Run, evidence: Option<Evidence>, status: Status) -> Verdict {
+    let acted = evidence.is_some_and(|evidence| evidence > Evidence::None);
+    let ended = |reason: &str, message: &str| match acted {
+        true => failure(Some(reason), message),
+        false => Verdict { reason: Some(reason.into()), ..unknown(run.nothing(evidence, status)) },
     };
     match status {
         // Ctrl-C, a closed terminal, a supervisor: the tools exit with 130 or are ended by it.
         Status::Code(130) | Status::Signal { number: 1 | 2 | 15, .. } => {
-            failure("interrupted", "the tool was interrupted before it was done".into())
+            ended("interrupted", "the tool was interrupted before it was done")
         }
-        Status::Signal { number, .. } => failure("killed", format!("the tool was ended by signal {number}")),
-        Status::Code(0) => succeeded(run),
-        Status::Code(code) => match run.evidence.cause() {
-            Some((reason, message)) => failure(&reason, message),
-            None => failure("tool-failed", format!("the tool ended with {code}")),
+        Status::Signal { number, .. } => ended("killed", &format!("the tool was ended by signal {number}")),
+        Status::Code(0) => succeeded(run, evidence),
+        Status::Code(code) => match run.seen.cause() {
+            // A step and the tool ended with a failure: both are the kernel's facts, and claim no deploy.
+            Some((reason, message)) => failure(Some(&reason), &message),
+            None if acted => failure(Some("tool-failed"), &format!("the tool ended with {code}")),
+            None => unknown(run.nothing(evidence, status)),
         },
     }
 }
 
+fn failure(reason: Option<&str>, message: &str) -> Verdict {
+    Verdict { outcome: Outcome::Failure, reason: reason.map(str::to_owned), message: Some(message.to_owned()) }
+}
+
+fn unknown(message: String) -> Verdict {
+    Verdict { outcome: Outcome::Unknown, reason: None, message: Some(message) }
+}
+
 /// The tool says that it succeeded.
-fn succeeded(run: &Run) -> Verdict {
-    let evidence = &run.evidence;
-    let rules = &run.invocation.tool.definition.outcome;
-    let kind = run.invocation.kind;
-    let verdict = |outcome, reason: Option<&String>, message: Option<&str>| Verdict {
-        outcome,
-        reason: reason.cloned(),
-        message: message.map(str::to_owned),
-    };
-    let success = || verdict(Outcome::Success, None, None);
-    if !matches!(kind, Kind::Deploy | Kind::Rollback) || rules.proof.is_empty() {
-        return success();
+fn succeeded(run: &Run, evidence: Option<Evidence>) -> Verdict {
+    if evidence.is_none_or(|evidence| evidence < Evidence::Commands) {
+        return unknown(run.nothing(evidence, Status::Code(0)));
     }
-    let tried = |proof: &String| {
-        evidence.done.contains_key(proof) || evidence.failed.iter().any(|failed| failed.kind == *proof)
-    };
-    // What proves it may have been done before the sensor was there.
-    let unseen = run.found && !rules.proof.iter().any(tried);
-    if !evidence.remote || unseen {
-        let unsure = rules.unsure.contains(&kind) && !evidence.succeeded;
-        return if unsure { verdict(Outcome::Unknown, None, None) } else { success() };
+    let seen = &run.seen;
+    let rules = &run.invocation.tool.definition.outcome;
+    let success = Verdict { outcome: Outcome::Success, reason: None, message: None };
+    if !is_judged(run.invocation.kind) || rules.proof.is_empty() {
+        return success;
     }
     for proof in &rules.proof {
-        if let Some(failed) = evidence.failed.iter().find(|failed| failed.kind == *proof) {
-            let message = format!("`{}` ended with {}", failed.line, failed.status);
-            return verdict(Outcome::Failure, failed.reason.as_ref(), Some(&message));
+        if let Some(failed) = seen.failure_of(proof) {
+            return failure(failed.reason.as_deref(), &format!("`{}` ended with {}", failed.line, failed.status));
         }
-        if evidence.done.contains_key(proof) {
-            return success();
+        if seen.done.contains_key(proof) {
+            return success;
         }
     }
-    let reason = rules.nothing_done.get(kind.name());
-    verdict(Outcome::Failure, reason, Some("the tool said success and changed nothing"))
+    if run.found || seen.missed {
+        return unknown("what would prove it may have been done before the sensor, or among lost events".into());
+    }
+    match rules.nothing_done.get(run.invocation.kind.name()) {
+        Some(reason) => failure(Some(reason), "the tool said success and changed nothing"),
+        None => unknown("the tool said success, and no step that proves it was seen".into()),
+    }
 }

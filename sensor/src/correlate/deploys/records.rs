@@ -1,4 +1,4 @@
-//! Records of deploys: what they all say, and what a step adds.
+//! Records of deploys: what they all say, which of it is only said (`deploy.claimed`), and what a step adds.
 
 use std::sync::Arc;
 
@@ -62,6 +62,25 @@ pub(super) fn fields_of(names: &Names, tool: Arc<str>) -> DeployFields {
     }
 }
 
+/// The fields that rest on what environment, files or arguments say, and on no act that was seen. Who really ran it is
+/// in `user.*`; nothing that a tool does can confirm a performer.
+pub(super) fn claims(fields: &DeployFields, names: &Names) -> Vec<&'static str> {
+    let is = |field, value: &Option<String>| value.as_ref().is_some_and(|value| !names.is_confirmed(field, value));
+    let all = |field, values: &[String]| values.iter().any(|value| !names.is_confirmed(field, value));
+    let found = [
+        ("deploy.destination", is("deploy.destination", &fields.destination)),
+        ("deploy.hosts", fields.hosts.iter().any(|host| !fields.contacted.contains(host))),
+        ("deploy.performer", fields.performer.is_some()),
+        ("deploy.previous_version", is("deploy.previous_version", &fields.previous_version)),
+        ("deploy.roles", all("deploy.roles", &fields.roles)),
+        ("deploy.secrets", !fields.secrets.is_empty()),
+        ("deploy.service", is("deploy.service", &fields.service)),
+        ("deploy.tool_version", fields.tool_version.is_some()),
+        ("deploy.version", is("deploy.version", &fields.version)),
+    ];
+    found.into_iter().filter(|(_, claimed)| *claimed).map(|(field, _)| field).collect()
+}
+
 impl Run {
     /// The same, by its command line, its project and its hooks too.
     pub(super) fn fields(&self) -> DeployFields {
@@ -104,8 +123,10 @@ impl Run {
         });
         if action == Action::DeployFinished {
             fields.connections.clone_from(&self.connections);
+            fields.contacted.clone_from(&self.seen.contacted);
             fields.steps = Some(self.steps());
         }
+        fields.claimed = claims(&fields, &self.names);
         record.deploy = Some(Deploy { id: self.id.clone(), fields: Some(Box::new(fields)) });
         record
     }
@@ -119,7 +140,9 @@ impl Run {
         host: Option<String>,
         status: Option<u32>,
     ) {
-        record.deploy = Some(Deploy { id: self.id.clone(), fields: Some(Box::new(self.fields())) });
+        let mut fields = self.fields();
+        fields.claimed = claims(&fields, &self.names);
+        record.deploy = Some(Deploy { id: self.id.clone(), fields: Some(Box::new(fields)) });
         describe_step(record, step, line, host, status);
     }
 }

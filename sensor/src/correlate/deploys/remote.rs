@@ -11,7 +11,7 @@ use super::{
         ssh::{Command, Role, Talk},
     },
     outcome::Ended,
-    records::{describe_step, fields_of},
+    records::{claims, describe_step, fields_of},
 };
 use crate::{
     deploy::{Remote, Tool, classify},
@@ -44,6 +44,9 @@ impl Correlate {
             && !std::mem::replace(&mut talk.deploy_told, true)
         {
             self.deploys.connected(deploy, connection);
+            if let Some(host) = host(talk) {
+                self.deploys.contacted(deploy, host);
+            }
         }
     }
 
@@ -75,6 +78,7 @@ impl Correlate {
         };
         run.names.learn(&mut step);
         run.handled(&mut step);
+        run.seen.commanded(&run.invocation, &step);
         if let Some(connection) = &talk.connection_id {
             let (client, server) = run.commands.entry(connection.clone()).or_default();
             *(if talk.role == Some(Role::Server) { server } else { client }) += 1;
@@ -121,8 +125,9 @@ impl Correlate {
         if let Some(run) = talk.deploy.as_deref().and_then(|deploy| self.deploys.get_mut(deploy)) {
             let shown = line.as_deref().unwrap_or(command.kind);
             let ended = Ended { step, host: host.as_deref(), line: shown, status, remote: true };
-            run.evidence.observe(&ended, tool);
+            run.seen.observe(&ended, tool);
             if status == Some(0) {
+                run.names.confirm(step);
                 run.names.served |= run.invocation.tool.definition.outcome.proof.contains(&step.kind);
                 if step.retires {
                     run.names.retired(step);
@@ -133,6 +138,7 @@ impl Correlate {
         }
         let Some(target) = &mut talk.target else { return };
         if status == Some(0) {
+            target.names.confirm(step);
             target.names.served |= tool.definition.outcome.proof.contains(&step.kind);
             if step.retires {
                 target.names.retired(step);
@@ -140,6 +146,7 @@ impl Correlate {
         }
         let mut fields = fields_of(&target.names, tool.name.clone());
         fields.previous_version.clone_from(&target.names.previous);
+        fields.claimed = claims(&fields, &target.names);
         let id = talk.deploy.clone().unwrap_or_default();
         record.deploy = Some(Deploy { id, fields: Some(Box::new(fields)) });
         describe_step(&mut record, step, line, host, status);
@@ -160,7 +167,7 @@ impl Correlate {
             return;
         }
         let Some(host) = about.destination.as_ref().and_then(|destination| destination.ip.clone()) else { return };
-        run.evidence.unreachable.get_or_insert((host, why.to_owned()));
+        run.seen.unreachable.get_or_insert((host, why.to_owned()));
     }
 
     /// A deploy's connection is over: did anybody log in?
@@ -170,7 +177,7 @@ impl Correlate {
         }
         let Some(host) = host(talk) else { return };
         if let Some(run) = talk.deploy.as_deref().and_then(|deploy| self.deploys.get_mut(deploy)) {
-            run.evidence.refused.get_or_insert(host);
+            run.seen.refused.get_or_insert(host);
         }
     }
 }
@@ -178,5 +185,5 @@ impl Correlate {
 /// The server's address, seen from either end.
 fn host(talk: &Talk) -> Option<String> {
     let (local, remote) = talk.endpoints?;
-    Some(if talk.role == Some(Role::Server) { local.ip() } else { remote.ip() }.to_string())
+    Some(if talk.role == Some(Role::Server) { local.ip() } else { remote.ip() }.to_canonical().to_string())
 }

@@ -14,6 +14,7 @@ use super::{
     },
     local::deploy_id,
     names::Names,
+    records::claims,
     remote::StepOf,
 };
 use crate::{
@@ -175,6 +176,7 @@ impl Correlate {
                 if let Some(fields) = &mut deploy.fields {
                     fields.service = fields.service.take().or_else(|| names.service.clone());
                     fields.destination = fields.destination.take().or_else(|| names.destination.clone());
+                    fields.claimed = claims(fields, &names);
                 }
             }
             self.tell(talk, record, out);

@@ -6,11 +6,12 @@ use std::collections::VecDeque;
 
 use super::{
     Correlate,
-    talk::{Asked, CHANNELS_MAX, Channel, Pair, REQUESTS_MAX, Talk},
+    talk::{Asked, CHANNELS_MAX, Channel, Pair, REQUESTS_MAX, SESSIONS_MAX, Talk},
 };
 use crate::event::{
     record::{Action, Forward, Outcome, Record},
     ssh::{ChannelOpen, Direction, Message, Packet},
+    stream::Degraded,
     text::escape,
 };
 
@@ -85,10 +86,11 @@ impl Correlate {
     }
 
     fn opens(&mut self, time: u64, talk: &mut Talk, direction: Direction, open: &ChannelOpen, out: &mut Vec<Record>) {
-        if talk.channels.len() >= CHANNELS_MAX {
-            self.channels_refused += 1;
-            let text = format!("over {CHANNELS_MAX} channels at a time: the others are not followed");
-            return self.protocol_error(time, talk, "too_many_channels", &text, out);
+        let is_session = |open: &ChannelOpen| open.kind == b"session";
+        let session = is_session(open);
+        let max = if session { SESSIONS_MAX } else { CHANNELS_MAX };
+        if talk.channels.iter().filter(|channel| is_session(&channel.open) == session).count() >= max {
+            return self.too_many(time, talk, session, max, out);
         }
         let (local, remote) = match direction {
             Direction::Out => (Some(open.sender), None),
@@ -112,6 +114,27 @@ impl Correlate {
         if direction == Direction::Out && talk.authenticated {
             self.start_client(time, talk, out);
         }
+    }
+
+    /// Counted, said of the connection, and once of the sensor.
+    fn too_many(&mut self, time: u64, talk: &mut Talk, session: bool, max: usize, out: &mut Vec<Record>) {
+        self.channels_refused += 1;
+        let what = if session { "sessions" } else { "channels that are no sessions" };
+        let text = format!("over {max} {what} at a time: the others are not followed");
+        if !std::mem::replace(&mut self.channels_full, true) {
+            let effect = if session {
+                "commands in further sessions of that connection are not recorded"
+            } else {
+                "further forwardings of that connection are not recorded; its sessions have room of their own"
+            };
+            let degraded = Degraded {
+                what: "channels of an SSH connection".into(),
+                why: format!("over {max} {what} at a time on one connection"),
+                effect: effect.into(),
+            };
+            out.push(self.degraded(time, &degraded));
+        }
+        self.protocol_error(time, talk, "too_many_channels", &text, out);
     }
 
     fn opened(

@@ -12,8 +12,10 @@ use crate::event::{
     stream::{ProcessId, Task},
 };
 
-/// Channels followed on one connection; OpenSSH allows ten sessions by default, and forwardings come on top.
+/// Forwardings and the like followed on one connection: a client can hold as many as it likes.
 pub(super) const CHANNELS_MAX: usize = 1024;
+/// Sessions, besides: commands run in them, so no number of other channels takes their room. OpenSSH's server allows ten by default (MaxSessions).
+pub(super) const SESSIONS_MAX: usize = 256;
 /// Requests on a channel that wait for their answer; a peer that asks more without waiting is not followed.
 pub(super) const REQUESTS_MAX: usize = 64;
 /// Protocol errors told of one connection.

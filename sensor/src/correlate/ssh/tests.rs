@@ -259,6 +259,29 @@ fn a_program_that_cannot_be_decrypted_has_its_connection_all_the_same() {
 }
 
 #[test]
+fn held_forwardings_leave_room_for_a_command_and_the_limit_is_said_once() {
+    let mut bench = Bench::new();
+    bench.keyed(1, CHACHA);
+    bench.request(1, "none", None);
+    bench.answer(1, Message::AuthSuccess);
+    let mut open = |kind: &str, sender| {
+        let open = ChannelOpen { kind: text(kind), sender, destination: None, originator: None, path: None };
+        bench.packet(1, Direction::In, false, Message::ChannelOpen(Box::new(open)));
+        bench.packet(1, Direction::Out, false, Message::ChannelConfirmed { recipient: sender, sender });
+    };
+    (0..3_000).for_each(|sender| open("direct-tcpip", sender));
+    open("session", 5_000);
+    let request = Request::Exec { line: text("id"), redacted: false };
+    bench.packet(1, Direction::In, false, Message::ChannelRequest { recipient: 5_000, wants_reply: true, request });
+    bench.packet(1, Direction::Out, false, Message::ChannelSuccess { recipient: 5_000 });
+    let told = bench.told();
+    let count = |name: &str| told.iter().filter(|(told, _)| *told == name).count();
+    assert_eq!((count("ssh-command-started"), count("sensor-degraded")), (1, 1), "{told:?}");
+    let degraded = bench.records.iter().find_map(|record| record.sensor.degraded.as_ref()).unwrap();
+    assert!(degraded.why.contains("over 1024 channels that are no sessions"), "{degraded:?}");
+}
+
+#[test]
 fn channels_and_connections_have_their_limits_and_refusals_are_told() {
     let mut bench = Bench::new();
     bench.keyed(1, CHACHA);
@@ -282,6 +305,6 @@ fn channels_and_connections_have_their_limits_and_refusals_are_told() {
         .filter_map(|r| r.sensor.lost.as_ref())
         .map(|lost| (lost.kind.clone(), lost.count))
         .collect();
-    assert!(lost.contains(&("ssh-channel-refused".into(), 10_000 - talk::CHANNELS_MAX as u64)), "{lost:?}");
+    assert!(lost.contains(&("ssh-channel-refused".into(), 10_000 - talk::SESSIONS_MAX as u64)), "{lost:?}");
     assert!(lost.contains(&("ssh-connection-refused".into(), 15)), "{lost:?}");
 }

@@ -4,6 +4,7 @@
 //! for the stream, each with what the file held before (`state`, which outlives this run); the middle makes records of them. A file system can take for ever to answer, so all of it
 //! is done on a thread of its own (`worker`), which owns state, key and watch; if it is stuck, requests that find its queue full are counted.
 
+pub mod look;
 mod place;
 mod read;
 mod state;
@@ -14,7 +15,8 @@ mod worker;
 mod tests;
 
 use std::{
-    os::fd::OwnedFd,
+    ffi::OsStr,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -24,8 +26,10 @@ use std::{
 };
 
 use rustix::event::{EventfdFlags, eventfd};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::event::stream::{Event, Lost, ProcessId, What};
+use crate::event::stream::{Credentials, Event, Lost, ProcessId, What};
+use look::{Look, Looks};
 use watch::Watch;
 use worker::Worker;
 
@@ -33,18 +37,24 @@ use worker::Worker;
 const REQUESTS_MAX: usize = 64;
 /// Facts waiting to be taken, every 10 ms.
 const FACTS_MAX: usize = 1024;
-/// It reads and hashes: no deep calls.
+/// At the end, between two looks at what the thread wants.
+const SERVE_EVERY: Duration = Duration::from_millis(5);
+/// It waits and compares: no deep calls.
 const STACK: usize = 256 << 10;
 
 /// A deploy tool started.
 #[derive(Clone, Debug)]
 pub struct Deploying {
     pub process: ProcessId,
+    /// Who deploys: with these rights the files are read.
+    pub credentials: Option<Credentials>,
+    /// It is in the host's own mount namespace: its files can be watched, and looked at when the process is gone.
+    pub of_host: bool,
     /// As the kernel had it at exec.
     pub working_directory: Option<Vec<u8>>,
     /// What tells its files from those of other deploys, wherever it is checked out: tool, service, destination. None: their paths do.
     pub project: Option<String>,
-    /// As the tool names them: absolute, or relative to the working directory. Secret ones get a keyed hash.
+    /// As the tool names them: absolute, or relative to the working directory. The flag: a file of secrets.
     pub files: Vec<(String, bool)>,
 }
 
@@ -54,6 +64,8 @@ pub struct Settings {
     /// None: nothing outlives this run.
     pub folder: Option<PathBuf>,
     pub files: Vec<PathBuf>,
+    /// A file with the key of the hashes (32 bytes, 0600), where several hosts are to have the same. None: a key of this host's own, in the folder.
+    pub key: Option<PathBuf>,
 }
 
 pub struct ConfigFiles {
@@ -62,8 +74,15 @@ pub struct ConfigFiles {
     /// None: stopped, or the thread could not be started.
     requests: Option<SyncSender<Deploying>>,
     facts: Receiver<Event>,
+    looks: UnboundedReceiver<Look>,
     wake: Option<Arc<OwnedFd>>,
     refused: u64,
+}
+
+impl Deploying {
+    fn working_directory(&self) -> Option<&Path> {
+        self.working_directory.as_deref().map(|bytes| Path::new(OsStr::from_bytes(bytes)))
+    }
 }
 
 impl ConfigFiles {
@@ -71,16 +90,16 @@ impl ConfigFiles {
     pub fn new(proc: &Path, settings: Settings) -> Self {
         let (requests, inbox) = sync_channel(REQUESTS_MAX);
         let (outbox, facts) = sync_channel(FACTS_MAX);
+        let (ask, looks) = unbounded_channel();
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok().map(Arc::new);
-        let waiting = wake.clone().map(|wake| Worker::new(proc, settings, Watch::new(), inbox, outbox, wake));
-        Self { waiting, requests: Some(requests), facts, wake, refused: 0 }
+        let waiting =
+            wake.clone().map(|wake| Worker::new(proc, settings, Watch::new(), inbox, outbox, wake, Looks(ask)));
+        Self { waiting, requests: Some(requests), facts, looks, wake, refused: 0 }
     }
 
-    /// Privileges are given up: looks at what is known from earlier runs and from the configuration, and watches it.
+    /// Starts the thread, before privileges are given up: it keeps others than this one. It looks at what is known from earlier runs and from the configuration, and watches it.
     pub fn begin(&mut self) {
-        if self.waiting.as_ref().is_some_and(Worker::has_something_to_do) {
-            self.start();
-        }
+        self.start();
     }
 
     /// Looks at the files of a deploy. What they hold comes with a later `poll`.
@@ -94,6 +113,16 @@ impl ConfigFiles {
         }
     }
 
+    /// The next files that the thread wants to be read, as their user; `Look::answer` gives it what they hold. None: the thread has ended.
+    pub async fn look(&mut self) -> Option<Look> {
+        self.looks.recv().await
+    }
+
+    /// The same, if it is there already.
+    pub fn try_look(&mut self) -> Option<Look> {
+        self.looks.try_recv().ok()
+    }
+
     /// Facts that have come, and what was lost.
     pub fn poll(&mut self, now: u64, out: &mut Vec<Event>) {
         out.extend(self.facts.try_iter());
@@ -104,16 +133,18 @@ impl ConfigFiles {
         }
     }
 
-    /// Lets the thread finish what it was asked for, and ends it. One that hangs in a file system is left behind.
-    pub fn finish(&mut self, patience: Duration, out: &mut Vec<Event>) {
+    /// Lets the thread finish what it was asked for, and ends it. One that hangs in a file system is left behind. `serve` is called every few milliseconds, with what the thread wants to be read.
+    pub fn finish(&mut self, patience: Duration, out: &mut Vec<Event>, mut serve: impl FnMut(Option<Look>)) {
         self.requests = None;
         self.waiting = None;
         self.wake();
         let until = Instant::now() + patience;
-        loop {
-            match self.facts.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        while Instant::now() < until {
+            serve(self.try_look());
+            match self.facts.recv_timeout(SERVE_EVERY) {
                 Ok(fact) => out.push(fact),
-                Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }

@@ -1,24 +1,16 @@
 //! One configuration file to its hash.
 //!
-//! What enters: a folder as root, a path in it, and the key if the file holds secrets. What leaves: a hash, or why there is none. The file is hostile: its path is resolved
-//! inside that root (openat2, RESOLVE_IN_ROOT); it is opened as a mere place first (O_PATH), so that a FIFO cannot hang us and a device not act, and for reading only if it is
-//! a plain file; no more than `BYTES_MAX` is read. Its size, times and inode before and after tell whether it was written to meanwhile; then it is read again.
+//! What enters: a root (`beneath`: regular files only) and a path in it. What leaves: its SHA-256, or why there is none; no more than `BYTES_MAX` is read. Its size, times and inode before and after tell
+//! whether it was written to meanwhile; then it is read again.
 
-use std::{
-    fs::File,
-    io::Read as _,
-    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
-    path::Path,
-};
+use std::{fs::File, io::Read as _, os::unix::fs::MetadataExt as _, path::Path};
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use rustix::{
-    fs::{Mode, OFlags, ResolveFlags, openat2},
-    io::Errno,
-};
 use sha2::{Digest as _, Sha256};
 
-use crate::event::config_file::{Contents, Unread};
+use crate::{
+    event::config_file::{Contents, Unread},
+    host::beneath::Beneath,
+};
 
 /// Configuration is some KiB; what is larger than this is none, and would keep us busy.
 pub(super) const BYTES_MAX: u64 = 4 << 20;
@@ -31,25 +23,14 @@ pub(super) struct Reader {
     buffer: Vec<u8>,
 }
 
-/// How a hash is made: keyed for secrets. The name of the entry is part of what is hashed, so that equal secrets in two places do not show as equal.
-pub(super) struct Keyed<'a> {
-    pub key: &'a [u8; 32],
-    pub name: &'a str,
-}
-
-enum Hash {
-    Plain(Sha256),
-    Keyed(Box<Hmac<Sha256>>),
-}
-
 impl Reader {
     pub(super) fn new() -> Self {
         Self { buffer: vec![0; BUFFER] }
     }
 
-    pub(super) fn contents(&mut self, root: &File, path: &Path, keyed: Option<&Keyed>) -> Contents {
+    pub(super) fn contents(&mut self, root: &Beneath, path: &Path) -> Contents {
         for _ in 0..ATTEMPTS {
-            let read = self.attempt(root, path, keyed);
+            let read = self.attempt(root, path);
             self.buffer.fill(0);
             match read {
                 Ok(Some(hash)) => return Contents::Hash(hash),
@@ -61,13 +42,13 @@ impl Reader {
     }
 
     /// None: it was written to meanwhile.
-    fn attempt(&mut self, root: &File, path: &Path, keyed: Option<&Keyed>) -> Result<Option<[u8; 32]>, Contents> {
-        let mut file = open(root, path)?;
+    fn attempt(&mut self, root: &Beneath, path: &Path) -> Result<Option<[u8; 32]>, Contents> {
+        let mut file: File = root.open(path).map_err(|error| failed(&error))?;
         let before = file.metadata().map_err(unread)?;
         if before.len() > BYTES_MAX {
             return Err(Contents::Unread(Unread::TooLarge { bytes: before.len() }));
         }
-        let mut hash = Hash::new(keyed)?;
+        let mut hash = Sha256::new();
         let mut total = 0;
         loop {
             let n = match file.read(&mut self.buffer) {
@@ -85,55 +66,16 @@ impl Reader {
         let after = file.metadata().map_err(unread)?;
         let stamp = |m: &std::fs::Metadata| (m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec());
         let same = stamp(&before) == stamp(&after) && total == after.len();
-        Ok(same.then(|| hash.finish()))
+        Ok(same.then(|| hash.finalize().into()))
     }
 }
 
-impl Hash {
-    fn new(keyed: Option<&Keyed>) -> Result<Self, Contents> {
-        let Some(Keyed { key, name }) = keyed else { return Ok(Self::Plain(Sha256::new())) };
-        // A key of this length is never refused.
-        let mut hash = Hmac::<Sha256>::new_from_slice(key.as_slice())
-            .map_err(|_| Contents::Unread(Unread::Error { errno: Errno::INVAL.raw_os_error() }))?;
-        hash.update(name.as_bytes());
-        hash.update(&[0]);
-        Ok(Self::Keyed(Box::new(hash)))
-    }
-
-    fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Plain(hash) => hash.update(bytes),
-            Self::Keyed(hash) => hash.update(bytes),
-        }
-    }
-
-    fn finish(self) -> [u8; 32] {
-        match self {
-            Self::Plain(hash) => hash.finalize().into(),
-            Self::Keyed(hash) => hash.finalize().into_bytes().into(),
-        }
-    }
-}
-
-/// A plain file, open for reading.
-fn open(root: &File, path: &Path) -> Result<File, Contents> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let place = openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve).map_err(failed)?;
-    let place = File::from(place);
-    if !place.metadata().map_err(unread)?.is_file() {
-        return Err(Contents::Unread(Unread::NoFile));
-    }
-    // The very inode that was looked at, whatever has the name by now.
-    let again = format!("/proc/self/fd/{}", place.as_raw_fd());
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    rustix::fs::open(again, flags, Mode::empty()).map(File::from).map_err(failed)
-}
-
-fn failed(error: Errno) -> Contents {
-    match error {
-        Errno::NOENT | Errno::NOTDIR => Contents::Missing,
-        Errno::LOOP | Errno::XDEV | Errno::NXIO => Contents::Unread(Unread::NoFile),
-        error => Contents::Unread(Unread::Error { errno: error.raw_os_error() }),
+fn failed(error: &std::io::Error) -> Contents {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR) => Contents::Missing,
+        Some(libc::ELOOP | libc::EXDEV | libc::ENXIO) => Contents::Unread(Unread::NoFile),
+        None if error.kind() == std::io::ErrorKind::InvalidInput => Contents::Unread(Unread::NoFile),
+        errno => Contents::Unread(Unread::Error { errno: errno.unwrap_or_default() }),
     }
 }
 
@@ -146,9 +88,18 @@ fn unread(error: std::io::Error) -> Contents {
 mod tests {
     use std::{fs, os::unix::fs::symlink, thread, time::Duration};
 
-    use rustix::fs::{CWD, FileType, mknodat};
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
+    use crate::host::beneath::Budget;
+
+    fn hashed(bytes: &[u8]) -> Contents {
+        Contents::Hash(Sha256::digest(bytes).into())
+    }
+
+    fn look(root: &Path, path: &str) -> Contents {
+        Reader::new().contents(&Beneath::at(root, Budget::QUESTION).unwrap(), path.as_ref())
+    }
 
     struct Root(tempfile::TempDir);
 
@@ -162,7 +113,7 @@ mod tests {
         }
 
         fn look(&self, path: &str) -> Contents {
-            Reader::new().contents(&File::open(self.0.path()).unwrap(), path.as_ref(), None)
+            look(self.0.path(), path)
         }
     }
 
@@ -192,9 +143,9 @@ mod tests {
         }
         // In this root there is no /proc.
         assert_eq!(root.look("magic"), Contents::Missing);
-        let dev = Reader::new().contents(&File::open("/dev").unwrap(), "zero".as_ref(), None);
+        let dev = look("/dev".as_ref(), "zero");
         assert_eq!(dev, Contents::Unread(Unread::NoFile));
-        let proc = Reader::new().contents(&File::open("/").unwrap(), "proc/self/root/etc/passwd".as_ref(), None);
+        let proc = look("/".as_ref(), "proc/self/root/etc/passwd");
         assert_eq!(proc, Contents::Unread(Unread::NoFile), "a magic link is not followed");
     }
 
@@ -225,7 +176,7 @@ mod tests {
         let path = root.0.path().join("racing");
         let (a, b) = (vec![b'a'; 1 << 20], vec![b'b'; 1 << 20]);
         fs::write(&path, &a).unwrap();
-        let hashes = [&a, &b].map(|bytes| Contents::Hash(Sha256::digest(bytes).into()));
+        let hashes = [&a, &b].map(|bytes| hashed(bytes));
         let stop = std::sync::atomic::AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
@@ -241,27 +192,11 @@ mod tests {
             for _ in 0..200 {
                 let found = root.look("racing");
                 // Truncated to nothing is what it holds for a moment.
-                let empty = Contents::Hash(Sha256::digest([]).into());
+                let empty = hashed(b"");
                 let partly = Contents::Unread(Unread::Racing);
                 assert!(hashes.contains(&found) || found == partly || found == empty, "{found:?}");
             }
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
         });
-    }
-
-    #[test]
-    fn a_keyed_hash_depends_on_key_name_and_contents() {
-        let root = Root::new();
-        root.write("a", "abc");
-        root.write("b", "abd");
-        let folder = File::open(root.0.path()).unwrap();
-        let look = |key: u8, name: &str, path: &str| {
-            Reader::new().contents(&folder, path.as_ref(), Some(&Keyed { key: &[key; 32], name }))
-        };
-        assert_eq!(look(1, "x", "a"), look(1, "x", "a"));
-        let all = [look(1, "x", "a"), look(2, "x", "a"), look(1, "y", "a"), look(1, "x", "b"), root.look("a")];
-        for (n, one) in all.iter().enumerate() {
-            assert!(all.iter().skip(n + 1).all(|other| one != other));
-        }
     }
 }

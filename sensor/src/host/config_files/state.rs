@@ -12,11 +12,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::rand::{GetRandomFlags, getrandom};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use rustix::{
+    process::geteuid,
+    rand::{GetRandomFlags, getrandom},
+};
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 use tempfile::NamedTempFile;
 
-use crate::event::config_file::Contents;
+use crate::{
+    event::config_file::{Contents, Unread},
+    host::private,
+};
 
 const STATE: &str = "config-files.json";
 const KEY: &str = "config-files.key";
@@ -35,6 +43,9 @@ pub(super) struct Entry {
     pub secret: bool,
     /// It is in the host's own root: it can be watched, and looked at without the process that used it.
     pub of_host: bool,
+    /// With whose rights it is read.
+    #[serde(default)]
+    pub uid: u32,
     /// At the last deploy.
     pub deployed: Option<Contents>,
     /// When it was last looked at.
@@ -60,7 +71,9 @@ pub(super) struct State {
 
 impl State {
     /// Reads what an earlier run left. What was wrong with it comes beside it: the sensor goes on all the same.
-    pub(super) fn open(folder: Option<&Path>) -> (Self, Vec<String>) {
+    ///
+    /// `given`: a file with the key, where several hosts are to have the same.
+    pub(super) fn open(folder: Option<&Path>, given: Option<&Path>) -> (Self, Vec<String>) {
         let mut wrong = Vec::new();
         let mut fresh = [0; 32];
         if let Err(error) = random(&mut fresh) {
@@ -68,13 +81,19 @@ impl State {
         }
         let mut state =
             Self { folder: None, files: BTreeMap::new(), by_path: HashMap::new(), changed: false, key: fresh };
+        if let Some(given) = given {
+            match read_key(given) {
+                Ok(key) => state.key = key,
+                Err(error) => wrong.push(format!("{}: {error}", given.display())),
+            }
+        }
         let Some(folder) = folder else { return (state, wrong) };
-        if let Err(error) = make_folder(folder) {
-            wrong.push(format!("{}: {error}", folder.display()));
+        if let Err(error) = private::folder(folder) {
+            wrong.push(error.to_string());
             return (state, wrong);
         }
         state.folder = Some(folder.to_owned());
-        match key(folder, &fresh) {
+        match if given.is_some() { Ok(state.key) } else { key(folder, &fresh) } {
             Ok(key) => state.key = key,
             Err(error) => wrong.push(format!("{}: {error}", folder.join(KEY).display())),
         }
@@ -89,6 +108,20 @@ impl State {
             }
         }
         (state, wrong)
+    }
+
+    /// A plain hash as it is kept and recorded: keyed, with the name of the entry in it, so that equal files in two places do not show as equal. Whoever names a file can make it short (a PIN, a line of
+    /// /etc/shadow), and an unkeyed hash of a short file gives it away.
+    pub(super) fn keyed(&self, contents: Contents, name: &str) -> Contents {
+        let Contents::Hash(plain) = contents else { return contents };
+        // A key of this length is never refused.
+        let Ok(mut keyed) = Hmac::<Sha256>::new_from_slice(&self.key) else {
+            return Contents::Unread(Unread::Error { errno: libc::EINVAL });
+        };
+        keyed.update(name.as_bytes());
+        keyed.update(&[0]);
+        keyed.update(&plain);
+        Contents::Hash(keyed.finalize().into_bytes().into())
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Entry> {
@@ -141,10 +174,6 @@ impl State {
         names.filter_map(|name| Some((name.clone(), self.files.get(name)?.clone()))).collect()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.files.is_empty()
-    }
-
     /// Files that can be looked at without a process.
     pub(super) fn of_host(&self) -> Vec<(String, Entry)> {
         let files = self.files.iter().filter(|(_, entry)| entry.of_host);
@@ -170,7 +199,11 @@ impl State {
 
 fn read(path: &Path) -> io::Result<BTreeMap<String, Entry>> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
-    if file.metadata()?.len() > STATE_MAX {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.uid() != geteuid().as_raw() {
+        return Err(io::Error::other("it is no regular file of the sensor's own"));
+    }
+    if metadata.len() > STATE_MAX {
         return Err(io::Error::other("it is too large"));
     }
     let saved: Saved = serde_json::from_reader(io::BufReader::new(file.take(STATE_MAX)))?;
@@ -183,18 +216,23 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, Entry>> {
 /// The key of this host, made from `fresh` if there is none.
 fn key(folder: &Path, fresh: &[u8; 32]) -> io::Result<[u8; 32]> {
     let path = folder.join(KEY);
-    let open = || OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path);
-    let mut file = match open() {
-        Ok(file) => file,
+    match read_key(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             write(folder, KEY, |file| file.write_all(fresh))?;
-            open()?
+            read_key(&path)
         }
-        Err(error) => return Err(error),
-    };
+        read => read,
+    }
+}
+
+fn read_key(path: &Path) -> io::Result<[u8; 32]> {
+    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() || metadata.len() != 32 {
         return Err(io::Error::other("it is no key: remove it, and a new one is made"));
+    }
+    if metadata.uid() != geteuid().as_raw() {
+        return Err(io::Error::other("it is another user's: remove it, and a new one is made"));
     }
     if metadata.mode() & 0o077 != 0 {
         return Err(io::Error::other("others may read it: remove it, and a new one is made"));
@@ -214,11 +252,6 @@ fn write(folder: &Path, name: &str, fill: impl FnOnce(&mut File) -> io::Result<(
     File::open(folder)?.sync_all()
 }
 
-fn make_folder(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
 fn random(bytes: &mut [u8]) -> io::Result<()> {
     let n = getrandom(&mut *bytes, GetRandomFlags::empty())?;
     if n == bytes.len() { Ok(()) } else { Err(io::Error::other("too few")) }
@@ -232,7 +265,7 @@ mod tests {
 
     fn entry(used: u64) -> Entry {
         let hash = Some(Contents::Hash([7; 32]));
-        Entry { path: "/srv/a".into(), secret: false, of_host: true, deployed: hash, seen: hash, used }
+        Entry { path: "/srv/a".into(), secret: false, of_host: true, uid: 0, deployed: hash, seen: hash, used }
     }
 
     fn mode(path: PathBuf) -> u32 {
@@ -243,11 +276,11 @@ mod tests {
     fn state_and_key_come_back_and_are_private() {
         let folder = tempfile::tempdir().unwrap();
         let own = folder.path().join("state");
-        let (mut state, wrong) = State::open(Some(&own));
+        let (mut state, wrong) = State::open(Some(&own), None);
         assert_eq!(wrong, Vec::<String>::new());
         state.set("a".into(), entry(1));
         state.save().unwrap();
-        let (again, wrong) = State::open(Some(&own));
+        let (again, wrong) = State::open(Some(&own), None);
         assert_eq!((again.get("a"), again.key, wrong.len()), (Some(&entry(1)), state.key, 0));
         assert_eq!((mode(own.join(STATE)), mode(own.join(KEY)), mode(own.clone())), (0o600, 0o600, 0o700));
         let names = fs::read_dir(&own).unwrap().count();
@@ -260,32 +293,32 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for text in ["{\"format\":1,\"files\":{", "", "{\"format\":99,\"files\":{}}", "[]"] {
             fs::write(folder.path().join(STATE), text).unwrap();
-            let (mut state, wrong) = State::open(Some(folder.path()));
+            let (mut state, wrong) = State::open(Some(folder.path()), None);
             assert_eq!((wrong.len(), state.files.len()), (1, 0), "{text:?}: {wrong:?}");
             assert_eq!(fs::read_to_string(folder.path().join("config-files.broken")).unwrap(), text);
             state.set("a".into(), entry(1));
             state.save().unwrap();
-            assert_eq!(State::open(Some(folder.path())).1.len(), 0);
+            assert_eq!(State::open(Some(folder.path()), None).1.len(), 0);
         }
     }
 
     #[test]
     fn a_key_that_others_can_read_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
-        let (state, _) = State::open(Some(folder.path()));
+        let (state, _) = State::open(Some(folder.path()), None);
         let path = folder.path().join(KEY);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let (other, wrong) = State::open(Some(folder.path()));
+        let (other, wrong) = State::open(Some(folder.path()), None);
         assert!(other.key != state.key && wrong.len() == 1 && wrong[0].contains("others may read it"), "{wrong:?}");
         fs::write(&path, "short").unwrap();
-        assert!(State::open(Some(folder.path())).1[0].contains("no key"));
+        assert!(State::open(Some(folder.path()), None).1[0].contains("no key"));
     }
 
     #[test]
     fn a_folder_that_cannot_be_had_costs_the_memory_only() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("file"), "").unwrap();
-        let (mut state, wrong) = State::open(Some(&folder.path().join("file")));
+        let (mut state, wrong) = State::open(Some(&folder.path().join("file")), None);
         assert_eq!(wrong.len(), 1);
         state.set("a".into(), entry(1));
         state.save().unwrap();
@@ -294,7 +327,7 @@ mod tests {
 
     #[test]
     fn the_longest_unused_goes_when_there_are_too_many() {
-        let (mut state, _) = State::open(None);
+        let (mut state, _) = State::open(None, None);
         for n in 0..=ENTRIES_MAX as u64 {
             state.set(n.to_string(), entry(n + 1));
         }

@@ -2,6 +2,7 @@
 
 use std::{fs, os::unix::ffi::OsStrExt as _, path::Path, time::Duration};
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
 use super::*;
@@ -13,8 +14,13 @@ fn own() -> ProcessId {
     ProcessId { tgid: std::process::id(), start: stat.starttime }
 }
 
-fn sha256(text: &str) -> Contents {
-    Contents::Hash(Sha256::digest(text).into())
+/// What a file that holds this is known by: the keyed hash of its name and contents.
+fn keyed(state: &tempfile::TempDir, name: &str, text: &str) -> Contents {
+    let key = fs::read(state.path().join("state/config-files.key")).unwrap();
+    let mut hash = Hmac::<Sha256>::new_from_slice(&key).unwrap();
+    hash.update(format!("{name}\0").as_bytes());
+    hash.update(&Sha256::digest(text));
+    Contents::Hash(hash.finalize().into_bytes().into())
 }
 
 /// A project's folder, and the sensor's.
@@ -41,6 +47,8 @@ impl Stage {
         let path = |name: &str| self.project.path().join(name).display().to_string();
         Deploying {
             process: own(),
+            credentials: None,
+            of_host: true,
             working_directory: None,
             project: project.map(str::to_owned),
             files: vec![
@@ -53,12 +61,12 @@ impl Stage {
 
     /// One run of the sensor with one deploy in it.
     fn deploy(&self, deploying: Deploying) -> Vec<ConfigFile> {
-        let settings = Settings { folder: Some(self.state.path().join("state")), files: Vec::new() };
+        let settings = Settings { folder: Some(self.state.path().join("state")), files: Vec::new(), key: None };
         let mut files = ConfigFiles::new("/proc".as_ref(), settings);
         files.begin();
         files.deploy_started(deploying);
         let mut out = Vec::new();
-        files.finish(Duration::from_secs(10), &mut out);
+        files.finish(Duration::from_secs(10), &mut out, |look| look.into_iter().for_each(Look::answer_here));
         of_deploy(out)
     }
 }
@@ -77,9 +85,12 @@ fn each_deploy_has_every_file_with_what_it_held_at_the_last() {
     let first = stage.deploy(stage.deploying(None));
     assert_eq!(first.len(), 3);
     assert!(first.iter().all(|file| file.before.is_none() && file.cause == Cause::Deploy(own())));
-    assert_eq!(first[0].now, sha256("service: myapp"));
+    let config = stage.project.path().join("config/deploy.yml").display().to_string();
+    assert_eq!(first[0].now, keyed(&stage.state, &config, "service: myapp"));
     assert_eq!(first[2].now, Contents::Missing);
-    assert!(first[1].secret && first[1].now != sha256("PASSWORD=s3cr3t"), "the hash of a secret is keyed");
+    let unkeyed = |text: &str| Contents::Hash(Sha256::digest(text).into());
+    assert!(first[0].now != unkeyed("service: myapp"));
+    assert!(first[1].secret && first[1].now != unkeyed("PASSWORD=s3cr3t"));
     // Another run: what it knows comes from the state.
     let same = stage.deploy(stage.deploying(None));
     assert!(same.iter().all(|file| file.before == Some(file.now) && !file.inferred), "{same:?}");
@@ -119,6 +130,8 @@ impl Tool {
         let stat = procfs::process::Process::new(tgid.cast_signed()).unwrap().stat().unwrap();
         Deploying {
             process: ProcessId { tgid, start: stat.starttime },
+            credentials: None,
+            of_host: true,
             working_directory: working.map(|path| path.as_os_str().as_bytes().to_vec()),
             project: project.map(str::to_owned),
             files: vec![("./config/deploy.yml".into(), false)],
@@ -144,7 +157,8 @@ fn a_project_is_the_same_wherever_it_is_checked_out() {
     // A working directory that is not where the process is is not believed.
     let found = here.deploy(second.deploying(project, Some(here.project.path())));
     assert_eq!(found[0].path.bytes, there.project.path().join("config/deploy.yml").as_os_str().as_bytes());
-    assert_eq!((found[0].before, found[0].now), (Some(sha256("service: myapp")), sha256("service: changed")));
+    let keyed = |text| keyed(&here.state, "kamal myapp production: ./config/deploy.yml", text);
+    assert_eq!((found[0].before, found[0].now), (Some(keyed("service: myapp")), keyed("service: changed")));
     assert!(found[0].inferred, "nobody saw that one become the other");
     // Without a project it is its path that counts.
     assert_eq!(here.deploy(second.deploying(None, None))[0].before, None);
@@ -172,7 +186,7 @@ fn hostile_files_do_not_hold_it_up() {
         [
             Contents::Unread(Unread::NoFile),
             Contents::Unread(Unread::TooLarge { bytes: 1 << 40 }),
-            sha256("service: myapp"),
+            keyed(&stage.state, &path("config/deploy.yml").display().to_string(), "service: myapp"),
             Contents::Unread(Unread::NoFile),
         ]
     );
@@ -201,8 +215,8 @@ fn state_from_a_path_that_is_no_text_is_not_kept_and_harms_nothing() {
     let odd = stage.project.path().join(std::ffi::OsStr::from_bytes(b"odd\xff"));
     fs::create_dir(&odd).unwrap();
     fs::write(odd.join("deploy.yml"), "x").unwrap();
-    let (mut state, _) = state::State::open(Some(stage.state.path()));
-    let entry = state::Entry { path: odd, secret: false, of_host: true, deployed: None, seen: None, used: 0 };
+    let (mut state, _) = state::State::open(Some(stage.state.path()), None);
+    let entry = state::Entry { path: odd, secret: false, of_host: true, uid: 0, deployed: None, seen: None, used: 0 };
     state.set("odd".into(), entry);
     state.save().unwrap();
     assert!(state.get("odd").is_none() && Path::new(stage.state.path()).exists());

@@ -18,6 +18,7 @@ use std::{
 
 use nix::{
     errno::Errno,
+    fcntl::AT_FDCWD,
     sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags},
 };
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
@@ -80,7 +81,7 @@ impl Watch {
         if self.folders.len() >= FOLDERS_MAX && !self.folders.values().any(|known| known == folder) {
             return Err(MarkError::TooMany);
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let open = openat2(root, folder, flags, Mode::empty(), resolve).map_err(MarkError::Open)?;
         let mask = MaskFlags::FAN_CLOSE_WRITE
@@ -90,7 +91,9 @@ impl Watch {
             | MaskFlags::FAN_MOVED_TO
             | MaskFlags::FAN_EVENT_ON_CHILD;
         let before = self.handles();
-        self.group.mark(MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_ONLYDIR, mask, &open, None::<&Path>)?;
+        // The folder is a place and is not opened: the mark finds it through its descriptor.
+        let own = format!("/proc/self/fd/{}", open.as_raw_fd());
+        self.group.mark(MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_ONLYDIR, mask, AT_FDCWD, Some(own.as_str()))?;
         // What was marked is named by its new line; without one it was marked before, maybe under another name.
         let after = self.handles();
         let new = after.iter().find(|mark| !before.contains(mark));

@@ -8,7 +8,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs::File,
     os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender, TryRecvError},
@@ -17,24 +17,21 @@ use std::{
 };
 
 use nix::errno::Errno;
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities},
-};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
     Deploying, Settings,
-    place::{Place, absolute, host_root, is_folder, process},
-    read::{Keyed, Reader},
+    look::{Looked, Looks, Whose},
+    place::{host_root, is_folder, process},
     state::{Entry, State},
     watch::{Happened, Watch},
 };
 use crate::{
     event::{
-        config_file::{Author, Cause, ConfigFile, Contents, holds_secrets},
+        config_file::{Author, Cause, ConfigFile, Contents, Unread, holds_secrets},
         stream::{Degraded, Event, Path as EventPath, What},
     },
-    host::{identity, snapshot::namespace_number},
+    host::{identity, privileges, snapshot::namespace_number},
 };
 
 /// An editor's writing, renaming and removing is over by then.
@@ -43,6 +40,8 @@ const SETTLE: Duration = Duration::from_millis(200);
 const FILES_MAX: usize = 64;
 /// Changes waiting for their time to settle; more is not somebody editing.
 const PENDING_MAX: usize = 4096;
+/// Who reads what the configuration of the sensor names.
+const ROOT: u32 = 0;
 /// Folders that could not be watched are named once each, up to so many.
 const SAID_MAX: usize = 256;
 
@@ -50,7 +49,7 @@ pub(super) struct Worker {
     proc: PathBuf,
     files: Vec<PathBuf>,
     state: State,
-    reader: Reader,
+    looks: Looks,
     watch: Result<Watch, Errno>,
     /// Processes have the same numbers here as for whoever names them.
     same_pids: bool,
@@ -84,13 +83,14 @@ impl Worker {
         requests: Receiver<Deploying>,
         facts: SyncSender<Event>,
         wake: Arc<OwnedFd>,
+        looks: Looks,
     ) -> Self {
-        let (state, wrong) = State::open(settings.folder.as_deref());
+        let (state, wrong) = State::open(settings.folder.as_deref(), settings.key.as_deref());
         Self {
             proc: proc.to_owned(),
             files: settings.files,
             state,
-            reader: Reader::new(),
+            looks,
             watch,
             // Under its own /proc a process has the number that is seen here.
             same_pids: proc == Path::new("/proc")
@@ -104,12 +104,10 @@ impl Worker {
         }
     }
 
-    pub(super) fn has_something_to_do(&self) -> bool {
-        !self.files.is_empty() || !self.wrong.is_empty() || !self.state.is_empty()
-    }
-
     pub(super) fn run(mut self) {
-        lower_privileges();
+        if let Err(error) = privileges::keep_for_watching() {
+            tracing::warn!(%error, "the thread of configuration files cannot give up capabilities");
+        }
         for why in std::mem::take(&mut self.wrong) {
             self.degraded("state of configuration files", why, "a change is known only within this run of the sensor");
         }
@@ -151,7 +149,7 @@ impl Worker {
             }
             if self.state.get(&name).is_none() {
                 let secret = holds_secrets(&path);
-                let now = self.contents(&root, &path, secret, &name);
+                let now = self.contents(ROOT, &path, &name);
                 self.tell(ConfigFile {
                     path: event_path(&path),
                     secret,
@@ -161,53 +159,42 @@ impl Worker {
                     before: None,
                     inferred: false,
                 });
-                let entry = Entry { path, secret, of_host: true, deployed: None, seen: Some(now), used: seconds() };
+                let (deployed, seen) = (None, Some(now));
+                let entry = Entry { path, secret, of_host: true, uid: ROOT, deployed, seen, used: seconds() };
                 self.state.set(name, entry);
             }
         }
     }
 
     fn deploy(&mut self, deploying: &Deploying) {
-        let Some(place) = Place::of(&self.proc, deploying) else {
-            let what = format!("configuration of the deploy of process {}", deploying.process.tgid);
-            self.degraded(
-                &what,
-                "the process was gone before it could be looked at".into(),
-                "its changes are not seen",
-            );
-            return;
+        let files: Vec<PathBuf> = deploying.files.iter().take(FILES_MAX).map(|(named, _)| named.into()).collect();
+        let root = host_root(&self.proc).filter(|_| deploying.of_host);
+        if let (Some(root), Some(working)) = (&root, deploying.working_directory()) {
+            // Before the files are read: nothing happens unseen in between.
+            for folder in files.iter().filter_map(|named| Some(absolute(Some(working), named)?.parent()?.to_owned())) {
+                self.watch_folder(root, &folder);
+            }
+        }
+        let whose = Whose::Process {
+            process: deploying.process,
+            credentials: deploying.credentials,
+            working_directory: deploying.working_directory.clone(),
+        };
+        let looked = match self.looks.look(whose, files) {
+            Ok(looked) => looked,
+            Err(why) => {
+                let what = format!("configuration of the deploy of process {}", deploying.process.tgid);
+                self.degraded(&what, why, "its changes are not seen");
+                return;
+            }
         };
         let mut unreached = 0;
-        for (named, secret) in deploying.files.iter().take(FILES_MAX) {
-            let Some(path) = absolute(place.working.as_deref(), named) else {
+        for ((named, secret), Looked { path, contents }) in deploying.files.iter().zip(looked) {
+            let Some(path) = path else {
                 unreached += 1;
                 continue;
             };
-            let name = match &deploying.project {
-                Some(project) => format!("{project}: {named}"),
-                None => path.display().to_string(),
-            };
-            // A container's file is another than the host's with the same path.
-            let name = if place.of_host { name } else { format!("container: {name}") };
-            if let Some(folder) = path.parent().filter(|_| place.of_host) {
-                self.watch_folder(&place.root, folder);
-            }
-            let now = self.contents(&place.root, &path, *secret, &name);
-            let known = self.state.get(&name);
-            let before = known.and_then(|entry| entry.deployed);
-            let witnessed = place.of_host && known.is_some_and(|entry| entry.path == path && entry.seen == Some(now));
-            self.tell(ConfigFile {
-                path: event_path(&path),
-                secret: *secret,
-                cause: Cause::Deploy(deploying.process),
-                at: identity::boot_time(),
-                now,
-                before,
-                inferred: before.is_some_and(|before| before != now) && !witnessed,
-            });
-            let (deployed, seen) = (Some(now), Some(now));
-            let entry = Entry { path, secret: *secret, of_host: place.of_host, deployed, seen, used: seconds() };
-            self.state.set(name, entry);
+            self.deployed(deploying, named, *secret, path, contents);
         }
         if unreached > 0 {
             let what = format!("configuration of the deploy of process {}", deploying.process.tgid);
@@ -215,6 +202,39 @@ impl Worker {
                 format!("its working directory has no path from its root, and {unreached} files are named from there");
             self.degraded(&what, why, "their changes are not seen");
         }
+    }
+
+    /// What one file of a deploy holds.
+    fn deployed(&mut self, deploying: &Deploying, named: &str, secret: bool, path: PathBuf, contents: Contents) {
+        let name = match &deploying.project {
+            Some(project) => format!("{project}: {named}"),
+            None => path.display().to_string(),
+        };
+        // A container's file is another than the host's with the same path.
+        let name = if deploying.of_host { name } else { format!("container: {name}") };
+        let now = self.state.keyed(contents, &name);
+        let known = self.state.get(&name);
+        let before = known.and_then(|entry| entry.deployed);
+        let witnessed = deploying.of_host && known.is_some_and(|entry| entry.path == path && entry.seen == Some(now));
+        self.tell(ConfigFile {
+            path: event_path(&path),
+            secret,
+            cause: Cause::Deploy(deploying.process),
+            at: identity::boot_time(),
+            now,
+            before,
+            inferred: before.is_some_and(|before| before != now) && !witnessed,
+        });
+        let entry = Entry {
+            path,
+            secret,
+            of_host: deploying.of_host,
+            uid: deploying.credentials.map_or(ROOT, |credentials| credentials.uid),
+            deployed: Some(now),
+            seen: Some(now),
+            used: seconds(),
+        };
+        self.state.set(name, entry);
     }
 
     /// Notes who changed what.
@@ -266,7 +286,7 @@ impl Worker {
 
     /// Tells, once for each path, if a known file is another than when it was last looked at.
     fn look_again(&mut self, root: &File, name: String, entry: Entry, change: &Change, told: &mut HashSet<PathBuf>) {
-        let now = self.contents(root, &entry.path, entry.secret, &name);
+        let now = self.contents(entry.uid, &entry.path, &name);
         // The whole folder is gone: a checkout that was removed, not a change of configuration.
         if entry.seen == Some(now) || now == Contents::Missing && !is_folder(root, entry.path.parent()) {
             return;
@@ -286,9 +306,12 @@ impl Worker {
         self.state.set(name, Entry { seen: Some(now), used: seconds(), ..entry });
     }
 
-    fn contents(&mut self, root: &File, path: &Path, secret: bool, name: &str) -> Contents {
-        let keyed = secret.then_some(Keyed { key: &self.state.key, name });
-        self.reader.contents(root, path, keyed.as_ref())
+    /// What a file of the host holds, as this user may read it.
+    fn contents(&mut self, uid: u32, path: &Path, name: &str) -> Contents {
+        let looked = self.looks.look(Whose::User(uid), vec![path.to_owned()]);
+        let contents = looked.ok().and_then(|looked| looked.first().map(|looked| looked.contents));
+        let unanswered = Contents::Unread(Unread::Error { errno: libc::ETIMEDOUT });
+        self.state.keyed(contents.unwrap_or(unanswered), name)
     }
 
     fn watch_folder(&mut self, root: &File, folder: &Path) {
@@ -346,23 +369,16 @@ impl Worker {
     }
 }
 
+/// A path as the tool names it, from the root; without `.`, so that it has one name.
+pub(super) fn absolute(working: Option<&Path>, named: &Path) -> Option<PathBuf> {
+    let path = if named.is_absolute() { named.to_owned() } else { working?.join(named) };
+    Some(path.components().filter(|part| *part != Component::CurDir).collect())
+}
+
 fn event_path(path: &Path) -> EventPath {
     EventPath { bytes: path.as_os_str().as_bytes().to_vec(), cut: false }
 }
 
 fn seconds() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs())
-}
-
-/// What it needs: /proc/PID of other users, and their files.
-fn lower_privileges() {
-    let keep = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
-    if let Ok(now) = capabilities(None) {
-        let sets = CapabilitySets {
-            effective: now.effective & keep,
-            permitted: now.permitted & keep,
-            inheritable: CapabilitySet::empty(),
-        };
-        let _ = set_capabilities(None, sets);
-    }
 }

@@ -10,6 +10,7 @@
 mod arm;
 mod elf;
 mod local;
+pub mod places;
 mod single;
 #[cfg(test)]
 mod single_tests;

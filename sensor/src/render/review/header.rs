@@ -1,13 +1,15 @@
 //! The head of a deploy: one sentence that can be read aloud, then what stands behind it.
+//!
+//! The sentence leads with the kernel's facts: who really ran it, and what was seen to happen. What environment, files or arguments say stands after it, as claims.
 
 use std::fmt::Write as _;
 
-use super::{Look, list, short_version, text, who};
+use super::{Look, list, short_version, text};
 use crate::{
     render::table::{duration, plural},
     review::{
         Deploy,
-        deploy::{Outcome, State, User},
+        deploy::{Account, Outcome, State, User},
     },
 };
 
@@ -36,6 +38,9 @@ fn wrapped(look: &Look, text: &str, first: &str, next: &str) -> String {
 /// Who did what to what, and how it ended.
 fn sentence(deploy: &Deploy) -> String {
     let done = deploy.state == State::Finished && deploy.outcome == Outcome::Success;
+    if deploy.state == State::Finished && !done && deploy.has_acted() == Some(false) {
+        return unproven(deploy);
+    }
     let tool = match (&deploy.tool, &deploy.tool_version) {
         (Some(tool), Some(version)) => format!(" with {tool} {version}"),
         (Some(tool), None) => format!(" with {tool}"),
@@ -57,37 +62,79 @@ fn sentence(deploy: &Deploy) -> String {
             None => format!("; it failed{after}"),
         },
     };
-    format!("{} {}{hosts}{tool}{ending}.", subject(deploy), act(deploy, done))
+    format!("{} {}{hosts}{tool}{ending}.{}", subject(deploy), act(deploy, done), claims(deploy, done))
+}
+
+/// A tool's name ran, and nothing shows that it did what it says.
+fn unproven(deploy: &Deploy) -> String {
+    let command = [&deploy.tool, &deploy.verb].into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(" ");
+    let what = match deploy.action.as_deref() {
+        Some("deploy") => "of a deploy",
+        Some("rollback") => "of a rollback",
+        _ => "of any act",
+    };
+    let connections = match deploy.contacted.as_slice() {
+        [] if deploy.evidence.as_deref() == Some("none") => "no connection".into(),
+        [] => plural(deploy.connections.len() as u64, "connection"),
+        [one] => format!("a connection to {one}"),
+        all => format!("connections to {}", plural(all.len() as u64, "address")),
+    };
+    let ended = match (deploy.outcome, &deploy.reason) {
+        (Outcome::Failure, Some(why)) => format!("; it failed: {why}"),
+        (Outcome::Failure, None) => "; it failed".into(),
+        (_, Some(why)) => format!("; it was {why}"),
+        _ => String::new(),
+    };
+    let claims = claims(deploy, true);
+    format!("{} ran `{command}`: no evidence {what} ({connections}, no command){ended}.{claims}", subject(deploy))
+}
+
+/// What is only said. `all`: also what the sentence itself would tell as done.
+fn claims(deploy: &Deploy, all: bool) -> String {
+    let version = deploy.version.as_deref().map(|version| short_version(version).to_owned());
+    let claimed = [
+        ("performer", deploy.performer.clone()),
+        ("version", version.filter(|_| all)),
+        ("service", deploy.service.clone().filter(|_| all)),
+        ("destination", deploy.destination.clone().filter(|_| all)),
+    ];
+    let claimed = claimed.into_iter().filter(|(field, _)| deploy.is_claimed(field));
+    let claimed: Vec<String> = claimed.filter_map(|(field, value)| Some(format!("{field} {}", value?))).collect();
+    if claimed.is_empty() { String::new() } else { format!(" Claims: {}.", claimed.join(", ")) }
 }
 
 fn subject(deploy: &Deploy) -> String {
-    let named = deploy.user.as_ref().and_then(who).map(|who| match who.split_once('>') {
-        Some((login, acts)) => format!("{login}, acting as {acts}"),
-        None => who,
-    });
-    if !deploy.seen_from.contains(&"deployer") {
-        // What a target knows is the login by which the deploy came, and what the tool says of its user.
-        let from = deploy.session.as_ref().and_then(|session| session.ip.as_ref());
-        let from = from.map(|ip| format!(" from {ip}")).unwrap_or_default();
-        let login = named.map(|name| format!("SSH user {name}{from}"));
-        return match (&deploy.performer, login) {
-            (Some(performer), Some(login)) => format!("{performer} (so the tool says; {login})"),
-            (Some(performer), None) => format!("{performer} (so the tool says)"),
-            (None, login) => login.unwrap_or_else(|| "somebody".into()),
-        };
+    let named = deploy.user.as_ref().and_then(identity);
+    if deploy.seen_from.contains(&"deployer") {
+        return named.unwrap_or_else(|| "somebody".into());
     }
-    match (named, &deploy.performer) {
-        (Some(who), Some(performer)) if who != *performer => format!("{who} (performer: {performer})"),
-        (Some(who), _) => who,
-        (None, Some(performer)) => format!("{performer} (so the tool says)"),
-        (None, None) => "somebody".into(),
+    // What a target knows is the login by which the deploy came.
+    let from = deploy.session.as_ref().and_then(|session| session.ip.as_ref());
+    let from = from.map(|ip| format!(" from {ip}")).unwrap_or_default();
+    named.map_or_else(|| format!("somebody{from}"), |name| format!("SSH user {name}{from}"))
+}
+
+/// Who logged in, and as whom it acted if that is another: `alice (uid 1001), acting as root (uid 0)`.
+fn identity(user: &User) -> Option<String> {
+    let one = |account: &Account| match (&account.name, &account.id) {
+        (Some(name), Some(id)) => Some(format!("{name} (uid {id})")),
+        (None, Some(id)) => Some(format!("uid {id}")),
+        (name, None) => name.clone(),
+    };
+    let own = one(&Account { id: user.id.clone(), name: user.name.clone() });
+    let login = user.audit.as_ref().and_then(one).or_else(|| own.clone());
+    let acts = user.effective.as_ref().and_then(one).or(own);
+    match (login, acts) {
+        (Some(login), Some(acts)) if login != acts => Some(format!("{login}, acting as {acts}")),
+        (login, acts) => login.or(acts),
     }
 }
 
 fn act(deploy: &Deploy, done: bool) -> String {
     let service = deploy.service.as_deref().unwrap_or("an unknown service");
     let environment = |word: &str| deploy.destination.as_ref().map(|d| format!(" {word} {d}")).unwrap_or_default();
-    let version = deploy.version.as_deref().map(short_version);
+    // A version that nothing confirms is no part of what was done.
+    let version = deploy.version.as_deref().filter(|_| !(done && deploy.is_claimed("version"))).map(short_version);
     let (past, infinitive, object) = match deploy.action.as_deref().unwrap_or("unknown") {
         "deploy" => {
             let version = version.map_or(String::new(), |version| format!("version {version} of "));
@@ -138,12 +185,18 @@ fn lines(look: &Look, deploy: &Deploy) -> Vec<(&'static str, String)> {
         };
         lines.push(("hosts", deploy.hosts.join(", ") + &roles));
     }
+    if !deploy.contacted.is_empty() && deploy.contacted != deploy.hosts {
+        lines.push(("contacted", deploy.contacted.join(", ")));
+    }
     if let Some(version) = &deploy.version {
         let before = deploy.previous_version.as_ref().map(|before| format!("   before: {before}")).unwrap_or_default();
-        lines.push(("version", format!("{version}{before}")));
+        let claimed = if deploy.claimed.iter().any(|name| name == "deploy.version") { "   (claimed)" } else { "" };
+        lines.push(("version", format!("{version}{claimed}{before}")));
     }
     let mut result = list::result(deploy);
-    if let (Some(error), true) = (&deploy.error, deploy.reason.is_some()) {
+    // Of a failure without a reason the error is the result itself.
+    let stands_in = deploy.outcome == Outcome::Failure && deploy.reason.is_none();
+    if let Some(error) = deploy.error.as_ref().filter(|_| !stands_in) {
         let _ = write!(result, " ({error})");
     }
     if let Some(code) = deploy.exit_code {
@@ -151,6 +204,13 @@ fn lines(look: &Look, deploy: &Deploy) -> Vec<(&'static str, String)> {
     }
     let _ = write!(result, ", {}", plural(deploy.steps, "step"));
     lines.push(("result", result));
+    if let Some(evidence) = &deploy.evidence {
+        lines.push(("evidence", evidence.clone()));
+    }
+    if !deploy.claimed.is_empty() {
+        let names: Vec<&str> = deploy.claimed.iter().map(|name| name.strip_prefix("deploy.").unwrap_or(name)).collect();
+        lines.push(("claims", names.join(", ")));
+    }
     let targets: Vec<&str> = deploy.targets.iter().map(|view| view.host.name.as_str()).collect();
     let deployer = deploy.seen_from.contains(&"deployer").then_some(deploy.host.name.as_str());
     let deployer = deployer.map(|host| format!("{host} (deployer)"));

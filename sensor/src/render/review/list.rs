@@ -74,13 +74,13 @@ fn cells(look: &Look, deploy: &Deploy) -> [String; 11] {
     ]
 }
 
-/// `alice>root (dev@example.test)`: the performer is what the tool was told, not who was authenticated.
+/// `alice>root (claims dev@example.test)`: the performer is what environment or files say, not who was authenticated.
 fn whose(deploy: &Deploy) -> String {
     let user = deploy.user.as_ref().and_then(who);
     match (user, &deploy.performer) {
-        (Some(user), Some(performer)) if user != *performer => format!("{user} ({performer})"),
+        (Some(user), Some(performer)) if user != *performer => format!("{user} (claims {performer})"),
         (Some(user), _) => user,
-        (None, Some(performer)) => format!("({performer})"),
+        (None, Some(performer)) => format!("(claims {performer})"),
         (None, None) => String::new(),
     }
 }
@@ -130,7 +130,11 @@ pub(super) fn result(deploy: &Deploy) -> String {
         }
         (State::EndNotSeen, _) => format!("end not seen{failed_steps}"),
         (State::Finished, Outcome::Success) => "ok".into(),
-        (State::Finished, Outcome::Unknown) => format!("unknown{failed_steps}"),
+        (State::Finished, Outcome::Unknown) => match deploy.evidence.as_deref() {
+            Some("none") => format!("unknown: no evidence{failed_steps}"),
+            Some("connections") => format!("unknown: connections only{failed_steps}"),
+            _ => format!("unknown{failed_steps}"),
+        },
         (State::Finished, Outcome::Failure) => match deploy.reason.as_ref().or(deploy.error.as_ref()) {
             Some(why) => format!("failed: {why}"),
             None => "failed".into(),

@@ -204,23 +204,6 @@ fn a_rollback_to_a_version_that_is_not_there_failed_though_it_exits_with_0() {
 }
 
 #[test]
-fn where_nothing_is_seen_of_the_hosts_a_rollback_is_unknown_unless_its_last_hook_ran() {
-    let mut story = Story::new();
-    story.kamal(200, &["rollback", "5f95e7b"]);
-    story.exit(200, SHELL, 0);
-    assert_eq!(story.finished().outcome, Outcome::Unknown);
-    let mut story = Story::new();
-    story.kamal(200, &["rollback", "5f95e7b"]);
-    story.child(201, 200, &["/bin/sh", ".kamal/hooks/post-deploy"], 0);
-    story.exit(200, SHELL, 0);
-    assert_eq!(story.finished().outcome, Outcome::Success);
-    let mut story = Story::new();
-    story.kamal(200, &["deploy"]);
-    story.exit(200, SHELL, 0);
-    assert_eq!(story.finished().outcome, Outcome::Success);
-}
-
-#[test]
 fn a_lock_that_was_waited_for_is_no_failure() {
     let mut lines = deploy_lines("5f95e7b");
     let lock = lines[5].0.clone();
@@ -255,12 +238,15 @@ fn hooks_hosts_and_interruptions_are_reasons_too() {
     assert!(message.contains("10.0.0.1") && message.contains("ECONNREFUSED"), "{message}");
     assert_eq!(deploy(story.of(Action::ConnectionFailed)[0]), deploy(story.finished()));
 
+    // Of what did nothing it is known that it was interrupted, and not what failed by that.
     let mut story = Story::new();
     story.kamal(200, &["deploy"]);
     story.exit(200, SHELL, 130);
-    assert_eq!(ended(story.finished()), (Outcome::Failure, Some("interrupted")));
+    assert_eq!(ended(story.finished()), (Outcome::Unknown, Some("interrupted")));
+    assert_eq!(ended(run(&["deploy"], &[], 130).finished()), (Outcome::Failure, Some("interrupted")));
     let mut story = Story::new();
     story.kamal(200, &["deploy"]);
+    story.connects(1, 200, true, "Ruby/Net::SSH_7.3.3");
     story.event(What::Exit(Exit { task: task(200, SHELL), status: Status::Signal { number: 9, core: false } }));
     assert_eq!(ended(story.finished()), (Outcome::Failure, Some("killed")));
 }

@@ -24,11 +24,12 @@ fn a_deploy_that_runs_when_the_sensor_starts_is_told_as_inferred_and_seen_from_t
     story.child(203, 200, &["git", "rev-parse", "HEAD"], 0);
     let mut end = story.connects(1, 200, true, "Ruby/Net::SSH_7.0");
     story.command(&mut end, "docker pull r/acme/myapp:1", 0);
-    // What proves it was done before: that nothing of it was seen is no failure.
+    // What proves it may have been done before: that nothing of it was seen is no failure, and no success.
     story.exit(200, SHELL, 0);
     assert_eq!(story.steps(), ["hook 0", "git 0", "pull 0"]);
     let finished = story.finished();
-    assert_eq!((ended(finished), finished.sensor.inferred), ((Outcome::Success, None), Some(true)));
+    assert_eq!((ended(finished), finished.sensor.inferred), ((Outcome::Unknown, None), Some(true)));
+    assert_eq!(fields(finished).evidence, Some("commands"));
     // From when the tool began, which is before the sensor.
     assert!(finished.duration.unwrap() < story.time);
     assert_eq!(deploy(finished), deploy(story.of(Action::DeployStarted)[0]));
@@ -50,5 +51,22 @@ fn of_a_rollback_that_ran_before_nobody_knows_and_what_fails_is_a_failure_all_th
     assert_eq!(after(&["rollback", "5f9"], "docker ps", 0, 0), (Outcome::Unknown, None));
     let switch = "docker exec kamal-proxy kamal-proxy deploy myapp-web --target=x";
     assert_eq!(after(&["rollback", "5f9"], switch, 0, 0), (Outcome::Success, None));
+    assert_eq!(after(&["deploy"], "docker pull r/acme/a:1", 0, 0), (Outcome::Unknown, None));
     assert_eq!(after(&["deploy"], switch, 1, 1), (Outcome::Failure, Some("unhealthy".into())));
+}
+
+#[test]
+fn of_a_deploy_that_ran_before_that_nothing_was_seen_is_not_that_nothing_was() {
+    for (args, code) in [(&["deploy"][..], 0), (&["deploy"], 1), (&["audit"], 0)] {
+        let mut story = Story::new();
+        story.facts(200, Some(project()), &[]);
+        story.found(200, 1, &[&["ruby", "/usr/local/bin/kamal"], args].concat());
+        story.event(What::Seeded);
+        story.child(201, 200, &["/bin/sh", ".kamal/hooks/post-deploy"], 0);
+        story.exit(200, 1, code);
+        let finished = story.finished();
+        assert_eq!((ended(finished), fields(finished).evidence), ((Outcome::Unknown, None), None), "{args:?} {code}");
+        let message = finished.error.as_ref().unwrap().message.as_ref().unwrap();
+        assert!(message.contains("before the sensor"), "{message}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Deploys on hand-made streams: each test tells one in events, from the deployer's side, the target's, or both.
 
 mod deployer;
+mod evidence;
 mod found;
 mod target;
 
@@ -105,6 +106,7 @@ impl Story {
             args: Args { list, ..Args::default() },
             served: None,
             thread: None,
+            stamp: None,
         })));
     }
 

@@ -1,0 +1,98 @@
+//! The switches that the programs look at, mapped into memory (`sensor_common::Control`).
+//!
+//! What enters: the object's map CONTROL (an array with BPF_F_MMAPABLE, Linux 5.5). What leaves: a handle, as many as are wanted; each keeps the mapping, and the mapping keeps the map.
+//! Storing is all it takes: no system call, nothing that can fail or wait. It fails only where the map cannot be mapped, at start.
+#![allow(
+    unsafe_code,
+    reason = "memory that is shared with the kernel: mapped, used through atomics only, unmapped by its last owner"
+)]
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    ptr::NonNull,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering, fence},
+    },
+};
+
+use aya::maps::Map;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use sensor_common::CONTROL_MAP;
+
+use super::Error;
+
+/// `sensor_common::Control`, as both sides share it.
+#[repr(C)]
+struct Shared {
+    silenced: AtomicU32,
+    sleeping: AtomicU32,
+}
+
+const _: () = assert!(size_of::<Shared>() == size_of::<sensor_common::Control>());
+
+/// The page of the map's only value.
+struct Page(NonNull<Shared>);
+
+// SAFETY: the page is only accessed through atomics, and unmapped by the last owner.
+unsafe impl Send for Page {}
+// SAFETY: as above.
+unsafe impl Sync for Page {}
+
+/// A handle to the switches.
+#[derive(Clone)]
+pub struct Control(Arc<Page>);
+
+impl Control {
+    pub(super) fn new(map: &Map) -> Result<Self, Error> {
+        Self::of(Self::map(map)?).map_err(|error| Error::MapUse { map: CONTROL_MAP, why: error.to_string() })
+    }
+
+    /// The map's descriptor.
+    pub(super) fn map(map: &Map) -> Result<BorrowedFd<'_>, Error> {
+        let Map::Array(data) = map else { return Err(Error::Map(CONTROL_MAP)) };
+        Ok(data.fd().as_fd())
+    }
+
+    /// Maps the map behind a descriptor.
+    pub(super) fn of(map: BorrowedFd) -> io::Result<Self> {
+        let both = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a mapping of its own at an address that the kernel chooses.
+        let page = unsafe { mmap(std::ptr::null_mut(), size_of::<Shared>(), both, MapFlags::SHARED, map, 0) }?;
+        let page = NonNull::new(page.cast::<Shared>()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Self(Arc::new(Page(page))))
+    }
+
+    /// Every program returns at once from now on, for good. One that has begun ends as usual, within microseconds.
+    pub fn silence(&self) {
+        self.shared().silenced.store(1, Ordering::SeqCst);
+    }
+
+    pub fn is_silenced(&self) -> bool {
+        self.shared().silenced.load(Ordering::Relaxed) != 0
+    }
+
+    /// The reader is about to sleep: the next record wakes it. After this the ring must be looked at once more.
+    pub(super) fn sleeps(&self) {
+        self.shared().sleeping.store(1, Ordering::Relaxed);
+        // Before the look into the ring, as the programs store the ring's position before they look here.
+        fence(Ordering::SeqCst);
+    }
+
+    pub(super) fn wakes(&self) {
+        self.shared().sleeping.store(0, Ordering::Relaxed);
+    }
+
+    fn shared(&self) -> &Shared {
+        // SAFETY: mapped as long as `Page` lives; atomics of the same layout as what the kernel has there; page-aligned.
+        unsafe { self.0.0.as_ref() }
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `Control::of` with this size; nobody else has a pointer to it.
+        let _ = unsafe { munmap(self.0.as_ptr().cast(), size_of::<Shared>()) };
+    }
+}

@@ -1,0 +1,192 @@
+//! What was asked of the inspector, and what for.
+//!
+//! What enters: questions, each with its purpose. What leaves: answers, each with the purpose of its question, or why nothing is known; always one for each question that was accepted. Nothing here
+//! waits. Questions that no event waits for stand in a line of their own, so that a start with thousands of processes does not fill the inspector's queue.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    os::fd::{AsFd as _, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use super::{
+    deploys::Asked,
+    facts::Named,
+    gate::{PATIENCE, Wait},
+    programs::Wanted,
+};
+use crate::{
+    event::{
+        deploy::Facts as DeployFacts,
+        stream::{Degraded, ProcessId, Task},
+    },
+    host::config_files::look::Look,
+    inspect::{Inspector, Question, Said, Subject, Survey, Ticket, Unknown},
+    kernel::Readable,
+};
+
+/// For an answer; the gate waits a moment longer.
+const ANSWER_IN: Duration = PATIENCE.saturating_sub(Duration::from_millis(100));
+/// The same where no event waits.
+const ANSWER_LATER: Duration = Duration::from_secs(3);
+/// Questions of the second line that are under way at a time. The inspector takes 64 of one user.
+const LATER_MAX: usize = 24;
+/// Questions in that line; a host with more processes is looked at as they speak.
+const LINE_MAX: usize = 16_384;
+
+/// What an answer is for.
+pub(super) enum Purpose {
+    Names(Named),
+    Program(Wanted),
+    Project { asked: Box<Asked>, wait: Option<Wait> },
+    Variables { facts: DeployFacts, wait: Option<Wait> },
+    KnownHosts,
+    Configuration(Look),
+    Processes,
+    Gone,
+}
+
+pub(super) struct Answered {
+    pub purpose: Purpose,
+    pub said: Result<Said, Unknown>,
+    pub descriptors: Vec<OwnedFd>,
+}
+
+pub(super) struct Asking {
+    inspector: Option<Inspector>,
+    purposes: HashMap<Ticket, (Purpose, bool)>,
+    line: VecDeque<(Subject, Question, Purpose)>,
+    later: usize,
+    /// Questions that were not accepted.
+    refused: u64,
+    /// Those that were not accepted, to be answered as unknown.
+    unanswered: Vec<Answered>,
+    /// Answers that said that nothing is known, by why, since the last look.
+    unknown: HashMap<Unknown, u64>,
+}
+
+impl Asking {
+    pub(super) fn new(inspector: Option<Inspector>) -> Self {
+        Self {
+            inspector,
+            purposes: HashMap::new(),
+            line: VecDeque::new(),
+            later: 0,
+            refused: 0,
+            unanswered: Vec::new(),
+            unknown: HashMap::new(),
+        }
+    }
+
+    /// A question that an event may wait for. Its answer comes with `take`, whatever happens.
+    pub(super) fn ask(&mut self, subject: &Subject, question: Question, purpose: Purpose) {
+        self.send(subject, question, purpose, false);
+    }
+
+    /// A question that nothing waits for.
+    pub(super) fn ask_later(&mut self, subject: Subject, question: Question, purpose: Purpose) {
+        if self.line.len() < LINE_MAX {
+            self.line.push_back((subject, question, purpose));
+            self.pump();
+        } else {
+            self.refuse(purpose);
+        }
+    }
+
+    pub(super) fn survey(&mut self, survey: Survey, purpose: Purpose) {
+        match self.inspector.as_mut().map(|inspector| inspector.survey(survey)) {
+            Some(Ok(ticket)) => drop(self.purposes.insert(ticket, (purpose, false))),
+            _ => self.refuse(purpose),
+        }
+    }
+
+    /// Answers that have come, and those that will not.
+    pub(super) fn take(&mut self) -> Vec<Answered> {
+        let mut answered = std::mem::take(&mut self.unanswered);
+        let replies = self.inspector.as_mut().map(|inspector| inspector.poll(Instant::now())).unwrap_or_default();
+        for reply in replies {
+            let more = matches!(reply.answer, Ok(Said::Item(_)));
+            let Some((purpose, later)) = self.purposes.remove(&reply.ticket) else { continue };
+            if let Err(why) = &reply.answer {
+                *self.unknown.entry(*why).or_default() += 1;
+            }
+            if more {
+                let again = match purpose {
+                    Purpose::Processes => Purpose::Processes,
+                    _ => Purpose::Gone,
+                };
+                self.purposes.insert(reply.ticket, (again, later));
+            } else if later {
+                self.later -= 1;
+            }
+            answered.push(Answered { purpose, said: reply.answer, descriptors: reply.descriptors });
+        }
+        self.pump();
+        answered
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.inspector.is_some()
+    }
+
+    /// For the event loop: readable when there are answers.
+    pub(super) fn readable(&self) -> Option<Readable> {
+        let inspector = self.inspector.as_ref()?;
+        let readable = Readable::new(inspector.as_fd());
+        readable.inspect_err(|error| tracing::error!(%error, "cannot wait for the inspector")).ok()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        if !self.unanswered.is_empty() {
+            return Some(Instant::now());
+        }
+        self.inspector.as_ref().and_then(Inspector::next_deadline)
+    }
+
+    /// What cannot be known from now on; each cause once.
+    pub(super) fn take_degraded(&mut self) -> Vec<Degraded> {
+        self.inspector.as_mut().map(Inspector::take_degraded).unwrap_or_default()
+    }
+
+    fn send(&mut self, subject: &Subject, question: Question, purpose: Purpose, later: bool) {
+        let patience = if later { ANSWER_LATER } else { ANSWER_IN };
+        match self.inspector.as_mut().map(|inspector| inspector.ask(subject, question, patience)) {
+            Some(Ok(ticket)) => {
+                self.later += usize::from(later);
+                self.purposes.insert(ticket, (purpose, later));
+            }
+            _ => self.refuse(purpose),
+        }
+    }
+
+    /// What is not asked is answered as unknown, in its turn.
+    pub(super) fn refuse(&mut self, purpose: Purpose) {
+        self.refused += 1;
+        let said = Err(Unknown::Refused(crate::inspect::Why::Queue));
+        self.unanswered.push(Answered { purpose, said, descriptors: Vec::new() });
+    }
+
+    fn pump(&mut self) {
+        while self.later < LATER_MAX
+            && let Some((subject, question, purpose)) = self.line.pop_front()
+        {
+            self.send(&subject, question, purpose, true);
+        }
+    }
+}
+
+/// Init: its root is the host's own.
+const INIT: ProcessId = ProcessId { tgid: 1, start: 0 };
+
+/// A process, for a question about it. In the host's own mount namespace init stands in for it where it has ended.
+pub(super) fn subject(task: &Task, host_ns: Option<u32>) -> Subject {
+    let of_host = task.mnt_ns.is_some() && task.mnt_ns == host_ns;
+    let fallback = task.parent.into_iter().chain(of_host.then_some(INIT)).collect();
+    Subject { process: task.id, credentials: task.credentials, mnt_ns: task.mnt_ns, fallback }
+}
+
+/// The host's own root, with the rights of this user.
+pub(super) fn host(uid: u32) -> Subject {
+    let credentials = crate::event::stream::Credentials { uid, euid: uid, gid: uid, egid: uid };
+    Subject { process: INIT, credentials: Some(credentials), mnt_ns: None, fallback: Vec::new() }
+}

@@ -1,0 +1,176 @@
+//! Facts that an event needs: names of users, paths of cgroups.
+//!
+//! What enters: tasks of events. What leaves: questions about names, facts for the stream. Names come from passwd files: of a mount namespace whose file is the host's own they are names
+//! (`What::User`); of any other they are claims of whoever made that file (`What::ContainerUser`), since a user can make a namespace with a passwd file of their own. The user who logged in (the audit
+//! id) is known to the host alone. Each name is asked for once and kept until `forget` (SIGHUP); one that could not be found out is asked for again after a while.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use super::{
+    asking::{self, Asking, Purpose},
+    gate::{Gate, Wait},
+};
+use crate::{
+    event::stream::{Event, FileId, Task, What},
+    inspect::{Answer, Question, Said, Unknown, questions::Names},
+};
+
+/// Entries kept per kind of fact; a host with more starts over.
+const KEPT_MAX: usize = 16_384;
+/// Until a name that could not be found out is asked for again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Names that were asked for.
+pub(super) struct Named {
+    pub mnt_ns: u32,
+    pub uids: Vec<u32>,
+    pub wait: Option<Wait>,
+}
+
+pub(super) struct Facts {
+    proc: PathBuf,
+    /// The host's own mount namespace, and its passwd file.
+    host_ns: Option<u32>,
+    passwd: Option<FileId>,
+    /// Asked for: never again, or not before.
+    users: HashMap<(u32, u32), Option<Instant>>,
+    cgroups: HashSet<u64>,
+}
+
+impl Facts {
+    pub(super) fn new(proc: &Path, host_ns: Option<u32>) -> Self {
+        Self { proc: proc.into(), host_ns, passwd: None, users: HashMap::new(), cgroups: HashSet::new() }
+    }
+
+    pub(super) fn host_ns(&self) -> Option<u32> {
+        self.host_ns
+    }
+
+    /// Names may have changed: look them up again when they are needed.
+    pub(super) fn forget(&mut self) {
+        self.users.clear();
+        self.cgroups.clear();
+    }
+
+    /// Asks for the host's own passwd file: its identity, and root's name.
+    pub(super) fn begin(&mut self, asking: &mut Asking) {
+        let Some(mnt_ns) = self.host_ns else { return };
+        let named = Named { mnt_ns, uids: vec![0], wait: None };
+        self.users.insert((mnt_ns, 0), None);
+        asking.ask(&asking::host(0), Question::Names { uids: vec![0] }, Purpose::Names(named));
+    }
+
+    /// Asks for what an event needs; what it is to wait for. Facts that are had at once go before it.
+    pub(super) fn want(&mut self, event: &Event, gate: &mut Gate, asking: &mut Asking, waits: &mut Vec<Wait>) {
+        let task = match &event.what {
+            What::Exec(exec) => &exec.task,
+            What::Found(found) => &found.task,
+            What::Connect(connect) => &connect.task,
+            What::Exit(exit) => &exit.task,
+            _ => return,
+        };
+        self.names(task, gate, asking, waits);
+        if !matches!(event.what, What::Exit(_)) {
+            self.cgroup(event.time, task, gate);
+        }
+    }
+
+    fn names(&mut self, task: &Task, gate: &mut Gate, asking: &mut Asking, waits: &mut Vec<Wait>) {
+        if let Some(mnt_ns) = task.mnt_ns {
+            let ids = [task.credentials.map(|c| c.uid), task.credentials.map(|c| c.euid)];
+            let wanted = self.unknown(mnt_ns, ids.into_iter().flatten());
+            if !wanted.is_empty() {
+                let subject = match self.host_ns == Some(mnt_ns) {
+                    true => asking::host(0),
+                    false => asking::subject(task, self.host_ns),
+                };
+                self.ask(mnt_ns, wanted, &subject, gate, asking, waits);
+            }
+        }
+        if let Some(host_ns) = self.host_ns {
+            let wanted = self.unknown(host_ns, task.loginuid.into_iter());
+            if !wanted.is_empty() {
+                self.ask(host_ns, wanted, &asking::host(0), gate, asking, waits);
+            }
+        }
+    }
+
+    fn unknown(&mut self, mnt_ns: u32, uids: impl Iterator<Item = u32>) -> Vec<u32> {
+        let now = Instant::now();
+        let mut wanted: Vec<u32> = uids
+            .filter(|uid| match self.users.get(&(mnt_ns, *uid)) {
+                None => true,
+                Some(again) => again.is_some_and(|again| again <= now),
+            })
+            .collect();
+        wanted.dedup();
+        if self.users.len() >= KEPT_MAX {
+            self.users.clear();
+        }
+        self.users.extend(wanted.iter().map(|uid| ((mnt_ns, *uid), None)));
+        wanted
+    }
+
+    fn ask(
+        &self,
+        mnt_ns: u32,
+        uids: Vec<u32>,
+        subject: &crate::inspect::Subject,
+        gate: &mut Gate,
+        asking: &mut Asking,
+        waits: &mut Vec<Wait>,
+    ) {
+        let wait = gate.wait();
+        waits.push(wait);
+        let named = Named { mnt_ns, uids: uids.clone(), wait: Some(wait) };
+        asking.ask(subject, Question::Names { uids }, Purpose::Names(named));
+    }
+
+    /// An answer about names: the facts.
+    pub(super) fn named(&mut self, time: u64, named: &Named, said: Result<Said, Unknown>) -> Vec<Event> {
+        let Ok(Said::Answer(Answer::Names(Names { file, names, .. }))) = said else {
+            let again = Instant::now() + AGAIN;
+            self.users.extend(named.uids.iter().map(|uid| ((named.mnt_ns, *uid), Some(again))));
+            return Vec::new();
+        };
+        let of_host = self.host_ns == Some(named.mnt_ns);
+        if of_host {
+            self.passwd = Some(file);
+        }
+        let is_own = of_host || self.passwd == Some(file);
+        let fact = |(uid, name): (u32, String)| {
+            let (mnt_ns, name) = (named.mnt_ns, name.into());
+            let what = match is_own {
+                true => What::User { mnt_ns, uid, name },
+                false => What::ContainerUser { mnt_ns, uid, name },
+            };
+            Event { time, what }
+        };
+        names.into_iter().map(fact).collect()
+    }
+
+    fn cgroup(&mut self, time: u64, task: &Task, gate: &mut Gate) {
+        let Some(id) = task.cgroup else { return };
+        if self.cgroups.contains(&id) {
+            return;
+        }
+        // A file of the kernel's, which waits for no user.
+        let Some(path) = cgroup_path(&self.proc, task.id.tgid) else { return };
+        if self.cgroups.len() >= KEPT_MAX {
+            self.cgroups.clear();
+        }
+        self.cgroups.insert(id);
+        gate.push(Event { time, what: What::Cgroup { id, path: path.into() } }, &[], Instant::now());
+    }
+}
+
+/// The v2 path in /proc/PID/cgroup.
+fn cgroup_path(proc: &Path, tgid: u32) -> Option<String> {
+    let text = fs::read_to_string(proc.join(tgid.to_string()).join("cgroup")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned)
+}

@@ -1,0 +1,191 @@
+//! What the inspector says of programs and libraries, and what became of their probes.
+//!
+//! What enters: answers, each with what was asked about; attachments that are done. What leaves: further questions, programs for the attacher, and the facts that an event waits for.
+
+use std::os::fd::OwnedFd;
+
+use super::{
+    super::attacher::{Attachment, Failed},
+    About, EXAMINED_AT_ONCE, Executable, Hands, LIMITS_MAX, MAPPED_MAX, Programs, Wanted, degraded,
+};
+use crate::{
+    event::stream::{Degraded, Event, Probe, Role, What},
+    host::{
+        examine::{Examined, Program},
+        identity,
+    },
+    inspect::{
+        Answer, Question, Said, Subject, Unknown,
+        questions::{Candidate, Range, Where},
+    },
+};
+
+impl Programs {
+    /// An answer about programs.
+    pub(in crate::pipeline) fn answered(
+        &mut self,
+        wanted: Wanted,
+        said: Result<Said, Unknown>,
+        descriptors: Vec<OwnedFd>,
+        hands: &mut Hands,
+    ) {
+        let Wanted { subject, group, about } = wanted;
+        let answer = said.ok().and_then(|said| if let Said::Answer(answer) = said { Some(answer) } else { None });
+        match (about, answer) {
+            (About::Candidates { watched }, Some(Answer::Candidates(found))) => {
+                self.candidates(found, watched, &subject, group, hands);
+            }
+            (About::Ranges, Some(Answer::Ranges(found))) => self.ranges(found, subject, group, hands),
+            (About::Files { watched, .. }, Some(Answer::Examined(found))) => {
+                self.examined(found, descriptors, watched, group, hands);
+            }
+            (About::Mapped { .. }, Some(Answer::Examined(found))) => {
+                self.examined(found, descriptors, false, group, hands);
+            }
+            (About::Files { files, .. }, _) => files.into_iter().for_each(|file| self.speakers.unseen(file)),
+            (About::Mapped { ranges }, _) => self.mapped.retain(|known| !ranges.contains(known)),
+            (About::Executable(executable), Some(Answer::Examined(found))) if !found.is_empty() => {
+                self.executable(&executable, found, descriptors, subject, group, hands);
+            }
+            (About::Executable(executable), _) => self.unreadable(executable, subject, group, hands),
+            (About::Candidates { .. } | About::Ranges, _) => {}
+        }
+        self.done_with(group, hands);
+    }
+
+    fn executable(
+        &mut self,
+        executable: &Executable,
+        found: Vec<Examined>,
+        descriptors: Vec<OwnedFd>,
+        subject: Subject,
+        group: u64,
+        hands: &mut Hands,
+    ) {
+        let Executable { file, served, .. } = *executable;
+        let role = found.first().map_or(Role::Other, |examined| examined.role);
+        if let Some((_, known)) = self.executables.get_mut(&file) {
+            *known = Some(role);
+        }
+        if served {
+            self.before(group, |time| Event { time, what: What::Program { file, role } });
+        }
+        if self.examined(found, descriptors, false, group, hands) {
+            // Its siblings in the same root: sshd executes them for the next connection.
+            let beside = self.group(None, None, 0);
+            let question = Question::Candidates(Where::OpenSsh);
+            self.want(subject, beside, About::Candidates { watched: false }, question, hands);
+            self.done_with(beside, hands);
+        }
+    }
+
+    /// What a process executes could not be examined: it is gone, or what it executes is on a file system that does not answer.
+    fn unreadable(&mut self, executable: Executable, subject: Subject, group: u64, hands: &mut Hands) {
+        let Executable { file, name, served, at_its_path } = executable;
+        let known = self.executables.remove(&file).and_then(|(_, role)| role);
+        if !served {
+            return;
+        }
+        if let Some(role) = known {
+            self.before(group, |time| Event { time, what: What::Program { file, role } });
+        } else if !at_its_path && name.is_absolute() {
+            let question = Question::Examine(vec![(name.clone(), false)]);
+            let about = About::Executable(Executable { file, name, served, at_its_path: true });
+            self.want(subject, group, about, question, hands);
+        } else {
+            let degraded = Degraded {
+                what: format!("executable {} (inode {})", name.display(), file.inode),
+                why: "it serves a TCP connection, but cannot be read".into(),
+                effect: "if it is an SSH server, this session is not recognised".into(),
+            };
+            self.before(group, |time| Event { time, what: What::Degraded(degraded) });
+        }
+    }
+
+    fn candidates(&mut self, found: Vec<Candidate>, watched: bool, subject: &Subject, group: u64, hands: &mut Hands) {
+        let mut fresh = Vec::new();
+        for Candidate { file, stamp, name, is_library } in found {
+            if !self.speakers.is_seen(file, Some(&stamp)) {
+                self.speakers.seen(file, Some(stamp));
+                fresh.push((file, (name, is_library)));
+            }
+        }
+        for chunk in fresh.chunks(EXAMINED_AT_ONCE) {
+            let (files, paths) = chunk.iter().cloned().unzip();
+            self.want(subject.clone(), group, About::Files { files, watched }, Question::Examine(paths), hands);
+        }
+    }
+
+    fn ranges(&mut self, found: Vec<Range>, subject: Subject, group: u64, hands: &mut Hands) {
+        if self.mapped.len() >= MAPPED_MAX {
+            self.mapped.clear();
+        }
+        let key = |range: &Range| (range.file, range.name.clone());
+        let fresh: Vec<Range> = found.into_iter().filter(|range| self.mapped.insert(key(range))).collect();
+        for chunk in fresh.chunks(EXAMINED_AT_ONCE) {
+            let about = About::Mapped { ranges: chunk.iter().map(key).collect() };
+            self.want(subject.clone(), group, about, Question::ExamineMapped(chunk.to_vec()), hands);
+        }
+    }
+
+    /// Files were examined: those that speak SSH go to the attacher. True: there was one.
+    fn examined(
+        &mut self,
+        found: Vec<Examined>,
+        descriptors: Vec<OwnedFd>,
+        watched: bool,
+        group: u64,
+        hands: &mut Hands,
+    ) -> bool {
+        let mut descriptors = descriptors.into_iter();
+        let mut any = false;
+        for examined in found {
+            let open = examined.speaks.as_ref().and_then(|_| descriptors.next());
+            if let Some(program) = self.speakers.learn(examined, open, watched) {
+                any = true;
+                let attachment = hands.attacher.probe(program);
+                self.attachments.insert(attachment, group);
+                self.hold(group);
+            }
+        }
+        any
+    }
+
+    /// A limit of probed files was reached: said once for each, however many files there are.
+    fn over_budget(&mut self, why: &str, hands: &mut Hands) {
+        if self.limits.len() < LIMITS_MAX && self.limits.insert(why.to_owned()) {
+            hands.out.push(degraded("SSH in further programs", why, identity::boot_time()));
+        }
+    }
+
+    /// An attachment is done.
+    pub(in crate::pipeline) fn attached(
+        &mut self,
+        attachment: Attachment,
+        program: &Program,
+        failed: Option<Failed>,
+        hands: &mut Hands,
+    ) {
+        let Some(group) = self.attachments.remove(&attachment) else { return };
+        if let Some(group) = self.groups.get_mut(&group) {
+            group.readable |= failed.is_none() && program.is_library;
+        }
+        match &failed {
+            Some(Failed { why, is_budget: false }) => {
+                hands.out.push(degraded(&format!("SSH in {}", program.name), why, identity::boot_time()));
+            }
+            Some(Failed { why, is_budget: true }) => {
+                self.speakers.forget(program.file);
+                self.over_budget(why, hands);
+            }
+            None => {}
+        }
+        let state = if failed.is_none() { "attached" } else { "missing" };
+        tracing::debug!(program = program.name, state, "a program that speaks SSH");
+        if !self.started {
+            let (name, target) = ("cipher".into(), program.name.clone());
+            self.probes.push(Probe { name, target, state: state.into(), why: failed.map(|failed| failed.why) });
+        }
+        self.done_with(group, hands);
+    }
+}

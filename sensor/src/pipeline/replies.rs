@@ -1,0 +1,126 @@
+//! What comes back: answers of the inspector, attachments that are done; and what the thread of configuration files wants to be read.
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::PathBuf};
+
+use super::{
+    asking::{self, Answered, Asking, Purpose},
+    attacher::Done,
+    deploys::Deploys,
+    programs::Hands,
+    source::{Failure, Source},
+};
+use crate::{
+    event::stream::{Event, What},
+    host::{
+        config_files::look::{Look, Whose},
+        identity,
+    },
+    inspect::{Answer, Question, Said, Subject, SurveyItem},
+};
+
+impl Source {
+    /// Answers of the inspector.
+    pub(super) fn answered(&mut self, out: &mut Vec<Event>) {
+        for answered in self.asking.take() {
+            self.answer(answered, out);
+        }
+        for degraded in self.asking.take_degraded() {
+            out.push(Event { time: identity::boot_time(), what: What::Degraded(degraded) });
+        }
+        self.release(out);
+    }
+
+    fn answer(&mut self, answered: Answered, out: &mut Vec<Event>) {
+        let Answered { purpose, said, descriptors } = answered;
+        let time = identity::boot_time();
+        let (wait, before) = match purpose {
+            Purpose::Names(named) => (named.wait, self.facts.named(time, &named, said)),
+            Purpose::Program(wanted) => {
+                let Self { gate, asking, attacher, programs, .. } = self;
+                programs.answered(wanted, said, descriptors, &mut Hands { gate, asking, attacher, out });
+                return;
+            }
+            Purpose::Project { asked, wait } => {
+                let (before, deploying) = self.deploys.project(&asked, said);
+                deploying.into_iter().for_each(|deploying| self.config_files.deploy_started(deploying));
+                (wait, before)
+            }
+            Purpose::Variables { facts, wait } => (wait, Deploys::variables(time, facts, said)),
+            Purpose::KnownHosts => {
+                if let Ok(Said::Answer(Answer::KnownHosts(known))) = said {
+                    out.push(Event { time, what: What::KnownHosts(known) });
+                }
+                return;
+            }
+            Purpose::Configuration(look) => {
+                look.answer(match said {
+                    Ok(Said::Answer(Answer::Configuration(looked))) => Ok(looked),
+                    Ok(_) => Err("it was not answered".into()),
+                    Err(why) => Err(format!("it is not known: {why:?}")),
+                });
+                return;
+            }
+            Purpose::Gone => {
+                if let Ok(Said::Item(item)) = said
+                    && let SurveyItem::Gone(files) = *item
+                {
+                    self.programs.gone(files, &self.attacher);
+                }
+                return;
+            }
+            Purpose::Processes => {
+                self.found(said);
+                return;
+            }
+        };
+        match wait {
+            Some(wait) => out.extend(self.gate.settle(wait, before, Vec::new())),
+            None => out.extend(before),
+        }
+    }
+
+    /// Something was done by the thread that attaches.
+    pub(super) fn done(&mut self, done: Done, out: &mut Vec<Event>) -> Result<(), Failure> {
+        match done {
+            Done::Probed { attachment, program, failed } => {
+                let Self { gate, asking, attacher, programs, .. } = self;
+                programs.attached(attachment, &program, failed, &mut Hands { gate, asking, attacher, out });
+                self.release(out);
+            }
+            Done::Swept(live) => self.channels.sweep(&live),
+            Done::Failed(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// The thread of configuration files wants files to be read.
+    pub(super) fn look(&mut self, look: Look) {
+        ask_for(&mut self.asking, look);
+    }
+}
+
+/// Asks for what the thread of configuration files wants, and gives it what has come.
+pub(super) fn serve(asking: &mut Asking, wanted: &mut Vec<Look>, answered: Vec<Answered>) {
+    for Answered { purpose, said, .. } in answered {
+        if let (Purpose::Configuration(look), Ok(Said::Answer(Answer::Configuration(looked)))) = (purpose, said) {
+            look.answer(Ok(looked));
+        }
+    }
+    for look in wanted.drain(..) {
+        ask_for(asking, look);
+    }
+}
+
+fn ask_for(asking: &mut Asking, look: Look) {
+    let files = look.files.clone();
+    let (subject, working_directory) = match &look.whose {
+        Whose::User(uid) => (asking::host(*uid), None),
+        Whose::Process { process, credentials, working_directory } => {
+            let (process, credentials) = (*process, *credentials);
+            let folder = working_directory.as_deref().map(|bytes| PathBuf::from(OsStr::from_bytes(bytes)));
+            (Subject { process, credentials, mnt_ns: None, fallback: Vec::new() }, folder)
+        }
+    };
+    let question = Question::Configuration { working_directory, files };
+    asking.ask_later(subject, question, Purpose::Configuration(look));
+}
