@@ -149,7 +149,9 @@ fn present() -> Vec<(String, Result<Sites, String>)> {
     };
     if let Ok(root) = Beneath::at("/".as_ref(), Budget::QUESTION) {
         for name in PLACES {
-            root.find(name.as_ref()).into_iter().for_each(|place| look(place, name.as_ref(), false));
+            if let Ok(place) = root.find(name.as_ref()) {
+                look(place, name.as_ref(), false);
+            }
         }
         for library in libraries::in_places(&root) {
             look(library.place, &library.name, true);
@@ -158,7 +160,9 @@ fn present() -> Vec<(String, Result<Sites, String>)> {
     for process in procfs::process::all_processes().into_iter().flatten().flatten() {
         let Ok(name) = process.exe() else { continue };
         let exe = format!("/proc/{}/exe", process.pid);
-        Place::at(exe.as_ref()).into_iter().for_each(|place| look(place, &name, false));
+        if let Ok(place) = Place::at(exe.as_ref()) {
+            look(place, &name, false);
+        }
     }
     found
 }

@@ -8,9 +8,9 @@ use super::{Correlate, deploys::describe_id, processes::Process, program::Progra
 use crate::decode::ssh::fingerprint::community_id;
 use crate::event::{
     record::{
-        Account, Action, Auditd, Command, Container, ContainerUser, Destination, Endpoint, EntryLeader, EntryMeta, Error, Id,
-        IpOnly, Leader, Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh, SshSession, Thread, Time,
-        User,
+        Account, Action, Auditd, Command, Container, ContainerUser, Destination, Endpoint, EntryLeader, EntryMeta,
+        Error, Id, IpOnly, Leader, Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh,
+        SshSession, Thread, Time, User,
     },
     stream::{Exec, Exit, NS_PER_TICK, ProcessId, Status, Task},
 };

@@ -139,7 +139,7 @@ impl Correlate {
             What::Connect(connect) => self.connect(time, connect),
             What::Tcp(change) => self.tcp(time, change, out),
             What::Lost(lost) => {
-                if lost.stage == "kernel" && !lost.kind.ends_with(SKIPPED) {
+                if matches!(lost.stage.as_str(), "kernel" | "queue" | "decode") && !lost.kind.ends_with(SKIPPED) {
                     self.deploys.missed();
                 }
                 out.push(self.lost(time, lost));

@@ -36,7 +36,7 @@ const LOCK: &str = "release.lock";
 /// Between two attempts to have the lock.
 const LOCK_AGAIN: Duration = Duration::from_millis(100);
 /// After which a link goes without.
-const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+const LOCK_PATIENCE: Duration = Duration::from_mins(1);
 /// Descriptors, where the limit can be raised: all files of the budget with more probes than any program had so far.
 const DESCRIPTORS: u64 = 65_536;
 

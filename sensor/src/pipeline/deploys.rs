@@ -118,7 +118,7 @@ impl Deploys {
         let question = Question::Project(Invoked {
             argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
             executable: executable(&asked.exec).map(str::to_owned),
-            working_directory: folder(&asked.exec).map(|folder| PathBuf::from(folder)),
+            working_directory: folder(&asked.exec).map(PathBuf::from),
             tools: self.own.clone(),
         });
         let skipped = self.is_flood(asked.time);
@@ -149,12 +149,11 @@ impl Deploys {
             invocation.in_folder(folder);
         }
         let wanted = deploy::wanted(&invocation);
-        let project = match said {
-            Ok(Said::Answer(Answer::Project(project))) => project,
-            _ => {
-                let skipped = wanted.into_iter().map(|file| (file, Err(FileState::Skipped)));
-                Some(Box::new(deploy::read_project(&invocation, skipped.collect())))
-            }
+        let project = if let Ok(Said::Answer(Answer::Project(project))) = said {
+            project
+        } else {
+            let skipped = wanted.into_iter().map(|file| (file, Err(FileState::Skipped)));
+            Some(Box::new(deploy::read_project(&invocation, skipped.collect())))
         };
         let process = asked.exec.task.id;
         let working_directory = asked.found_in.clone();

@@ -89,13 +89,13 @@ impl Facts {
                     true => asking::host(0),
                     false => asking::subject(task, self.host_ns),
                 };
-                self.ask(mnt_ns, wanted, &subject, gate, asking, waits);
+                ask(mnt_ns, wanted, &subject, gate, asking, waits);
             }
         }
         if let Some(host_ns) = self.host_ns {
             let wanted = self.unknown(host_ns, task.loginuid.into_iter());
             if !wanted.is_empty() {
-                self.ask(host_ns, wanted, &asking::host(0), gate, asking, waits);
+                ask(host_ns, wanted, &asking::host(0), gate, asking, waits);
             }
         }
     }
@@ -114,21 +114,6 @@ impl Facts {
         }
         self.users.extend(wanted.iter().map(|uid| ((mnt_ns, *uid), None)));
         wanted
-    }
-
-    fn ask(
-        &self,
-        mnt_ns: u32,
-        uids: Vec<u32>,
-        subject: &crate::inspect::Subject,
-        gate: &mut Gate,
-        asking: &mut Asking,
-        waits: &mut Vec<Wait>,
-    ) {
-        let wait = gate.wait();
-        waits.push(wait);
-        let named = Named { mnt_ns, uids: uids.clone(), wait: Some(wait) };
-        asking.ask(subject, Question::Names { uids }, Purpose::Names(named));
     }
 
     /// An answer about names: the facts.
@@ -167,6 +152,20 @@ impl Facts {
         self.cgroups.insert(id);
         gate.push(Event { time, what: What::Cgroup { id, path: path.into() } }, &[], Instant::now());
     }
+}
+
+fn ask(
+    mnt_ns: u32,
+    uids: Vec<u32>,
+    subject: &crate::inspect::Subject,
+    gate: &mut Gate,
+    asking: &mut Asking,
+    waits: &mut Vec<Wait>,
+) {
+    let wait = gate.wait();
+    waits.push(wait);
+    let named = Named { mnt_ns, uids: uids.clone(), wait: Some(wait) };
+    asking.ask(subject, Question::Names { uids }, Purpose::Names(named));
 }
 
 /// The v2 path in /proc/PID/cgroup.

@@ -42,7 +42,9 @@ impl Source {
             }
             Purpose::Project { asked, wait } => {
                 let (before, deploying) = self.deploys.project(&asked, said);
-                deploying.into_iter().for_each(|deploying| self.config_files.deploy_started(deploying));
+                if let Some(deploying) = deploying {
+                    self.config_files.deploy_started(deploying);
+                }
                 (wait, before)
             }
             Purpose::Variables { facts, wait } => (wait, Deploys::variables(time, facts, said)),

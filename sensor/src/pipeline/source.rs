@@ -23,7 +23,7 @@ use crate::{
     event::{
         deploy::ToolFile,
         labels::Label,
-        stream::{Counted, Degraded, Event, Limits, Lost, Path as EventPath, What},
+        stream::{Counted, Degraded, Event, Limits, Path as EventPath, What},
     },
     host::{
         config_files::{ConfigFiles, Settings},

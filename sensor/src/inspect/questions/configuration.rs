@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Answer, Place, Unknown, folders::Folders};
+use super::{Answer, Place, folders::Folders};
 use crate::host::config_files::look;
 
-pub(super) fn answer(place: Place, working: Option<&Path>, files: &[PathBuf]) -> Result<Answer, Unknown> {
+pub(super) fn answer(place: Place, working: Option<&Path>, files: &[PathBuf]) -> Answer {
     let folders = Folders::of(place, working);
-    Ok(Answer::Configuration(look::look(&folders.root, folders.working.as_deref(), files)))
+    Answer::Configuration(look::look(&folders.root, folders.working.as_deref(), files))
 }

@@ -50,7 +50,7 @@ pub struct Range {
     pub end: u64,
 }
 
-pub(super) fn candidates(place: &Place, places: &Where) -> Result<Answer, Unknown> {
+pub(super) fn candidates(place: &Place, places: &Where) -> Answer {
     let root = &place.root;
     let mut found = Vec::new();
     if !matches!(places, Where::Interpreter(_)) {
@@ -62,7 +62,7 @@ pub(super) fn candidates(place: &Place, places: &Where) -> Result<Answer, Unknow
         Where::Interpreter(call) => libraries::of_interpreter(root, call, place.environ.as_ref()),
     };
     found.extend(libraries.into_iter().filter_map(of_library));
-    Ok(Answer::Candidates(found))
+    Answer::Candidates(found)
 }
 
 fn candidate(root: &Beneath, name: PathBuf, is_library: bool) -> Option<Candidate> {

@@ -138,7 +138,7 @@ impl Question {
     pub(super) fn answer(self, place: Place) -> Answered {
         match self {
             Self::Names { uids } => names::answer(&place, &uids).map(Answer::Names).into(),
-            Self::Candidates(places) => files::candidates(&place, &places).into(),
+            Self::Candidates(places) => Ok(files::candidates(&place, &places)).into(),
             Self::Ranges => files::ranges(&place).into(),
             Self::Examine(paths) => files::examine(&place, &paths),
             Self::ExamineExecutable { name } => {
@@ -152,7 +152,7 @@ impl Question {
             Self::Variables { names } => project::variables(&place, &names).into(),
             Self::KnownHosts(shown) => Ok(known_hosts::answer(&place, &shown)).into(),
             Self::Configuration { working_directory, files } => {
-                configuration::answer(place, working_directory.as_deref(), &files).into()
+                Ok(configuration::answer(place, working_directory.as_deref(), &files)).into()
             }
             #[cfg(test)]
             Self::Trial(trial) => trial.answer(&place),

@@ -35,7 +35,7 @@ impl Programs {
             (About::Candidates { watched }, Some(Answer::Candidates(found))) => {
                 self.candidates(found, watched, &subject, group, hands);
             }
-            (About::Ranges, Some(Answer::Ranges(found))) => self.ranges(found, subject, group, hands),
+            (About::Ranges, Some(Answer::Ranges(found))) => self.ranges(found, &subject, group, hands),
             (About::Files { watched, .. }, Some(Answer::Examined(found))) => {
                 self.examined(found, descriptors, watched, group, hands);
             }
@@ -45,9 +45,9 @@ impl Programs {
             (About::Files { files, .. }, _) => files.into_iter().for_each(|file| self.speakers.unseen(file)),
             (About::Mapped { ranges }, _) => self.mapped.retain(|known| !ranges.contains(known)),
             (About::Executable(executable), Some(Answer::Examined(found))) if !found.is_empty() => {
-                self.executable(&executable, found, descriptors, subject, group, hands);
+                self.executable(&executable, found, descriptors, &subject, group, hands);
             }
-            (About::Executable(executable), _) => self.unreadable(executable, subject, group, hands),
+            (About::Executable(executable), _) => self.unreadable(executable, &subject, group, hands),
             (About::Candidates { .. } | About::Ranges, _) => {}
         }
         self.done_with(group, hands);
@@ -58,7 +58,7 @@ impl Programs {
         executable: &Executable,
         found: Vec<Examined>,
         descriptors: Vec<OwnedFd>,
-        subject: Subject,
+        subject: &Subject,
         group: u64,
         hands: &mut Hands,
     ) {
@@ -80,7 +80,7 @@ impl Programs {
     }
 
     /// What a process executes could not be examined: it is gone, or what it executes is on a file system that does not answer.
-    fn unreadable(&mut self, executable: Executable, subject: Subject, group: u64, hands: &mut Hands) {
+    fn unreadable(&mut self, executable: Executable, subject: &Subject, group: u64, hands: &mut Hands) {
         let Executable { file, name, served, at_its_path } = executable;
         let known = self.executables.remove(&file).and_then(|(_, role)| role);
         if !served {
@@ -112,11 +112,11 @@ impl Programs {
         }
         for chunk in fresh.chunks(EXAMINED_AT_ONCE) {
             let (files, paths) = chunk.iter().cloned().unzip();
-            self.want(subject.clone(), group, About::Files { files, watched }, Question::Examine(paths), hands);
+            self.want(subject, group, About::Files { files, watched }, Question::Examine(paths), hands);
         }
     }
 
-    fn ranges(&mut self, found: Vec<Range>, subject: Subject, group: u64, hands: &mut Hands) {
+    fn ranges(&mut self, found: Vec<Range>, subject: &Subject, group: u64, hands: &mut Hands) {
         if self.mapped.len() >= MAPPED_MAX {
             self.mapped.clear();
         }
@@ -124,7 +124,7 @@ impl Programs {
         let fresh: Vec<Range> = found.into_iter().filter(|range| self.mapped.insert(key(range))).collect();
         for chunk in fresh.chunks(EXAMINED_AT_ONCE) {
             let about = About::Mapped { ranges: chunk.iter().map(key).collect() };
-            self.want(subject.clone(), group, about, Question::ExamineMapped(chunk.to_vec()), hands);
+            self.want(subject, group, about, Question::ExamineMapped(chunk.to_vec()), hands);
         }
     }
 

@@ -136,7 +136,7 @@ impl Programs {
     pub(super) fn begin(&mut self, hands: &mut Hands) {
         let group = self.group(None, None, 0);
         self.want(
-            asking::host(0),
+            &asking::host(0),
             group,
             About::Candidates { watched: true },
             Question::Candidates(Where::Usual),
@@ -183,7 +183,7 @@ impl Programs {
                 let Some(task) = self.callers.of(packet.connection).cloned() else { return };
                 let group = self.waiting(event.time, task.id, waits, hands);
                 let subject = asking::subject(&task, self.host_ns);
-                self.want(subject, group, About::Ranges, Question::Ranges, hands);
+                self.want(&subject, group, About::Ranges, Question::Ranges, hands);
                 self.done_with(group, hands);
             }
             _ => {}
@@ -207,11 +207,11 @@ impl Programs {
         let group = self.waiting(time, exec.task.id, waits, hands);
         if fresh {
             let about = About::Executable(Executable { file, name: name.clone(), served, at_its_path: false });
-            self.want(subject.clone(), group, about, Question::ExamineExecutable { name }, hands);
+            self.want(&subject, group, about, Question::ExamineExecutable { name }, hands);
         }
         if let Some(call) = call {
             let question = Question::Candidates(Where::Interpreter(call));
-            self.want(subject, group, About::Candidates { watched: false }, question, hands);
+            self.want(&subject, group, About::Candidates { watched: false }, question, hands);
         }
         self.done_with(group, hands);
     }
@@ -226,7 +226,7 @@ impl Programs {
         for path in changes.replaced {
             let group = self.group(None, None, 0);
             let about = About::Files { files: Vec::new(), watched: true };
-            self.want(asking::host(0), group, about, Question::Examine(vec![(path, false)]), hands);
+            self.want(&asking::host(0), group, about, Question::Examine(vec![(path, false)]), hands);
             self.done_with(group, hands);
         }
     }
@@ -289,10 +289,10 @@ impl Programs {
         }
     }
 
-    fn want(&mut self, subject: Subject, group: u64, about: About, question: Question, hands: &mut Hands) {
+    fn want(&mut self, subject: &Subject, group: u64, about: About, question: Question, hands: &mut Hands) {
         self.hold(group);
         let purpose = Purpose::Program(Wanted { subject: subject.clone(), group, about });
-        hands.asking.ask(&subject, question, purpose);
+        hands.asking.ask(subject, question, purpose);
     }
 
     fn want_later(&mut self, subject: Subject, group: u64, about: About, question: Question, hands: &mut Hands) {

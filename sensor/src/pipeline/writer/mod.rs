@@ -196,12 +196,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Always none: the writer itself reports what its sink loses.
-    #[allow(clippy::unused_self, reason = "asked by `live`")]
-    pub(super) fn take_lost(&mut self) -> u64 {
-        0
-    }
-
     pub(super) fn is_closed(&self) -> bool {
         self.sink.is_closed()
     }
