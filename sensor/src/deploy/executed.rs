@@ -5,7 +5,11 @@
 //! evidence and is never a proof: a copy of another program under the tool's name, or a script in the tool's own language,
 //! passes. It fails towards "no".
 
-use super::{Acts, Invocation, pattern::glob, program::basename};
+use super::{
+    Acts, Invocation,
+    pattern::glob,
+    program::{basename, stem},
+};
 
 /// Where only root installs programs (FHS 3.0; snap, Nix).
 const INSTALLED: &[&str] = &["/usr/", "/bin/", "/sbin/", "/opt/", "/snap/", "/nix/store/", "/var/lib/snapd/"];
@@ -22,7 +26,7 @@ impl Invocation {
         let definition = &self.tool.definition;
         let name = basename(executable);
         let language = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-        let own = definition.recognise.programs.iter().any(|program| program == name);
+        let own = definition.recognise.programs.iter().any(|program| program == name || program == stem(name));
         let interpreted = definition.recognise.interpreters.iter().any(|interpreter| interpreter == language);
         let installed = |path: &str| INSTALLED.iter().any(|folder| path.starts_with(folder));
         // Nothing else speaks for a tool that only talks to a daemon of this host.
@@ -44,7 +48,9 @@ mod tests {
     fn the_tool_is_what_the_kernel_executed_and_not_what_argv_says() {
         assert!(executed(&["kubectl", "apply", "-f", "a.yml"], "/home/ci/bin/kubectl"));
         assert!(!executed(&["/bin/sh", "./kubectl", "apply"], "/usr/bin/dash"));
-        assert!(!executed(&["kubectl", "apply"], "/usr/bin/python3.11"));
+        // `exec -a kubectl python3`: nothing is recognised in the first place.
+        assert!(Tools::shipped().recognise(&["kubectl", "apply"], Some("/usr/bin/python3.11"), &[]).is_none());
+        assert!(executed(&["kubectl", "apply", "-f", "a.yml"], "/usr/bin/kubectl1.28"));
         assert!(executed(&["ruby3.1", "bin/kamal", "deploy"], "/usr/bin/ruby3.1"));
         assert!(!executed(&["/bin/bash", "bin/kamal", "deploy"], "/usr/bin/bash"));
         assert!(executed(&["python3", "/usr/bin/ansible-playbook", "site.yml"], "/usr/bin/python3.11"));

@@ -1,9 +1,10 @@
 //! The name of a program, by the file that the kernel executed.
 //!
-//! In: the path of the executable, as the kernel has it (`mm->exe_file`: links are resolved), and `args[0]`. Out: the name by
-//! which tables know the program. The caller of execve chooses `args[0]`, so it counts in two cases only: the executable is
-//! one that reads its name there (busybox), or there is no path. For a script the kernel replaces `args[0]` by the
-//! interpreter and puts the script's path after it (fs/binfmt_script.c), so that `exec -a` on a script is without effect.
+//! In: the path of the executable, as the kernel has it (`mm->exe_file`: links are resolved), and `args[0]`. Out: the
+//! name by which tables know the program. The caller of execve chooses `args[0]`, so it counts in two cases only: the
+//! executable is one that reads its name there (busybox), or there is no path. For a script the kernel replaces
+//! `args[0]` by the interpreter and puts the script's path after it (fs/binfmt_script.c), so that `exec -a` on a
+//! script is without effect.
 //!
 //! It fails towards the file: a copy of a program under another name has the other name.
 

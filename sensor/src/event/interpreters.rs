@@ -1,9 +1,9 @@
 //! How interpreters are given code and scripts on their command lines.
 //!
-//! In: the name of an interpreter and its argv. Out: which words are code, and where the script or the arguments begin. It
-//! rests on the manuals of the interpreters, and on getopt: letters stand together, and the first one that takes a value has
-//! the rest of the word, or the next one. An unknown option is taken for one without a value; if that is wrong, a value is
-//! read as a script.
+//! In: the name of an interpreter and its argv. Out: which words are code, and where the script or the arguments
+//! begin. It rests on the manuals of the interpreters, and on getopt: letters stand together, and the first one that
+//! takes a value has the rest of the word, or the next one. An unknown option is taken for one without a value; if
+//! that is wrong, a value is read as a script.
 
 use super::executed::stem;
 

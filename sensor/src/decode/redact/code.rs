@@ -1,13 +1,15 @@
 //! Values in code that an interpreter is given on its command line.
 //!
-//! In: a text in some programming language. Out: edits for the literals that are values of secret names. Code is evidence: `TOKEN=1;CODE` keeps CODE. It rests on what scripting languages share: a
-//! literal ends at its quote, within its line unless the quote is a triple one; a bare one ends at a quote, `;`, `,`, a
-//! bracket or a blank; calls, lists and `ENV["X"]` are expressions, of which the literals go. It knows the prefixes of
-//! Python (`b"x"`), `q(x)` and `%q(x)` of Perl and Ruby, and `"a" + "b"`.
+//! In: a text in some programming language. Out: edits for the literals that are values of secret names. Code is
+//! evidence: `TOKEN=1;CODE` keeps CODE. It rests on what scripting languages share: a literal ends at its quote,
+//! within its line unless the quote is a triple one; a bare one ends at a quote, `;`, `,`, a bracket or a blank;
+//! calls, lists and `ENV["X"]` are expressions, of which the literals go. It knows the prefixes of Python (`b"x"`),
+//! `q(x)` and `%q(x)` of Perl and Ruby, and `"a" + "b"`.
 //!
-//! A literal that reads as code itself (`TOKEN='import os; os.system("id")'; exec(TOKEN)`) is searched and not removed. So
-//! are, inside a call, literals that are paths, names or of several words: `password = open("/etc/shadow")`. An expression
-//! that does not end is one bare literal. Delimiters are looked for in a window, which keeps the search linear.
+//! A literal that reads as code itself (`TOKEN='import os; os.system("id")'; exec(TOKEN)`) is searched and not
+//! removed. So are, inside a call, literals that are paths, names or of several words: `password =
+//! open("/etc/shadow")`. An expression that does not end is one bare literal. Delimiters are looked for in a window,
+//! which keeps the search linear.
 
 use super::MARK;
 use super::bytes::{at, before, is_blank, part, run_end, tail};

@@ -1,18 +1,20 @@
 //! Which program a command is, and how far its name is believed.
 //!
-//! In: the executable of an exec and its argv; or a word of a command line. Out: the name whose rules apply, and a [`Trust`].
-//! It rests on [`crate::event::executed`]: `args[0]` is the caller's to choose, the path of the executable is the kernel's.
+//! In: the executable of an exec and its argv; or a word of a command line. Out: the name whose rules apply, and a
+//! [`Trust`]. It rests on [`crate::event::executed`]: `args[0]` is the caller's to choose, the path of the executable
+//! is the kernel's.
 //!
 //! - The executable, or the script that an interpreter runs, lies where only root writes: its rules apply in full.
-//! - It lies elsewhere: its owner may have copied an interpreter to that name. Its rules apply to what can be a secret, and
-//!   not to what reads as code or is the path of a file: these are searched for literals.
-//! - No table knows the executable, or the kernel gave no path: the rules of `args[0]` apply in that same, weaker way. They
-//!   do not if the executable lies where only root writes and has another name: what it is, is certain.
-//! - Words inside a command line have no executable: their names and paths count, and the exec of such a program comes as an
-//!   event of its own. Behind inline code (`python3 -c CODE mysql -px`) they are arguments of the code: the weaker way.
+//! - It lies elsewhere: its owner may have copied an interpreter to that name. Its rules apply to what can be a
+//!   secret, and not to what reads as code or is the path of a file: these are searched for literals.
+//! - No table knows the executable, or the kernel gave no path: the rules of `args[0]` apply in that same, weaker way.
+//!   They do not if the executable lies where only root writes and has another name: what it is, is certain.
+//! - Words inside a command line have no executable: their names and paths count, and the exec of such a program comes
+//!   as an event of its own. Behind inline code (`python3 -c CODE mysql -px`) they are arguments of the code: the
+//!   weaker way.
 //!
-//! It fails both ways in rare cases: a bind mount in a user's mount namespace puts another file at `/usr/bin/mysql`, and a
-//! password that reads as code is kept where the name of its program is a mere claim.
+//! It fails both ways in rare cases: a bind mount in a user's mount namespace puts another file at `/usr/bin/mysql`,
+//! and a password that reads as code is kept where the name of its program is a mere claim.
 
 use super::bytes::basename;
 use super::{tools, values, wrappers};
