@@ -144,7 +144,7 @@ impl Siege {
         };
         let (user, session) = soon(recorded)
             .unwrap_or_else(|| panic!("after {after} the sensor does not record another user's login and exec"));
-        assert_eq!(user, self.victim.name);
+        assert_eq!(user, self.victim.name, "after {after}: the name of the user of an exec");
         let connection = session.one("ssh-connection", |record| record.text("ssh.role") == "server");
         assert_eq!(connection.text("ssh.capture"), "full", "after {after} sshd is not read in full");
         session.one("ssh-command-ended", |record| record.number("ssh.command.exit_status") == Some(0));
