@@ -18,9 +18,9 @@ use super::{
 use crate::{
     event::{
         deploy::Facts as DeployFacts,
-        stream::{Degraded, ProcessId, Task},
+        stream::{Credentials, Degraded, Task},
     },
-    host::config_files::look::Look,
+    host::{config_files::look::Look, mounts::HostRoot},
     inspect::{Inspector, Question, Said, Subject, Survey, Ticket, Unknown},
     kernel::Readable,
 };
@@ -46,6 +46,21 @@ pub(super) enum Purpose {
     Gone,
 }
 
+impl Purpose {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Names(_) => "names of users",
+            Self::Program(wanted) => wanted.name(),
+            Self::Project { .. } => "a deploy's configuration",
+            Self::Variables { .. } => "a hook's variables",
+            Self::KnownHosts => "known hosts",
+            Self::Configuration(_) => "configuration files",
+            Self::Processes => "processes",
+            Self::Gone => "files in use",
+        }
+    }
+}
+
 pub(super) struct Answered {
     pub purpose: Purpose,
     pub said: Result<Said, Unknown>,
@@ -54,6 +69,7 @@ pub(super) struct Answered {
 
 pub(super) struct Asking {
     inspector: Option<Inspector>,
+    host: HostRoot,
     purposes: HashMap<Ticket, (Purpose, bool)>,
     line: VecDeque<(Subject, Question, Purpose)>,
     later: usize,
@@ -61,21 +77,33 @@ pub(super) struct Asking {
     refused: u64,
     /// Those that were not accepted, to be answered as unknown.
     unanswered: Vec<Answered>,
-    /// Answers that said that nothing is known, by why, since the last look.
-    unknown: HashMap<Unknown, u64>,
 }
 
 impl Asking {
-    pub(super) fn new(inspector: Option<Inspector>) -> Self {
+    pub(super) fn new(inspector: Option<Inspector>, host: HostRoot) -> Self {
         Self {
             inspector,
+            host,
             purposes: HashMap::new(),
             line: VecDeque::new(),
             later: 0,
             refused: 0,
             unanswered: Vec::new(),
-            unknown: HashMap::new(),
         }
+    }
+
+    /// A process, for a question about it. In the host's own mount namespace another process stands in for it where it has ended.
+    pub(super) fn subject(&self, task: &Task) -> Subject {
+        let of_host = task.mnt_ns.is_some() && task.mnt_ns == self.host.mnt_ns;
+        let fallback = task.parent.into_iter().chain(of_host.then_some(self.host.process)).collect();
+        Subject { process: task.id, credentials: task.credentials, mnt_ns: task.mnt_ns, fallback }
+    }
+
+    /// The host's own root, with the rights of this user.
+    pub(super) fn of_host(&self, uid: u32) -> Subject {
+        let credentials = Credentials { uid, euid: uid, gid: uid, egid: uid };
+        let (process, mnt_ns) = (self.host.process, self.host.mnt_ns);
+        Subject { process, credentials: Some(credentials), mnt_ns, fallback: Vec::new() }
     }
 
     /// A question that an event may wait for. Its answer comes with `take`, whatever happens.
@@ -108,7 +136,7 @@ impl Asking {
             let more = matches!(reply.answer, Ok(Said::Item(_)));
             let Some((purpose, later)) = self.purposes.remove(&reply.ticket) else { continue };
             if let Err(why) = &reply.answer {
-                *self.unknown.entry(*why).or_default() += 1;
+                tracing::debug!(about = purpose.name(), ?why, "nothing is known");
             }
             if more {
                 let again = match purpose {
@@ -173,20 +201,4 @@ impl Asking {
             self.send(&subject, question, purpose, true);
         }
     }
-}
-
-/// Init: its root is the host's own.
-const INIT: ProcessId = ProcessId { tgid: 1, start: 0 };
-
-/// A process, for a question about it. In the host's own mount namespace init stands in for it where it has ended.
-pub(super) fn subject(task: &Task, host_ns: Option<u32>) -> Subject {
-    let of_host = task.mnt_ns.is_some() && task.mnt_ns == host_ns;
-    let fallback = task.parent.into_iter().chain(of_host.then_some(INIT)).collect();
-    Subject { process: task.id, credentials: task.credentials, mnt_ns: task.mnt_ns, fallback }
-}
-
-/// The host's own root, with the rights of this user.
-pub(super) fn host(uid: u32) -> Subject {
-    let credentials = crate::event::stream::Credentials { uid, euid: uid, gid: uid, egid: uid };
-    Subject { process: INIT, credentials: Some(credentials), mnt_ns: None, fallback: Vec::new() }
 }

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use super::{
-    asking::{self, Asking, Purpose},
+    asking::{Asking, Purpose},
     gate::{Gate, Wait},
 };
 use crate::{
@@ -96,7 +96,7 @@ impl Deploys {
         let argv = deploy::texts(&asked.exec.args);
         let argv: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
         let process = asked.exec.task.id;
-        let subject = asking::subject(&asked.exec.task, self.host_ns);
+        let subject = asking.subject(&asked.exec.task);
         let Some(invocation) = self.tools.recognise(&argv, executable(&asked.exec), &[]) else {
             let Some(tool) = self.tools.hook(&argv, executable(&asked.exec)) else { return };
             let (names, tool) = (tool.definition.environment.safe.clone(), tool.name.clone());

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    asking::{self, Asking, Purpose},
+    asking::{Asking, Purpose},
     gate::{Gate, Wait},
 };
 use crate::{
@@ -62,7 +62,7 @@ impl Facts {
         let Some(mnt_ns) = self.host_ns else { return };
         let named = Named { mnt_ns, uids: vec![0], wait: None };
         self.users.insert((mnt_ns, 0), None);
-        asking.ask(&asking::host(0), Question::Names { uids: vec![0] }, Purpose::Names(named));
+        asking.ask(&asking.of_host(0), Question::Names { uids: vec![0] }, Purpose::Names(named));
     }
 
     /// Asks for what an event needs; what it is to wait for. Facts that are had at once go before it.
@@ -86,8 +86,8 @@ impl Facts {
             let wanted = self.unknown(mnt_ns, ids.into_iter().flatten());
             if !wanted.is_empty() {
                 let subject = match self.host_ns == Some(mnt_ns) {
-                    true => asking::host(0),
-                    false => asking::subject(task, self.host_ns),
+                    true => asking.of_host(0),
+                    false => asking.subject(task),
                 };
                 ask(mnt_ns, wanted, &subject, gate, asking, waits);
             }
@@ -95,7 +95,7 @@ impl Facts {
         if let Some(host_ns) = self.host_ns {
             let wanted = self.unknown(host_ns, task.loginuid.into_iter());
             if !wanted.is_empty() {
-                ask(host_ns, wanted, &asking::host(0), gate, asking, waits);
+                ask(host_ns, wanted, &asking.of_host(0), gate, asking, waits);
             }
         }
     }

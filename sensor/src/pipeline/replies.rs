@@ -3,7 +3,7 @@
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::PathBuf};
 
 use super::{
-    asking::{self, Answered, Asking, Purpose},
+    asking::{Answered, Asking, Purpose},
     attacher::Done,
     deploys::Deploys,
     programs::Hands,
@@ -116,7 +116,7 @@ pub(super) fn serve(asking: &mut Asking, wanted: &mut Vec<Look>, answered: Vec<A
 fn ask_for(asking: &mut Asking, look: Look) {
     let files = look.files.clone();
     let (subject, working_directory) = match &look.whose {
-        Whose::User(uid) => (asking::host(*uid), None),
+        Whose::User(uid) => (asking.of_host(*uid), None),
         Whose::Process { process, credentials, working_directory } => {
             let (process, credentials) = (*process, *credentials);
             let folder = working_directory.as_deref().map(|bytes| PathBuf::from(OsStr::from_bytes(bytes)));

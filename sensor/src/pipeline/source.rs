@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    asking::{self, Asking, Purpose},
+    asking::{Asking, Purpose},
     attacher::Attacher,
     channels::Channels,
     deploys::Deploys,
@@ -30,7 +30,6 @@ use crate::{
         identity,
         known_hosts::KnownHosts,
         mounts, privileges,
-        snapshot::namespace_number,
     },
     inspect::{Inspector, Question},
     kernel::{self, Account, Control, Holder, Kernel, Options, Program, Readable},
@@ -110,7 +109,8 @@ impl Source {
     /// Loads and attaches. From here on events are in the ring, and drained.
     pub fn attach(start: Start) -> Result<Self, Failure> {
         let Start { ring_bytes, proc, settings, labels, tools, inspector, holder } = start;
-        let host_ns = namespace_number(&proc.join("1/ns/mnt"));
+        let host = mounts::host_root(proc);
+        let host_ns = host.mnt_ns;
         let deploys = Deploys::new(Tools::new(&tools)?, tools, host_ns);
         let options = Options { ring_bytes, cgroup2: mounts::cgroup2(), holder };
         let reported_at = identity::boot_time();
@@ -131,9 +131,9 @@ impl Source {
         Ok(Self {
             drain,
             attacher,
-            asking: Asking::new(inspector),
+            asking: Asking::new(inspector, host),
             config_files: ConfigFiles::new(proc, settings),
-            programs: Programs::new(host_ns),
+            programs: Programs::new(),
             gate: Gate::default(),
             facts: Facts::new(proc, host_ns),
             deploys,
@@ -173,7 +173,7 @@ impl Source {
         facts.want(&event, gate, asking, &mut waits);
         programs.observe(&event, &mut waits, &mut Hands { gate, asking, attacher, out });
         if let Some((task, shown)) = self.known_hosts.observe(&event) {
-            let subject = asking::subject(&task, self.facts.host_ns());
+            let subject = self.asking.subject(&task);
             self.asking.ask_later(subject, Question::KnownHosts(Box::new(shown)), Purpose::KnownHosts);
         }
         self.gate.push(event, &waits, Instant::now());

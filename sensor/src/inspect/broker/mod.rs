@@ -102,7 +102,7 @@ fn prepare(daemon: Channel, options: &Options, spawner: Pid) -> Result<Broker, (
     match confined(options, spawner) {
         Ok((proc, filters)) => Ok(Broker {
             daemon,
-            host_mnt_ns: init_mnt_ns(&proc),
+            host_mnt_ns: host_mnt_ns(&proc),
             proc,
             queue: Queue::default(),
             question_bytes: 0,
@@ -144,9 +144,11 @@ fn open_proc(path: &PathBuf) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-fn init_mnt_ns(proc: &OwnedFd) -> Option<u32> {
-    let init = rustix::fs::openat(proc, "1", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    subject::namespace(&init.ok()?)
+/// Where init may not be looked at (a user namespace, some virtual machines), this process's own is taken for it, as the daemon does.
+fn host_mnt_ns(proc: &OwnedFd) -> Option<u32> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let of = |name| subject::namespace(&rustix::fs::openat(proc, name, flags, Mode::empty()).ok()?);
+    of("1").or_else(|| of("self"))
 }
 
 /// What poll(2) found, by what it watched.

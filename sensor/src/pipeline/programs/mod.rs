@@ -16,7 +16,7 @@ use std::{
 };
 
 use super::{
-    asking::{self, Asking, Purpose},
+    asking::{Asking, Purpose},
     attacher::{Attacher, Attachment},
     gate::{Gate, Wait},
 };
@@ -44,6 +44,18 @@ pub(super) struct Wanted {
     subject: Subject,
     group: u64,
     about: About,
+}
+
+impl Wanted {
+    pub(super) fn name(&self) -> &'static str {
+        match self.about {
+            About::Executable(_) => "an executable",
+            About::Candidates { .. } => "where libraries are",
+            About::Ranges => "what is mapped",
+            About::Mapped { .. } => "mapped libraries",
+            About::Files { .. } => "programs and libraries",
+        }
+    }
 }
 
 enum About {
@@ -98,7 +110,6 @@ pub(super) struct Programs {
     executables: HashMap<FileId, (Option<FileStamp>, Option<Role>)>,
     /// Libraries that were examined where they were mapped.
     mapped: HashSet<MappedFile>,
-    host_ns: Option<u32>,
     probes: Vec<Probe>,
     /// The probes of the start were recorded.
     started: bool,
@@ -116,7 +127,7 @@ pub(super) struct Hands<'a> {
 }
 
 impl Programs {
-    pub(super) fn new(host_ns: Option<u32>) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             speakers: Speakers::new(),
             callers: Callers::default(),
@@ -125,7 +136,6 @@ impl Programs {
             attachments: HashMap::new(),
             executables: HashMap::new(),
             mapped: HashSet::new(),
-            host_ns,
             probes: Vec::new(),
             started: false,
             limits: HashSet::new(),
@@ -136,7 +146,7 @@ impl Programs {
     pub(super) fn begin(&mut self, hands: &mut Hands) {
         let group = self.group(None, None, 0);
         self.want(
-            &asking::host(0),
+            &hands.asking.of_host(0),
             group,
             About::Candidates { watched: true },
             Question::Candidates(Where::Usual),
@@ -149,7 +159,7 @@ impl Programs {
     pub(super) fn present(&mut self, task: &Task, file: Option<FileId>, name: &Path, hands: &mut Hands) {
         let Some(file) = file else { return };
         let group = self.group(None, None, 0);
-        let subject = asking::subject(task, self.host_ns);
+        let subject = hands.asking.subject(task);
         if self.is_fresh(file, None) {
             let about = About::Executable(Executable { file, name: name.into(), served: false, at_its_path: false });
             let question = Question::ExamineExecutable { name: name.into() };
@@ -182,7 +192,7 @@ impl Programs {
             What::Ssh(packet) if matches!(packet.message, Message::Identification(_)) => {
                 let Some(task) = self.callers.of(packet.connection).cloned() else { return };
                 let group = self.waiting(event.time, task.id, waits, hands);
-                let subject = asking::subject(&task, self.host_ns);
+                let subject = hands.asking.subject(&task);
                 self.want(&subject, group, About::Ranges, Question::Ranges, hands);
                 self.done_with(group, hands);
             }
@@ -203,7 +213,7 @@ impl Programs {
             }
             return;
         }
-        let subject = asking::subject(&exec.task, self.host_ns);
+        let subject = hands.asking.subject(&exec.task);
         let group = self.waiting(time, exec.task.id, waits, hands);
         if fresh {
             let about = About::Executable(Executable { file, name: name.clone(), served, at_its_path: false });
@@ -226,7 +236,7 @@ impl Programs {
         for path in changes.replaced {
             let group = self.group(None, None, 0);
             let about = About::Files { files: Vec::new(), watched: true };
-            self.want(&asking::host(0), group, about, Question::Examine(vec![(path, false)]), hands);
+            self.want(&hands.asking.of_host(0), group, about, Question::Examine(vec![(path, false)]), hands);
             self.done_with(group, hands);
         }
     }
