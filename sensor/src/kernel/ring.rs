@@ -1,13 +1,17 @@
 //! The ring buffer's reading end, for a thread of its own.
 //!
-//! What enters: the kernel's records. What leaves: the same as bytes, not copied. A drain is bounded, so a flood cannot keep the thread from anything else.
+//! What enters: the kernel's records. What leaves: the same as bytes, not copied. A drain is bounded, so a flood cannot
+//! keep the thread from anything else.
 //!
-//! Waking for each record costs more than the record does, so the reader is woken only where it sleeps (`wait`), where a quarter of the ring is full, or where a record cannot wait.
-//! While records come, it naps between two drains (`pause`); when a drain brings nothing, it sleeps.
+//! Waking for each record costs more than the record does, so the reader is woken only where it sleeps (`wait`), where
+//! a quarter of the ring is full, or where a record cannot wait. While records come, it naps between two drains
+//! (`pause`); when a drain brings nothing, it sleeps.
 //!
-//! No record is slept over: `wait` stores `sleeping`, passes a full barrier, and then poll(2) registers with the ring and looks whether its producer is ahead of its consumer (a record that is
-//! reserved and not committed yet counts); a program stores the producer's position, passes a barrier, and then looks at `sleeping` (`sensor-ebpf/src/control.rs`, also for what is proven on which
-//! machine). One of the two sees the other. The timeout bounds what a mistake in this would cost.
+//! No record is slept over: `wait` stores `sleeping`, passes a full barrier, and then poll(2) registers with the ring
+//! and looks whether its producer is ahead of its consumer (a record that is reserved and not committed yet counts); a
+//! program stores the producer's position, passes a barrier, and then looks at `sleeping`
+//! (`sensor-ebpf/src/control.rs`, also for what is proven on which machine). One of the two sees the other. The timeout
+//! bounds what a mistake in this would cost.
 
 use std::{
     cell::OnceCell,
@@ -26,7 +30,8 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{Control, Error};
 
-/// A record that is being written is there in microseconds, unless its writer was preempted: then the reader leaves it the processor.
+/// A record that is being written is there in microseconds, unless its writer was preempted: then the reader leaves it
+/// the processor.
 const WRITTEN: Duration = Duration::from_millis(1);
 
 pub struct Ring {
@@ -85,7 +90,8 @@ impl Ring {
         Drained::More
     }
 
-    /// Sleeps until there is a record, a wake, or the time is over (none: for ever). Returns at once if there is a record already.
+    /// Sleeps until there is a record, a wake, or the time is over (none: for ever). Returns at once if there is a
+    /// record already.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.control.sleeps();
         let polled = self.poll(timeout);
@@ -93,7 +99,8 @@ impl Ring {
         polled
     }
 
-    /// Naps for this time, and lets the ring fill: only a record that cannot wait, a ring that is a quarter full, or a wake ends it early.
+    /// Naps for this time, and lets the ring fill: only a record that cannot wait, a ring that is a quarter full, or a
+    /// wake ends it early.
     pub fn pause(&mut self, time: Duration) -> io::Result<()> {
         self.poll(Some(time))
     }
@@ -125,16 +132,15 @@ impl Ring {
 
     /// Resolves when the kernel says that the ring fills.
     pub async fn filling(&self) -> Result<(), Error> {
-        let polled = match self.polled.get() {
-            Some(polled) => polled,
-            None => {
-                let own = self.ring.as_fd().try_clone_to_owned()?;
-                // SAFETY: an OwnedFd owns its descriptor for as long as it lives and always returns the same one.
-                #[allow(unsafe_code, reason = "tokio asks for this promise about the descriptor")]
-                let polled = unsafe { AsyncFd::register_with_interest(own, Interest::READABLE) };
-                let polled = polled.map_err(io::Error::from)?;
-                self.polled.get_or_init(|| polled)
-            }
+        let polled = if let Some(polled) = self.polled.get() {
+            polled
+        } else {
+            let own = self.ring.as_fd().try_clone_to_owned()?;
+            // SAFETY: an OwnedFd owns its descriptor for as long as it lives and always returns the same one.
+            #[allow(unsafe_code, reason = "tokio asks for this promise about the descriptor")]
+            let polled = unsafe { AsyncFd::register_with_interest(own, Interest::READABLE) };
+            let polled = polled.map_err(io::Error::from)?;
+            self.polled.get_or_init(|| polled)
         };
         polled.readable().await?.clear_ready();
         Ok(())
