@@ -7,8 +7,8 @@
 //! The order matters for `sleeping` (Dekker's): the reader stores `sleeping`, passes a full barrier and then looks
 //! whether the ring is empty; a program stores the ring's producer position (`bpf_ringbuf_reserve`), must pass a full
 //! barrier, and then looks at `sleeping`. So at least one of the two sees the other. Clearing is safe without one: the
-//! reader takes the ring as empty only after it has consumed the record of the program that cleared it, which is committed after
-//! that.
+//! reader takes the ring as empty only after it has consumed the record of the program that cleared it, which is
+//! committed after that.
 
 use core::arch::asm;
 

@@ -4,6 +4,7 @@
 
 pub mod config_file;
 pub mod deploy;
+pub mod file;
 pub mod host_key;
 pub mod labels;
 pub mod record;
