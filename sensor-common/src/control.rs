@@ -1,7 +1,8 @@
-//! What user space and the programs tell each other while both run: one value of a map that user space has mapped into its memory.
+//! What user space and the programs tell each other while both run: one value of a map that user space has mapped into
+//! its memory.
 //!
-//! Both fields are words that either side reads and writes whole; nothing is guarded by them. Which order the two sides keep is said where they do it:
-//! `sensor-ebpf/src/control.rs` and `sensor/src/kernel/ring.rs`.
+//! Both fields are words that either side reads and writes whole; nothing is guarded by them. Which order the two sides
+//! keep is said where they do it: `sensor-ebpf/src/control.rs` and `sensor/src/kernel/ring.rs`.
 
 /// The map's name in the object.
 pub const CONTROL_MAP: &str = "CONTROL";
@@ -9,7 +10,8 @@ pub const CONTROL_MAP: &str = "CONTROL";
 /// `BPF_F_MMAPABLE` (Linux 5.5): the value can be mapped.
 pub const MAPPABLE: u32 = 1 << 10;
 
-/// The switches. User space sets `silenced` and never clears it; it sets `sleeping`, and whichever side ends the sleep clears it.
+/// The switches. User space sets `silenced` and never clears it; it sets `sleeping`, and whichever side ends the sleep
+/// clears it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Control {

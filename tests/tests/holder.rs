@@ -1,4 +1,5 @@
-//! However many programs are probed: the daemon's end by any signal takes no time, and while its holder releases them one by one, another sensor attaches and sees all, and no login waits.
+//! However many programs are probed: the daemon's end by any signal takes no time, and while its holder releases them
+//! one by one, another sensor attaches and sees all, and no login waits.
 //!
 //! `SENSOR_HOLDER_FILES` says how many.
 #![allow(
@@ -28,7 +29,7 @@ const LOGINS: usize = 10;
 /// Until the kernel has detached what a killed holder had.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// Executes so many programs that nobody has seen yet; each is probed.
+/// Executes so many programs that the sensor has not seen yet; each is probed.
 fn probe_copies(folder: &Path, holder: u32, files: usize) {
     fs::create_dir_all(folder).unwrap();
     let before = kernel_maps::links(holder);
@@ -48,7 +49,7 @@ fn probe_copies(folder: &Path, holder: u32, files: usize) {
     println!("{files} files: {} links", kernel_maps::links(holder) - before);
 }
 
-/// A login by a program that nobody has seen yet, and how long it took.
+/// A login by a program that no sensor has seen yet, and how long it took.
 fn login(lab: &Lab, program: &Path, line: &str) -> Duration {
     fs::copy("/usr/bin/ssh", program).unwrap();
     let usual = lab.ssh(&lab.one.name, "ed25519", true, &[]);
@@ -83,7 +84,7 @@ fn assert_sees_all(lab: &Lab, folder: &Path, sensor: &mut Sensor, releasing: u32
     assert!(after > 0, "the holder was done before the logins were");
     assert!(slowest < LOGIN, "{slowest:?}");
     assert_eq!(server, LOGINS);
-    // A client that nobody has seen yet may be quicker than a busy machine.
+    // A client that is new to the sensor may be quicker than a busy machine.
     assert!(client + 1 >= LOGINS, "{client}");
 }
 
@@ -93,8 +94,9 @@ fn end_and_start(sensor: &mut Sensor, folder: &Path, end: impl FnOnce(&mut Senso
     let begun = Instant::now();
     end(sensor);
     let ended = begun.elapsed();
+    let begun = Instant::now();
     let next = Sensor::run(folder, "");
-    println!("ended in {ended:?}; another one has started {:?} after that", begun.elapsed() - ended);
+    println!("ended in {ended:?}; another one has started {:?} after that", begun.elapsed());
     assert!(ended < END, "{ended:?}");
     assert!(kernel_maps::links(holder) > 0, "the holder releases");
     (next, holder)

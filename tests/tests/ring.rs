@@ -1,4 +1,5 @@
-//! The ring's reader sleeps when there is nothing, and no record is slept over: a real kernel, real records, and a producer that comes at every moment of the reader's way to sleep.
+//! The ring's reader sleeps when there is nothing, and no record is slept over: a real kernel, real records, and a
+//! producer that comes at every moment of the reader's way to sleep.
 //!
 //! `SENSOR_RING_ROUNDS` says how many.
 #![allow(
@@ -30,7 +31,7 @@ fn load() -> Kernel {
     Kernel::load(&Options { cgroup2: mounts::cgroup2(), ..Options::default() }).unwrap()
 }
 
-/// Nobody listens there: two records by this process, and no packet leaves the host.
+/// Nothing listens there: two records by this process, and no packet leaves the host.
 fn refused() {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     assert!(TcpStream::connect(address).is_err());
@@ -50,7 +51,8 @@ impl Random {
     }
 }
 
-/// Drains and sleeps until told. Returns the sleeps that ended by their timeout, and those of them with a record that had been there.
+/// Drains and sleeps until the end. Returns the sleeps that ended by their timeout, and those of them with a record that
+/// had been there.
 fn read(mut ring: Ring, seen: &AtomicU64, ends: &AtomicBool) -> (u64, u64, u64) {
     let (mut sleeps, mut timeouts, mut slept_over) = (0, 0, 0);
     while !ends.load(Ordering::Relaxed) {

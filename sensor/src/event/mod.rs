@@ -5,6 +5,7 @@
 pub mod config_file;
 pub mod deploy;
 pub mod executed;
+pub mod file;
 pub mod hidden;
 pub mod host_key;
 pub mod interpreters;

@@ -7,6 +7,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+pub use super::file::{FileId, FileStamp};
 use super::{
     config_file::ConfigFile,
     deploy::{Facts, ToolFile},
@@ -134,13 +135,6 @@ pub struct ProcessId {
     pub tgid: u32,
     /// Start of the thread group's leader, in USER_HZ ticks since boot.
     pub start: u64,
-}
-
-/// An executable file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct FileId {
-    pub dev: u32,
-    pub inode: u64,
 }
 
 /// A place in a program or library that is probed, by what happens there.
@@ -297,23 +291,6 @@ pub struct Exec {
     /// Which content the file had, by its inode. Live only: a replay has no file to compare it with.
     #[serde(skip)]
     pub stamp: Option<FileStamp>,
-}
-
-/// What tells one content of an inode from another, and whose file it is: as the kernel had it at the exec, so nobody has to ask the file system. A write, a rename, a link, a change of mode
-/// or owner: each moves `ctime`; an inode number that is used again differs in `generation` where the file system keeps one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct FileStamp {
-    pub size: u64,
-    /// Seconds since 1970 and nanoseconds.
-    pub ctime: (i64, u32),
-    pub generation: u32,
-    pub nlink: u32,
-    /// Its user, in the host's numbers.
-    pub owner: u32,
-    /// Type and permissions.
-    pub mode: u32,
-    /// It is an overlay's inode: the content lies in another one, of another file system.
-    pub overlay: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,8 @@
-//! How many files may be probed: in all, for one owner, and kept for files of the system, so that no user can take what sshd needs.
+//! How many files may be probed: in all, for one owner, and kept for files of the system, so that no user can take what
+//! sshd needs.
 //!
-//! What enters: files that are probed and files that are gone. What leaves: yes or which limit was reached. A file counts until its probes are really gone from the kernel: otherwise files
-//! that come and go would pile up there.
+//! What enters: files that are probed and files that are gone. What leaves: yes or which limit was reached. A file
+//! counts until its probes are really gone from the kernel: otherwise files that come and go would pile up there.
 
 use std::collections::HashMap;
 

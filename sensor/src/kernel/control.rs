@@ -1,7 +1,8 @@
 //! The switches that the programs look at, mapped into memory (`sensor_common::Control`).
 //!
-//! What enters: the object's map CONTROL (an array with BPF_F_MMAPABLE, Linux 5.5). What leaves: a handle, as many as are wanted; each keeps the mapping, and the mapping keeps the map.
-//! Storing is all it takes: no system call, nothing that can fail or wait. It fails only where the map cannot be mapped, at start.
+//! What enters: the object's map CONTROL (an array with BPF_F_MMAPABLE, Linux 5.5). What leaves: a handle, as many as
+//! are wanted; each keeps the mapping, and the mapping keeps the map. Storing is all it takes: no system call, nothing
+//! that can fail or wait. It fails only where the map cannot be mapped, at start.
 #![allow(
     unsafe_code,
     reason = "memory that is shared with the kernel: mapped, used through atomics only, unmapped by its last owner"
@@ -85,14 +86,15 @@ impl Control {
     }
 
     fn shared(&self) -> &Shared {
-        // SAFETY: mapped as long as `Page` lives; atomics of the same layout as what the kernel has there; page-aligned.
+        // SAFETY: mapped as long as `Page` lives; atomics of the same layout as what the kernel has there;
+        // page-aligned.
         unsafe { self.0.0.as_ref() }
     }
 }
 
 impl Drop for Page {
     fn drop(&mut self) {
-        // SAFETY: mapped by `Control::of` with this size; nobody else has a pointer to it.
+        // SAFETY: mapped by `Control::of` with this size; no other pointer to it exists.
         let _ = unsafe { munmap(self.0.as_ptr().cast(), size_of::<Shared>()) };
     }
 }

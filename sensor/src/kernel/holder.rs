@@ -1,11 +1,15 @@
-//! The holder: a small process that has the links of the probes, so that the daemon's end, by any signal, costs nothing.
+//! The holder: a small process that has the links of the probes, so that the daemon's end, by any signal, costs
+//! nothing.
 //!
-//! *Measured*: the kernel takes 0.1 s for each uprobe's link that is closed and lets nobody attach meanwhile; with 510 probed files the daemon's exit took 87 s after SIGTERM and 35 s after SIGKILL,
-//! and other sensors could not attach for 40 to 50 s. A process that ends waits for its descriptors. So the daemon has none of them: it passes each link to the holder as soon as it is attached.
-//! When the daemon is gone, the holder silences the programs and closes the links one by one (`holder_process`).
+//! *Measured*: the kernel takes 0.1 s for each uprobe's link that is closed and blocks every attachment; with
+//! 510 probed files the daemon's exit took 87 s after SIGTERM and 35 s after SIGKILL, and other sensors could not attach
+//! for 40 to 50 s. A process that ends waits for its descriptors. So the daemon has none of them: it passes each link
+//! to the holder as soon as it is attached. When the daemon is gone, the holder silences the programs and closes the
+//! links one by one (`holder_process`).
 //!
-//! What enters: links by file, and what is to become of them. What leaves: whether they are still there. It is forked from the daemon before there is any thread or probe. If the holder dies first,
-//! the probes are gone with it: the next request fails, and `is_lost` says so.
+//! What enters: links by file, and what is to become of them. What leaves: whether they are still there. It is forked
+//! from the daemon before there is any thread or probe. If the holder dies first, the probes are gone with it: the next
+//! request fails, and `is_lost` says so.
 
 use std::{
     io,
@@ -41,7 +45,8 @@ struct End {
     number: u32,
 }
 
-/// Starts the holder. To be called before anything else: a process that has threads must not be forked, and what is open now is what the holder inherits and closes.
+/// Starts the holder. To be called before anything else: a process that has threads must not be forked, and what is
+/// open now is what the holder inherits and closes.
 pub fn start() -> io::Result<Holder> {
     let (own, others) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     set_socket_timeout(&own, Timeout::Recv, Some(PATIENCE))?;

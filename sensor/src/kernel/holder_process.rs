@@ -1,11 +1,13 @@
 //! The holder's process, from its fork to its end.
 //!
-//! What enters: requests (`holder_wire`). What leaves: links, closed one by one as `holder_queue` says. It can do nothing else: no capabilities, no new privileges, its own session without a
-//! terminal, no descriptors but its socket, a lock file and the links. It outlives what ends the daemon: the signals of a terminal and SIGTERM are ignored (under systemd the unit needs
-//! `KillMode=process`, or the end of the service kills it).
+//! What enters: requests (`holder_wire`). What leaves: links, closed one by one as `holder_queue` says. It can do
+//! nothing else: no capabilities, no new privileges, its own session without a terminal, no descriptors but its socket,
+//! a lock file and the links. It outlives what ends the daemon: the signals of a terminal and SIGTERM are ignored
+//! (under systemd the unit needs `KillMode=process`, or the end of the service kills it).
 //!
-//! All holders of a machine share one lock, so that only one link at a time is closed however many sensors have ended. Where it cannot be had in `LOCK_PATIENCE`
-//! (a holder that was stopped), or its file cannot be made, a link goes without.
+//! All holders of a machine share one lock, so that only one link at a time is closed however many sensors have ended.
+//! Where it cannot be had in `LOCK_PATIENCE` (a holder that was stopped), or its file cannot be made, a link goes
+//! without.
 #![allow(unsafe_code, reason = "fork(2), signal(2), close_range(2)")]
 
 use std::{
@@ -72,7 +74,8 @@ fn serve(socket: OwnedFd) {
     holder.finish();
 }
 
-/// Takes from the process what it has from the daemon. None: something is still there that must not be, and it is better to end.
+/// Takes from the process what it has from the daemon. None: something is still there that must not be, and it is
+/// better to end.
 fn isolate(socket: OwnedFd) -> Option<OwnedFd> {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE] {
         // SAFETY: ignoring a signal runs no code.
@@ -91,7 +94,8 @@ fn isolate(socket: OwnedFd) -> Option<OwnedFd> {
     Some(socket)
 }
 
-/// Closes every descriptor but the standard ones and this. Their owners in this process's memory are never dropped: it leaves by `_exit`.
+/// Closes every descriptor but the standard ones and this. Their owners in this process's memory are never dropped: it
+/// leaves by `_exit`.
 fn close_others(keep: i32) {
     let keep = keep.cast_unsigned();
     let ranges = [(3, keep.saturating_sub(1)), (keep + 1, u32::MAX)];
@@ -128,7 +132,7 @@ fn give_up_privileges() {
 
 /// The file whose lock all holders share.
 fn lock_file() -> Option<OwnedFd> {
-    // It is there already, or the next step tells.
+    // It is there already, or the next step fails.
     let _ = mkdir(FOLDER, Mode::RWXU);
     let folder = open(FOLDER, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let stat = fstat(&folder).ok()?;
@@ -186,7 +190,7 @@ impl Process {
         Self { socket, turn, gives: None, control: None, queue: Queue::default(), next: Instant::now() }
     }
 
-    /// When there is something to do that nobody asks for.
+    /// When there is something to do that no request asks for.
     fn due(&self) -> Option<Instant> {
         self.gives.or_else(|| self.queue.is_waiting().then_some(self.next))
     }

@@ -1,10 +1,13 @@
 //! Which links the holder keeps, and which goes next.
 //!
-//! What enters: files with their links, and what is to become of them. What leaves: one link at a time, and how long to wait after it. Pure: the links are of any type.
+//! What enters: files with their links, and what is to become of them. What leaves: one link at a time, and how long to
+//! wait after it. Pure: the links are of any type.
 //!
-//! While the kernel takes a link away (*measured*: 0.1 s), it lets nobody attach: one lock serves both. *Measured*: 50 files let go together kept the next ones waiting for 13 s, and their first
-//! connections were missed. So links go one by one with pauses: long ones while there are few (each is a file that may come back, too), shorter ones where many wait or have
-//! waited, since each keeps a descriptor and a deleted file. The kernel is busy with links a fifth of the time at most, a third where two holders compete.
+//! While the kernel takes a link away (*measured*: 0.1 s), it blocks every attachment: one lock serves both. *Measured*:
+//! 50 files released together kept the next ones waiting for 13 s, and their first connections were missed. So links go one
+//! by one with pauses: long ones while there are few (each is a file that may come back, too), shorter ones where many
+//! wait or have waited, since each keeps a descriptor and a deleted file. The kernel is busy with links a fifth of the
+//! time at most, a third where two holders compete.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,7 +20,8 @@ use crate::event::stream::FileId;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Files, or seconds since the daemon ended, for which the pause is halved.
 const MANY: u64 = 16;
-/// The pause after a link is never shorter than so many times what the kernel took for it: others attach most of the time.
+/// The pause after a link is never shorter than so many times what the kernel took for it: others attach most of the
+/// time.
 const SHARE: u32 = 4;
 
 struct Retired<L> {
@@ -117,7 +121,7 @@ impl<L> Queue<L> {
     /// How long to wait after a link that took the kernel so long. `ended`: since the daemon did.
     pub(super) fn pause(&self, took: Duration, ended: Duration) -> Duration {
         if !self.released.is_empty() {
-            // Not at once either: whoever writes to many files of his own would keep all others from attaching.
+            // Not at once either: a user who writes to many files of his own would keep all others from attaching.
             return took * SHARE;
         }
         let weight = MANY + self.retired.len() as u64 + ended.as_secs();

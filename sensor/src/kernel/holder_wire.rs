@@ -1,7 +1,10 @@
-//! What the daemon and the holder say to each other: fixed structures over a SOCK_SEQPACKET socket, descriptors beside them (SCM_RIGHTS, unix(7)).
+//! What the daemon and the holder say to each other: fixed structures over a SOCK_SEQPACKET socket, descriptors beside
+//! them (SCM_RIGHTS, unix(7)).
 //!
-//! Each request has one answer, with the request's number: an answer that comes too late for its request is passed over. Both ends are one program, so a message of another size is an error
-//! and ends the connection. Descriptors that the receiver has no room for are closed by the kernel (MSG_CTRUNC): the count in the request says how many should have come.
+//! Each request has one answer, with the request's number: an answer that comes too late for its request is passed
+//! over. Both ends are one program, so a message of another size is an error and ends the connection. Descriptors that
+//! the receiver has no room for are closed by the kernel (MSG_CTRUNC): the count in the request says how many should
+//! have come.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},

@@ -1,10 +1,14 @@
-//! One uprobe's link, where a kernel has no better one (`multi`), as a bare descriptor: closing the last copy of it detaches the probe, whichever process has it.
+//! One uprobe's link, where a kernel has no better one (`multi`), as a bare descriptor: closing the last copy of it
+//! detaches the probe, in whichever process that copy is.
 //!
-//! What enters: a program, a file and a place in it. What leaves: a descriptor. aya attaches too, but keeps the descriptor to itself, and it has to be handed on (`holder`). So: perf_event_open(2)
-//! with the PMU `uprobe`, then a link of the event and the program (BPF_LINK_CREATE, Linux 5.15), or where there are none, the event itself with the program set (its ioctl).
+//! What enters: a program, a file and a place in it. What leaves: a descriptor. aya attaches too, but keeps the
+//! descriptor to itself, and it has to be handed on (`holder`). So: perf_event_open(2) with the PMU `uprobe`, then a
+//! link of the event and the program (BPF_LINK_CREATE, Linux 5.15), or where there are none, the event itself with the
+//! program set (its ioctl).
 //!
-//! The file is named as /proc/self/fd/N, so that no path is walked that a user could change: the kernel resolves it to what the descriptor is, which may be O_PATH (*measured*). It must be a
-//! regular file (EINVAL). Both structures are those of the kernel's uapi, at the sizes that the oldest kernel here knows; what is longer there is zero.
+//! The file is named as /proc/self/fd/N, so that no path is walked that a user could change: the kernel resolves it to
+//! what the descriptor is, which may be O_PATH (*measured*). It must be a regular file (EINVAL). Both structures are
+//! those of the kernel's uapi, at the sizes that the oldest kernel here knows; what is longer there is zero.
 #![allow(unsafe_code, reason = "two system calls that no crate has in the form needed")]
 
 use std::{
@@ -129,6 +133,6 @@ pub(super) fn descriptor(result: libc::c_long) -> io::Result<OwnedFd> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just opened it for us, and nobody else knows it.
+    // SAFETY: the kernel has just opened it, and nothing else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(result as libc::c_int) })
 }

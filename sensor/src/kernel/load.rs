@@ -77,7 +77,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Where the root of the cgroup v2 tree is; None if it is not mounted.
     pub cgroup2: Option<PathBuf>,
-    /// The process that has the links of the probes in programs (`holder::start`). Without one they are this process's, and its end waits for the kernel to detach them.
+    /// The process that has the links of the probes in programs (`holder::start`). Without one they are this process's,
+    /// and its end waits for the kernel to detach them.
     pub holder: Option<Holder>,
 }
 
@@ -173,8 +174,8 @@ impl Kernel {
         Ok(())
     }
 
-    /// Removes what the SSH probes remember of connections and processes that are gone. `carried`: connections that channels carry now. Returns those that the probes
-    /// follow.
+    /// Removes what the SSH probes remember of connections and processes that are gone. `carried`: connections that
+    /// channels carry now. Returns those that the probes follow.
     pub fn sweep_ssh(&mut self, carried: &HashSet<u64>, proc: &Path) -> Result<HashSet<u64>, Error> {
         self.leftovers.sweep(&mut self.ebpf, carried, proc)
     }
@@ -199,12 +200,14 @@ impl Kernel {
         self.uprobes.release(file);
     }
 
-    /// The same, in time: no process has its file any more. If it comes back soon (`probe_program`), its probes are still there.
+    /// The same, in time: no process has its file any more. If it comes back soon (`probe_program`), its probes are
+    /// still there.
     pub fn retire_program(&mut self, file: FileId) {
         self.uprobes.retire(file);
     }
 
-    /// Files that are not probed any more because the process that held their probes is gone; once. They are to be probed anew.
+    /// Files that are not probed any more because the process that held their probes is gone; once. They are to be
+    /// probed anew.
     pub fn take_lost(&mut self) -> Vec<FileId> {
         self.uprobes.take_lost()
     }
@@ -301,7 +304,8 @@ fn program_name(spec: &ProbeSpec) -> String {
     spec.name.replace('-', "_")
 }
 
-/// Attaches a probe. A tracepoint has two programs (`sensor-ebpf/src/turn.rs`): the kernel calls them in the order in which they were attached.
+/// Attaches a probe. A tracepoint has two programs (`sensor-ebpf/src/turn.rs`): the kernel calls them in the order in
+/// which they were attached.
 fn attach(ebpf: &mut Ebpf, spec: &ProbeSpec, options: &Options, uprobes: &mut Programs) -> Result<(), String> {
     let name = program_name(spec);
     if name == CIPHER {

@@ -1,8 +1,9 @@
 //! Layer 2: the only module that knows aya. Loads the object, attaches the probes, drains the ring, reads the counters.
 //!
-//! What enters: the embedded object and this kernel. What leaves: raw ring records, as bytes, and counters. It fails with one sentence that
-//! says what to do; a probe that is not required and cannot attach is reported, not fatal. Dropping `Kernel` silences and detaches everything; where a holder has the
-//! links of the uprobes (`holder`), it takes its time for them.
+//! What enters: the embedded object and this kernel. What leaves: raw ring records, as bytes, and counters. It fails
+//! with one sentence that says what to do; a probe that is not required and cannot attach is reported, not fatal.
+//! Dropping `Kernel` silences and detaches everything; where a holder has the links of the uprobes (`holder`), it takes
+//! its time for them.
 
 mod budget;
 mod channels;

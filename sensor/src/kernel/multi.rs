@@ -1,12 +1,15 @@
-//! uprobe_multi (Linux 6.6): one link for all places of a file, attached and detached without the lock that single uprobes share.
+//! uprobe_multi (Linux 6.6): one link for all places of a file, attached and detached without the lock that single
+//! uprobes share.
 //!
-//! What enters: the object and the maps that aya made of it. What leaves: the uprobes' programs, loaded for this kind of link, and such links. *Measured* on 6.18, two places a file: detaching takes
-//! 47 ms a file instead of 227, with four places 54 instead of 923; and while another process's single uprobes are on their way out, attaching takes 0.04 ms a file instead of 230 ms a place.
-//! So a sensor that ends holds up nobody, and is held up by nobody.
+//! What enters: the object and the maps that aya made of it. What leaves: the uprobes' programs, loaded for this kind
+//! of link, and such links. *Measured* on 6.18, two places a file: detaching takes 47 ms a file instead of 227, with
+//! four places 54 instead of 923; and while another process's single uprobes are on their way out, attaching takes 0.04
+//! ms a file instead of 230 ms a place. So a sensor that ends holds up no other, and is held up by none.
 //!
-//! aya 0.14 has no such programs. They are the same instructions, but must be loaded with an expected attach type, so they are loaded here: the object is parsed once more, by the crate
-//! that aya parses it with, and its instructions are given the numbers of aya's maps. Where anything of this fails, the caller takes aya's programs and single links (`links`).
-//! The structures are those of the kernel's uapi (`union bpf_attr`), up to the last field that is used here.
+//! aya 0.14 has no such programs. They are the same instructions, but must be loaded with an expected attach type, so
+//! they are loaded here: the object is parsed once more, by the crate that aya parses it with, and its instructions are
+//! given the numbers of aya's maps. Where anything of this fails, the caller takes aya's programs and single links
+//! (`links`). The structures are those of the kernel's uapi (`union bpf_attr`), up to the last field that is used here.
 #![allow(unsafe_code, reason = "bpf(2) with three commands that aya does not have in this form")]
 
 use std::{
@@ -140,7 +143,8 @@ impl Multi {
     }
 }
 
-/// Does this kernel have such links? Before 6.6 it takes the program but not the link: a folder is no place to probe, and only a kernel that knows the link says so (EBADF; as libbpf asks).
+/// Does this kernel have such links? Before 6.6 it takes the program but not the link: a folder is no place to probe,
+/// and only a kernel that knows the link says so (EBADF; as libbpf asks).
 fn is_known() -> io::Result<()> {
     // r0 = 0; exit
     let instructions = [0xb7u64, 0x95];
@@ -201,7 +205,8 @@ fn load_program(name: &str, license: &CString, function: &aya_obj::Function, btf
     for (to, byte) in attributes.name.iter_mut().take(room).zip(name.bytes()) {
         *to = byte;
     }
-    // SAFETY: all that the attributes point to outlives the call, which only reads it; each length is that of what it stands beside.
+    // SAFETY: all that the attributes point to outlives the call, which only reads it; each length is that of what it
+    // stands beside.
     unsafe { bpf(BPF_PROG_LOAD, &attributes) }
 }
 

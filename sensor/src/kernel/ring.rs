@@ -1,13 +1,17 @@
 //! The ring buffer's reading end, for a thread of its own.
 //!
-//! What enters: the kernel's records. What leaves: the same as bytes, not copied. A drain is bounded, so a flood cannot keep the thread from anything else.
+//! What enters: the kernel's records. What leaves: the same as bytes, not copied. A drain is bounded, so a flood cannot
+//! keep the thread from anything else.
 //!
-//! Waking for each record costs more than the record does, so the reader is woken only where it sleeps (`wait`), where a quarter of the ring is full, or where a record cannot wait.
-//! While records come, it naps between two drains (`pause`); when a drain brings nothing, it sleeps.
+//! Waking for each record costs more than the record does, so the reader is woken only where it sleeps (`wait`), where
+//! a quarter of the ring is full, or where a record cannot wait. While records come, it naps between two drains
+//! (`pause`); when a drain brings nothing, it sleeps.
 //!
-//! No record is slept over: `wait` stores `sleeping`, passes a full barrier, and then poll(2) registers with the ring and looks whether its producer is ahead of its consumer (a record that is
-//! reserved and not committed yet counts); a program stores the producer's position, passes a barrier, and then looks at `sleeping` (`sensor-ebpf/src/control.rs`, also for what is proven on which
-//! machine). One of the two sees the other. The timeout bounds what a mistake in this would cost.
+//! No record is slept over: `wait` stores `sleeping`, passes a full barrier, and then poll(2) registers with the ring
+//! and looks whether its producer is ahead of its consumer (a record that is reserved and not committed yet counts); a
+//! program stores the producer's position, passes a barrier, and then looks at `sleeping`
+//! (`sensor-ebpf/src/control.rs`, also for what is proven on which machine). One of the two sees the other. The timeout
+//! bounds what a mistake in this would cost.
 
 use std::{
     io,
@@ -24,7 +28,8 @@ use rustix::{
 
 use super::{Control, Error};
 
-/// A record that is being written is there in microseconds, unless its writer was preempted: then the reader leaves it the processor.
+/// A record that is being written is there in microseconds, unless its writer was preempted: then the reader leaves it
+/// the processor.
 const WRITTEN: Duration = Duration::from_millis(1);
 
 pub struct Ring {
@@ -81,7 +86,8 @@ impl Ring {
         Drained::More
     }
 
-    /// Sleeps until there is a record, a wake, or the time is over (none: for ever). Returns at once if there is a record already.
+    /// Sleeps until there is a record, a wake, or the time is over (none: for ever). Returns at once if there is a
+    /// record already.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         self.control.sleeps();
         let polled = self.poll(timeout);
@@ -89,7 +95,8 @@ impl Ring {
         polled
     }
 
-    /// Naps for this time, and lets the ring fill: only a record that cannot wait, a ring that is a quarter full, or a wake ends it early.
+    /// Naps for this time, and lets the ring fill: only a record that cannot wait, a ring that is a quarter full, or a
+    /// wake ends it early.
     pub fn pause(&mut self, time: Duration) -> io::Result<()> {
         self.poll(Some(time))
     }

@@ -1,8 +1,10 @@
 //! uprobes at call sites of the cipher function in programs that speak SSH.
 //!
-//! What enters: a file and the offsets of its calls and of the branches after them (`Hook`). What leaves: links by file, with the holder (`holder`) or, without one, here; a uprobe belongs to an
-//! inode, so every process that runs the file, now or later and in any container, is covered by one attachment. A file is covered as a whole or not at all: half of its sites would give half of
-//! a session. Attaching takes a fraction of a millisecond a file; with single uprobes (before Linux 6.6) it waits for the kernel's lock while other probes are on their way out. So it is for a
+//! What enters: a file and the offsets of its calls and of the branches after them (`Hook`). What leaves: links by
+//! file, with the holder (`holder`) or, without one, here; a uprobe belongs to an inode, so every process that runs the
+//! file, now or later and in any container, is covered by one attachment. A file is covered as a whole or not at all:
+//! half of its sites would give half of a session. Attaching takes a fraction of a millisecond a file; with single
+//! uprobes (before Linux 6.6) it waits for the kernel's lock while other probes are on their way out. So it is for a
 //! thread of its own.
 
 use std::{
@@ -174,7 +176,7 @@ impl Uprobes {
                 Ok(())
             }
             Some(failure) => {
-                // What was attached goes, but here nobody waits for it.
+                // What was attached goes, but no caller waits for that.
                 self.release(file);
                 Err(failure)
             }
@@ -231,7 +233,8 @@ impl Uprobes {
     }
 }
 
-/// A file's places in the order in which they are attached: jumps first, since a call whose jump is not probed yet would be remembered for nothing.
+/// A file's places in the order in which they are attached: jumps first, since a call whose jump is not probed yet
+/// would be remembered for nothing.
 fn in_order(places: &[(Hook, u64)]) -> impl Iterator<Item = (Hook, u64)> + '_ {
     let of = |jumps| places.iter().copied().filter(move |(hook, _)| is_jump(*hook) == jumps);
     of(true).chain(of(false))
