@@ -59,6 +59,8 @@ pub(super) enum Done {
         program: Box<Program>,
         failed: Option<Failed>,
     },
+    /// Files whose probes are gone, since the process that held them has died.
+    Lost(Vec<FileId>),
     /// SSH connections that the probes follow.
     Swept(HashSet<u64>),
     Failed(crate::kernel::Error),
@@ -152,7 +154,12 @@ impl Thread {
                 None
             }
             Command::Listeners(tgids) => self.kernel.add_listeners(tgids.into_iter()).err().map(Done::Failed),
-            Command::SweepMarks => self.kernel.sweep().err().map(Done::Failed),
+            Command::SweepMarks => {
+                if let Err(error) = self.kernel.sweep() {
+                    return Some(Done::Failed(error));
+                }
+                Some(self.kernel.take_lost()).filter(|lost| !lost.is_empty()).map(Done::Lost)
+            }
             Command::SweepSsh { carried, proc } => match self.kernel.sweep_ssh(&carried, &proc) {
                 Ok(live) => Some(Done::Swept(live)),
                 Err(error) => Some(Done::Failed(error)),

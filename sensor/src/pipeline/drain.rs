@@ -162,8 +162,11 @@ impl Reader {
     fn run(mut self) {
         loop {
             self.shared.turns.fetch_add(1, Ordering::Relaxed);
-            // Before the drain: what was in the ring when the stop came is taken.
+            // Before the drain: what was in the ring when the stop came is taken, and what programs that were running then still send.
             let last = self.shared.stop.load(Ordering::Acquire);
+            if last {
+                std::thread::sleep(NAP);
+            }
             let (events, drained) = self.drain();
             let any = !events.is_empty();
             if !self.hand_over(events) {

@@ -89,6 +89,10 @@ impl Source {
                 programs.attached(attachment, &program, failed, &mut Hands { gate, asking, attacher, out });
                 self.release(out);
             }
+            Done::Lost(files) => {
+                let Self { gate, asking, attacher, programs, .. } = self;
+                programs.lost(&files, &mut Hands { gate, asking, attacher, out });
+            }
             Done::Swept(live) => self.channels.sweep(&live),
             Done::Failed(error) => return Err(error.into()),
         }

@@ -279,6 +279,18 @@ impl Programs {
         true
     }
 
+    /// The probes of these files are gone: what is found again is probed again.
+    pub(super) fn lost(&mut self, files: &[FileId], hands: &mut Hands) {
+        for file in files {
+            self.speakers.forget(*file);
+        }
+        self.executables.clear();
+        self.mapped.clear();
+        let why = format!("the process that held the probes of {} files has died", files.len());
+        hands.out.push(degraded("SSH in programs that were probed", &why, identity::boot_time()));
+        self.begin(hands);
+    }
+
     fn group(&mut self, wait: Option<Wait>, process: Option<ProcessId>, time: u64) -> u64 {
         self.next += 1;
         let group = Group { wait, process, time, open: 1, before: Vec::new(), readable: false };
