@@ -78,8 +78,12 @@ impl Watched {
 
     /// One too many would come now.
     fn settle(&mut self) {
-        sleep(Duration::from_millis(600));
-        self.poll();
+        // What the thread wants to be read is read here, as the daemon's main thread has it read.
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(600) {
+            sleep(Duration::from_millis(10));
+            self.poll();
+        }
     }
 
     /// Runs a script that says its program's pid where `$f` is the file.

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{setup, shell};
 
 /// The programs of `tests/fuzz`, with the longest input that makes sense for each.
-const TARGETS: [(&str, u32); 10] = [
+const TARGETS: [(&str, u32); 11] = [
     ("decoder", 4096),
     ("ssh", 4096),
     ("redact", 1024),
@@ -20,6 +20,7 @@ const TARGETS: [(&str, u32); 10] = [
     ("program", 4096),
     ("sites", 2048),
     ("files", 1024),
+    ("inspect", 4096),
     ("middle", 4096),
     ("deploys", 8192),
     ("tools", 4096),
@@ -31,7 +32,7 @@ const COVERAGE: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
 
 #[derive(clap::Args)]
 pub(crate) struct FuzzArgs {
-    /// decoder, ssh, redact, recording, program, sites, files, middle, deploys or tools [default: all]
+    /// decoder, ssh, redact, recording, program, sites, files, inspect, middle, deploys or tools [default: all]
     target: Option<String>,
     /// Stop each target after this many inputs
     #[arg(long)]

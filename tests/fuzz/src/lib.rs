@@ -7,6 +7,7 @@
 pub mod decoder;
 pub mod deploys;
 pub mod files;
+pub mod inspect;
 pub mod middle;
 pub mod program;
 pub mod recording;
