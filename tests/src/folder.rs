@@ -38,6 +38,14 @@ impl Folder {
         path
     }
 
+    /// A folder in it of root's own: a sensor writes into no other.
+    pub fn private(&self, name: &str) -> PathBuf {
+        let path = self.path.join(name);
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        path
+    }
+
     /// A folder in it that everybody may write to.
     pub fn open_to_all(&self, name: &str) -> PathBuf {
         let path = self.path.join(name);

@@ -102,13 +102,6 @@ fn end_and_start(sensor: &mut Sensor, folder: &Path, end: impl FnOnce(&mut Senso
     (next, holder)
 }
 
-/// A folder of root's own: a sensor writes into no other.
-fn own(folder: &Folder, name: &str) -> std::path::PathBuf {
-    let path = folder.join(name);
-    fs::create_dir(&path).unwrap();
-    path
-}
-
 /// Gone, or only waited for.
 fn has_ended(pid: u32) -> Option<()> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"));
@@ -129,16 +122,16 @@ fn an_end_takes_no_time_and_holds_up_nobody() {
     let _machine = Machine::take();
     let folder = Folder::new("holder");
     let lab = Lab::start(&folder);
-    let mut first = Sensor::run(&own(&folder, "first"), "");
+    let mut first = Sensor::run(&folder.private("first"), "");
     probe_copies(&folder.join("copies"), kernel_maps::holder(first.pid()).unwrap(), files);
 
-    let (mut second, terminated) = end_and_start(&mut first, &own(&folder, "second"), |sensor| {
+    let (mut second, terminated) = end_and_start(&mut first, &folder.private("second"), |sensor| {
         sensor.stop();
     });
     assert_sees_all(&lab, &folder.open_to_all("fresh-second"), &mut second, terminated);
 
     probe_copies(&folder.join("more"), kernel_maps::holder(second.pid()).unwrap(), files / 3);
-    let (mut third, killed) = end_and_start(&mut second, &own(&folder, "third"), |sensor| {
+    let (mut third, killed) = end_and_start(&mut second, &folder.private("third"), |sensor| {
         sensor.kill();
     });
     assert_sees_all(&lab, &folder.open_to_all("fresh-third"), &mut third, killed);

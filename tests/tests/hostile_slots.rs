@@ -151,7 +151,7 @@ fn copies_of_ssh_take_no_other_programs_place_and_delay_no_stop() {
     assert_eq!(ended.code(), 0, "{ended:?}");
     // More than one sensor on a host is the normal case of debugging.
     let start = Instant::now();
-    let second = Sensor::run_by(&["setsid"], &siege.folder.open_to_all("second"), "", STARTING);
+    let second = Sensor::run_by(&["setsid"], &siege.folder.private("second"), "", STARTING);
     println!("a second sensor started in {:?}", start.elapsed());
     assert_full(&siege, &second, &siege.sshd, "a second sensor beside the first");
     let took = time_to_stop(&siege.sensor);
@@ -175,7 +175,7 @@ fn copies_of_ssh_take_no_other_programs_place_and_delay_no_stop() {
         "SIGKILL takes more than {STOPPING:?}"
     );
     let start = Instant::now();
-    let mut third = Sensor::run_by(&["setsid"], &siege.folder.open_to_all("third"), "", STARTING);
+    let mut third = Sensor::run_by(&["setsid"], &siege.folder.private("third"), "", STARTING);
     println!("a third sensor started in {:?}", start.elapsed());
     assert_full_again(&siege, &third);
     assert!(time_to_stop(&third) < STOPPING);

@@ -46,7 +46,7 @@ fn killed_in_the_middle_of_sessions_it_adopts_them_when_it_is_back() {
         .to_owned();
     assert!(fs::read(stage.sensor.path()).unwrap().ends_with(b"\n"), "half a line in the log");
 
-    let mut again = Sensor::run(&stage.folder.open_to_all("again"), "");
+    let mut again = Sensor::run(&stage.folder.private("again"), "");
     again.until("the adopted session", |r| r.is("ssh-session-started") && r.session() == id);
     fs::write(&go, "go\n").unwrap();
     assert_eq!(open.wait().code(), Some(7));

@@ -52,7 +52,7 @@ fn a_connection_has_one_id_on_both_ends_directly_and_through_a_nat() {
     direct.assert_nothing_lost();
 
     nat.translate(PUBLIC, sshd.port);
-    let mut sensor = Sensor::run(&folder.open_to_all("through"), "");
+    let mut sensor = Sensor::run(&folder.private("through"), "");
     login(&Place::Router.address().to_string(), PUBLIC, 4);
     sensor.until_sessions_end(sshd.port, 1);
     let through = sensor.stop();

@@ -26,6 +26,9 @@ impl Enrich {
     pub fn apply(&mut self, event: &mut Event) {
         match &mut event.what {
             What::User { mnt_ns, uid, name } => keep(&mut self.users, (*mnt_ns, *uid), name.clone()),
+            What::ContainerUser { mnt_ns, uid, name } if name.is_empty() => {
+                self.claims.remove(&(*mnt_ns, *uid));
+            }
             What::ContainerUser { mnt_ns, uid, name } => keep(&mut self.claims, (*mnt_ns, *uid), name.clone()),
             What::HostNamespace { mnt_ns } => self.host = Some(*mnt_ns),
             What::Cgroup { id, path } => keep(&mut self.cgroups, *id, path.clone()),

@@ -98,7 +98,7 @@ pub enum What {
     HostNamespace {
         mnt_ns: u32,
     },
-    /// What the passwd file of a mount namespace calls a user, where that file is not the host's: a claim.
+    /// What the passwd file of a mount namespace calls a user, where that file is not the host's: a claim. Empty: it has no name there (any more).
     ContainerUser {
         mnt_ns: u32,
         uid: u32,

@@ -16,7 +16,7 @@ use super::{
     gate::{Gate, Wait},
 };
 use crate::{
-    event::stream::{Event, FileId, Task, What},
+    event::stream::{Event, FileId, ProcessId, Task, What},
     inspect::{Answer, Question, Said, Unknown, questions::Names},
 };
 
@@ -40,11 +40,13 @@ pub(super) struct Facts {
     /// Asked for: never again, or not before.
     users: HashMap<(u32, u32), Option<Instant>>,
     cgroups: HashSet<u64>,
+    /// In which mount namespace processes were last seen, other than the host's.
+    inside: HashMap<ProcessId, u32>,
 }
 
 impl Facts {
     pub(super) fn new(proc: &Path, host_ns: Option<u32>) -> Self {
-        Self { proc: proc.into(), host_ns, passwd: None, users: HashMap::new(), cgroups: HashSet::new() }
+        Self { proc: proc.into(), host_ns, passwd: None, users: HashMap::new(), cgroups: HashSet::new(), inside: HashMap::new() }
     }
 
     pub(super) fn host_ns(&self) -> Option<u32> {
@@ -74,10 +76,29 @@ impl Facts {
             What::Exit(exit) => &exit.task,
             _ => return,
         };
+        self.entered(task, matches!(event.what, What::Exit(_)));
         self.names(task, gate, asking, waits);
         if !matches!(event.what, What::Exit(_)) {
             self.cgroup(event.time, task, gate);
         }
+    }
+
+    /// A process that is seen in another namespace than before, or than its parent: the number may be that of one that is gone, with another passwd file. What was known by it is asked for again.
+    fn entered(&mut self, task: &Task, ends: bool) {
+        let now = task.mnt_ns.filter(|mnt_ns| Some(*mnt_ns) != self.host_ns);
+        let before = self.inside.get(&task.id).or_else(|| self.inside.get(task.parent.as_ref()?)).copied();
+        if ends || now.is_none() {
+            self.inside.remove(&task.id);
+            return;
+        }
+        let Some(mnt_ns) = now else { return };
+        if before != now {
+            self.users.retain(|(known, _), _| *known != mnt_ns);
+        }
+        if self.inside.len() >= KEPT_MAX {
+            self.inside.clear();
+        }
+        self.inside.insert(task.id, mnt_ns);
     }
 
     fn names(&mut self, task: &Task, gate: &mut Gate, asking: &mut Asking, waits: &mut Vec<Wait>) {
@@ -128,6 +149,9 @@ impl Facts {
             self.passwd = Some(file);
         }
         let is_own = of_host || self.passwd == Some(file);
+        let nameless = named.uids.iter().filter(|uid| !is_own && !names.iter().any(|(known, _)| known == *uid));
+        // A claim of an earlier namespace with this number does not hold any more.
+        let nameless: Vec<(u32, String)> = nameless.map(|uid| (*uid, String::new())).collect();
         let fact = |(uid, name): (u32, String)| {
             let (mnt_ns, name) = (named.mnt_ns, name.into());
             let what = match is_own {
@@ -136,7 +160,7 @@ impl Facts {
             };
             Event { time, what }
         };
-        names.into_iter().map(fact).collect()
+        names.into_iter().chain(nameless).map(fact).collect()
     }
 
     fn cgroup(&mut self, time: u64, task: &Task, gate: &mut Gate) {

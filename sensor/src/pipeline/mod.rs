@@ -146,6 +146,8 @@ pub async fn live(
         source.answered(&mut events);
         pass(&mut events, &mut middle, &mut writer)?;
     }
+    source.last_facts(&mut events).await?;
+    pass(&mut events, &mut middle, &mut writer)?;
     source.end(&mut events)?;
     pass(&mut events, &mut middle, &mut writer)?;
     writer.finish()?;

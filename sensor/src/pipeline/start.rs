@@ -79,6 +79,14 @@ impl Source {
         Ok(())
     }
 
+    /// At the end: events that still wait get their facts, or their time is over.
+    pub(super) async fn last_facts(&mut self, out: &mut Vec<Event>) -> Result<(), Failure> {
+        while let Some(until) = self.gate.next_deadline() {
+            self.progress(until, out).await?;
+        }
+        Ok(())
+    }
+
     /// Waits for answers or attachments.
     async fn progress(&mut self, until: Instant, out: &mut Vec<Event>) -> Result<(), Failure> {
         let wake = self.asking.next_deadline().map_or(until, |deadline| deadline.min(until));
