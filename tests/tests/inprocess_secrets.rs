@@ -84,6 +84,8 @@ fn assert_replays(recording: &Path, records: &Records) {
     let plain = |record: &Record| {
         let mut value = record.0.clone();
         value["event"].as_object_mut().unwrap().remove("id").unwrap();
+        // What became of the records is the writer's account, and a replay has another writer.
+        value["sensor"].as_object_mut().unwrap().remove("records");
         value
     };
     assert_eq!(replayed.len(), records.len());

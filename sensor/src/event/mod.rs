@@ -6,6 +6,7 @@ pub mod config_file;
 pub mod deploy;
 pub mod executed;
 pub mod file;
+mod health;
 pub mod hidden;
 pub mod host_key;
 pub mod interpreters;

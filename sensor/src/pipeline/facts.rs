@@ -46,7 +46,14 @@ pub(super) struct Facts {
 
 impl Facts {
     pub(super) fn new(proc: &Path, host_ns: Option<u32>) -> Self {
-        Self { proc: proc.into(), host_ns, passwd: None, users: HashMap::new(), cgroups: HashSet::new(), inside: HashMap::new() }
+        Self {
+            proc: proc.into(),
+            host_ns,
+            passwd: None,
+            users: HashMap::new(),
+            cgroups: HashSet::new(),
+            inside: HashMap::new(),
+        }
     }
 
     pub(super) fn host_ns(&self) -> Option<u32> {
