@@ -67,7 +67,8 @@ impl Programs {
         if let Some((_, known)) = self.executables.get_mut(&file) {
             *known = Some(role);
         }
-        if served {
+        // A server's next exec is of the same file, for a connection, and may be right behind this one.
+        if served || role.is_server() {
             self.before(group, |time| Event { time, what: What::Program { file, role } });
         }
         if self.examined(found, descriptors, false, group, hands) {

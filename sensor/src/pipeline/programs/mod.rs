@@ -204,7 +204,8 @@ impl Programs {
         let Some(file) = exec.file else { return };
         let name = exec.executable.as_ref().map(|path| path_of(&path.bytes)).unwrap_or_default();
         let served = exec.served.is_some();
-        let fresh = self.is_fresh(file, exec.stamp);
+        // Also while the answer about it is under way: this event needs it.
+        let fresh = self.is_fresh(file, exec.stamp) || served && self.role(file).is_none();
         // An interpreter takes its libraries from where it was started: they may be new though it is not.
         let call = Call::of(exec);
         if !fresh && call.is_none() {
