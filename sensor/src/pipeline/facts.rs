@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     event::stream::{Event, FileId, ProcessId, Task, What},
-    inspect::{Answer, Question, Said, Unknown, questions::Names},
+    inspect::{Answer, Question, Said, Subject, Unknown, questions::Names},
 };
 
 /// Entries kept per kind of fact; a host with more starts over.
@@ -42,6 +42,8 @@ pub(super) struct Facts {
     cgroups: HashSet<u64>,
     /// In which mount namespace processes were last seen, other than the host's.
     inside: HashMap<ProcessId, u32>,
+    /// Of such a namespace the process that was seen first, and the one that was seen last: they stand in for one that has ended.
+    members: HashMap<u32, [ProcessId; 2]>,
 }
 
 impl Facts {
@@ -53,6 +55,7 @@ impl Facts {
             users: HashMap::new(),
             cgroups: HashSet::new(),
             inside: HashMap::new(),
+            members: HashMap::new(),
         }
     }
 
@@ -84,7 +87,11 @@ impl Facts {
             _ => return,
         };
         self.entered(task, matches!(event.what, What::Exit(_)));
-        self.names(task, gate, asking, waits);
+        // Of a process that has ended nothing is asked: another one's event will.
+        let ends = matches!(event.what, What::Exit(_)) && task.mnt_ns != self.host_ns;
+        if !ends {
+            self.names(task, gate, asking, waits);
+        }
         if !matches!(event.what, What::Exit(_)) {
             self.cgroup(event.time, task, gate);
         }
@@ -96,6 +103,11 @@ impl Facts {
         let before = self.inside.get(&task.id).or_else(|| self.inside.get(task.parent.as_ref()?)).copied();
         if ends || now.is_none() {
             self.inside.remove(&task.id);
+            if let Some([first, last]) = now.and_then(|mnt_ns| self.members.get_mut(&mnt_ns))
+                && *first == task.id
+            {
+                *first = *last;
+            }
             return;
         }
         let Some(mnt_ns) = now else { return };
@@ -106,6 +118,14 @@ impl Facts {
             self.inside.clear();
         }
         self.inside.insert(task.id, mnt_ns);
+        if before != now {
+            self.members.remove(&mnt_ns);
+        }
+        if self.members.len() >= KEPT_MAX {
+            self.members.clear();
+        }
+        let [_, last] = self.members.entry(mnt_ns).or_insert([task.id; 2]);
+        *last = task.id;
     }
 
     fn names(&mut self, task: &Task, gate: &mut Gate, asking: &mut Asking, waits: &mut Vec<Wait>) {
@@ -115,7 +135,7 @@ impl Facts {
             if !wanted.is_empty() {
                 let subject = match self.host_ns == Some(mnt_ns) {
                     true => asking.of_host(0),
-                    false => asking.subject(task),
+                    false => self.stand_ins(mnt_ns, asking.subject(task)),
                 };
                 ask(mnt_ns, wanted, &subject, gate, asking, waits);
             }
@@ -126,6 +146,13 @@ impl Facts {
                 ask(host_ns, wanted, &asking.of_host(0), gate, asking, waits);
             }
         }
+    }
+
+    /// Other processes of the namespace have the same passwd file.
+    fn stand_ins(&self, mnt_ns: u32, mut subject: Subject) -> Subject {
+        let members = self.members.get(&mnt_ns).into_iter().flatten();
+        subject.fallback.extend(members.filter(|member| **member != subject.process));
+        subject
     }
 
     fn unknown(&mut self, mnt_ns: u32, uids: impl Iterator<Item = u32>) -> Vec<u32> {
@@ -147,7 +174,8 @@ impl Facts {
     /// An answer about names: the facts.
     pub(super) fn named(&mut self, time: u64, named: &Named, said: Result<Said, Unknown>) -> Vec<Event> {
         let Ok(Said::Answer(Answer::Names(Names { file, names, .. }))) = said else {
-            let again = Instant::now() + AGAIN;
+            // Too late is no answer about the file: the next process is asked.
+            let again = Instant::now() + if matches!(said, Err(Unknown::Gone)) { Duration::ZERO } else { AGAIN };
             self.users.extend(named.uids.iter().map(|uid| ((named.mnt_ns, *uid), Some(again))));
             return Vec::new();
         };
@@ -185,14 +213,7 @@ impl Facts {
     }
 }
 
-fn ask(
-    mnt_ns: u32,
-    uids: Vec<u32>,
-    subject: &crate::inspect::Subject,
-    gate: &mut Gate,
-    asking: &mut Asking,
-    waits: &mut Vec<Wait>,
-) {
+fn ask(mnt_ns: u32, uids: Vec<u32>, subject: &Subject, gate: &mut Gate, asking: &mut Asking, waits: &mut Vec<Wait>) {
     let wait = gate.wait();
     waits.push(wait);
     let named = Named { mnt_ns, uids: uids.clone(), wait: Some(wait) };
