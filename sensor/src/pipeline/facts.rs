@@ -86,7 +86,12 @@ impl Facts {
             What::Exit(exit) => &exit.task,
             _ => return,
         };
-        self.entered(task, matches!(event.what, What::Exit(_)));
+        // Of a kernel thread, and of one that may not be looked at, the root cannot be had.
+        let lends = match &event.what {
+            What::Found(found) => found.executable.is_some(),
+            _ => true,
+        };
+        self.entered(task, matches!(event.what, What::Exit(_)), lends);
         // Of a process that has ended nothing is asked: another one's event will.
         let ends = matches!(event.what, What::Exit(_)) && task.mnt_ns != self.host_ns;
         if !ends {
@@ -98,7 +103,7 @@ impl Facts {
     }
 
     /// A process that is seen in another namespace than before, or than its parent: the number may be that of one that is gone, with another passwd file. What was known by it is asked for again.
-    fn entered(&mut self, task: &Task, ends: bool) {
+    fn entered(&mut self, task: &Task, ends: bool, lends: bool) {
         let now = task.mnt_ns.filter(|mnt_ns| Some(*mnt_ns) != self.host_ns);
         let before = self.inside.get(&task.id).or_else(|| self.inside.get(task.parent.as_ref()?)).copied();
         if ends || now.is_none() {
@@ -118,8 +123,8 @@ impl Facts {
             self.inside.clear();
         }
         self.inside.insert(task.id, mnt_ns);
-        if before != now {
-            self.members.remove(&mnt_ns);
+        if !lends {
+            return;
         }
         if self.members.len() >= KEPT_MAX {
             self.members.clear();
