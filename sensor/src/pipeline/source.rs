@@ -241,11 +241,12 @@ impl Source {
         out: &mut Vec<Event>,
     ) {
         self.facts.forget();
-        let time = identity::boot_time();
-        out.push(Event { time, what: What::Labels(labels) });
-        let what = self.deploys.set_tools(tools.0, tools.1);
-        out.push(Event { time, what });
-        out.push(Event { time, what: What::Reloaded { all, limits } });
+        let tools = self.deploys.set_tools(tools.0, tools.1);
+        // In turn: what came before is judged by what was in force then, though it may still wait for facts.
+        for what in [What::Labels(labels), tools, What::Reloaded { all, limits }] {
+            self.gate.push(Event { time: identity::boot_time(), what }, &[], Instant::now());
+        }
+        self.release(out);
     }
 
     pub(super) fn refused(why: String, out: &mut Vec<Event>) {
