@@ -52,7 +52,7 @@ impl Enrich {
         task.names.user = task.credentials.and_then(|c| user(c.uid));
         task.names.effective = task.credentials.and_then(|c| user(c.euid));
         task.names.container = task.credentials.and_then(|c| self.claims.get(&(mnt_ns, c.uid))).cloned();
-        // The host alone knows who logged in: a namespace's file is a claim of whoever made it.
+        // The host alone knows who logged in: a namespace's file is a claim of the user who made the namespace.
         let of_host = |uid: u32| self.users.get(&(self.host.unwrap_or(mnt_ns), uid)).cloned();
         task.names.audit = task.loginuid.and_then(of_host);
     }

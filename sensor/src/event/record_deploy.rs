@@ -83,7 +83,7 @@ pub struct Container {
     pub user: Option<ContainerUser>,
 }
 
-/// What a container's passwd file calls the real user: a claim of whoever made that file.
+/// What a container's passwd file calls the real user: a claim of the user who wrote that file.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ContainerUser {
     pub name: String,

@@ -1,7 +1,7 @@
 //! Facts that an event needs: names of users, paths of cgroups.
 //!
 //! What enters: tasks of events. What leaves: questions about names, facts for the stream. Names come from passwd files: of a mount namespace whose file is the host's own they are names
-//! (`What::User`); of any other they are claims of whoever made that file (`What::ContainerUser`), since a user can make a namespace with a passwd file of their own. The user who logged in (the audit
+//! (`What::User`); of any other they are claims of the user who wrote that file (`What::ContainerUser`), since a user can make a namespace with a passwd file of their own. The user who logged in (the audit
 //! id) is known to the host alone. Each name is asked for once and kept until `forget` (SIGHUP); one that could not be found out is asked for again after a while.
 
 use std::{

@@ -110,7 +110,7 @@ impl State {
         (state, wrong)
     }
 
-    /// A plain hash as it is kept and recorded: keyed, with the name of the entry in it, so that equal files in two places do not show as equal. Whoever names a file can make it short (a PIN, a line of
+    /// A plain hash as it is kept and recorded: keyed, with the name of the entry in it, so that equal files in two places do not show as equal. A user who names a file can name a short one (a PIN, a line of
     /// /etc/shadow), and an unkeyed hash of a short file gives it away.
     pub(super) fn keyed(&self, contents: Contents, name: &str) -> Contents {
         let Contents::Hash(plain) = contents else { return contents };
