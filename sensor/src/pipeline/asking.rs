@@ -108,7 +108,12 @@ impl Asking {
 
     /// A question that an event may wait for. Its answer comes with `take`, whatever happens.
     pub(super) fn ask(&mut self, subject: &Subject, question: Question, purpose: Purpose) {
-        self.send(subject, question, purpose, false);
+        self.send(subject, question, purpose, (ANSWER_IN, false));
+    }
+
+    /// A question for which a record waits, and no event: it has longer, and does not stand in the line behind what a start asks.
+    pub(super) fn ask_for_record(&mut self, subject: &Subject, question: Question, purpose: Purpose) {
+        self.send(subject, question, purpose, (ANSWER_LATER, false));
     }
 
     /// A question that nothing waits for.
@@ -176,8 +181,7 @@ impl Asking {
         self.inspector.as_mut().map(Inspector::take_degraded).unwrap_or_default()
     }
 
-    fn send(&mut self, subject: &Subject, question: Question, purpose: Purpose, later: bool) {
-        let patience = if later { ANSWER_LATER } else { ANSWER_IN };
+    fn send(&mut self, subject: &Subject, question: Question, purpose: Purpose, (patience, later): (Duration, bool)) {
         match self.inspector.as_mut().map(|inspector| inspector.ask(subject, question, patience)) {
             Some(Ok(ticket)) => {
                 self.later += usize::from(later);
@@ -198,7 +202,7 @@ impl Asking {
         while self.later < LATER_MAX
             && let Some((subject, question, purpose)) = self.line.pop_front()
         {
-            self.send(&subject, question, purpose, true);
+            self.send(&subject, question, purpose, (ANSWER_LATER, true));
         }
     }
 }

@@ -180,7 +180,7 @@ impl Source {
         programs.observe(&event, &mut waits, &mut Hands { gate, asking, attacher, out });
         if let Some((task, shown)) = self.known_hosts.observe(&event) {
             let subject = self.asking.subject(&task);
-            self.asking.ask_later(subject, Question::KnownHosts(Box::new(shown)), Purpose::KnownHosts);
+            self.asking.ask_for_record(&subject, Question::KnownHosts(Box::new(shown)), Purpose::KnownHosts);
         }
         self.gate.push(event, &waits, Instant::now());
     }

@@ -13,8 +13,8 @@ use crate::event::{
     ssh::{ConnectionId, Direction, Message, Packet},
 };
 
-/// The files are read within milliseconds, or on a file system that does not answer.
-const WAIT_NS: u64 = 2_000_000_000;
+/// More than the patience of the question (3 s and 0.5 s for the broker): what comes at all, comes before.
+const WAIT_NS: u64 = 4_000_000_000;
 /// Records that wait for what the files say.
 const WAITING_MAX: usize = 256;
 
