@@ -1,6 +1,6 @@
 //! What comes back: answers of the inspector, attachments that are done; and what the thread of configuration files wants to be read.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::PathBuf};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::PathBuf, time::Instant};
 
 use super::{
     asking::{Answered, Asking, Purpose},
@@ -49,8 +49,9 @@ impl Source {
             }
             Purpose::Variables { facts, wait } => (wait, Deploys::variables(time, facts, said)),
             Purpose::KnownHosts => {
+                // In turn: the packet with the key may still wait for facts, and before it correlate does not know the connection.
                 if let Ok(Said::Answer(Answer::KnownHosts(known))) = said {
-                    out.push(Event { time, what: What::KnownHosts(known) });
+                    self.gate.push(Event { time, what: What::KnownHosts(known) }, &[], Instant::now());
                 }
                 return;
             }
