@@ -4,7 +4,7 @@
 //! sensor. The ring's size, /proc and what is kept of configuration files
 //! are fixed at start.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
@@ -42,6 +42,9 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
         Ok(())
     })
 }
+
+/// What happened before the signal is judged by what was in force then: it is out of the ring after so long (`sensor.drain` says when it was not).
+const EARLIER: Duration = Duration::from_millis(50);
 
 /// What is kept of configuration files, and where.
 fn settings(config: &Config) -> Settings {
@@ -90,6 +93,7 @@ async fn reload(
             }
             Err(error) => Request::Refused { why: error.to_string() },
         };
+        tokio::time::sleep(EARLIER).await;
         if requests.send(request).await.is_err() {
             return;
         }

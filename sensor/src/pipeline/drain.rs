@@ -108,6 +108,13 @@ impl Drain {
         Some(batch)
     }
 
+    /// The next batch, if one is there.
+    pub(super) fn queued(&mut self) -> Option<Batch> {
+        let batch = self.batches.try_recv().ok()?;
+        self.shared.queued.fetch_sub(batch.weight, Ordering::Relaxed);
+        Some(batch)
+    }
+
     /// Has the thread looked into the ring lately?
     pub(super) fn is_alive(&mut self) -> bool {
         let turns = self.shared.turns.load(Ordering::Relaxed);

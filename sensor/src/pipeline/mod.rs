@@ -63,6 +63,9 @@ const QUIET: Duration = Duration::from_secs(1);
 /// Accounts are compared and timers run this often.
 const TICK_EVERY: Duration = Duration::from_millis(500);
 
+/// Batches that a reload lets pass before it.
+const EARLIER_MAX: usize = 1024;
+
 /// The pure part: events in, records out.
 pub struct Middle {
     enrich: Enrich,
@@ -155,6 +158,10 @@ pub async fn live(
 }
 
 fn requested(request: Request, source: &mut Source, writer: &mut Writer, events: &mut Vec<Event>) {
+    for _ in 0..EARLIER_MAX {
+        let Some(batch) = source.drain.queued() else { break };
+        source.take(batch, events);
+    }
     match request {
         Request::Reload { output, all, limits, labels, tools } => {
             let known = Tools::new(&tools).map_err(|error| error.to_string());
