@@ -310,7 +310,8 @@ impl Keeper {
             Self::Holder(holder) => holder.release(file).map_err(AttachError::Holder),
             Self::Own(kept) => {
                 let links = kept.remove(&file);
-                std::thread::spawn(move || drop(links));
+                // Without a thread they go here.
+                let _ = std::thread::Builder::new().spawn(move || drop(links));
                 Ok(())
             }
         }
@@ -338,7 +339,7 @@ impl Drop for Keeper {
         // The kernel lets each link go only after a grace period: side by side they wait together.
         std::thread::scope(|scope| {
             for link in kept.drain().flat_map(|(_, links)| links) {
-                scope.spawn(move || drop(link));
+                let _ = std::thread::Builder::new().spawn_scoped(scope, move || drop(link));
             }
         });
     }
