@@ -1,6 +1,9 @@
 //! What the sensor wrote, and the contract that every record keeps: checked on everything that any test reads.
 
-use std::{collections::HashMap, collections::HashSet, ops::Deref};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    ops::Deref,
+};
 
 use serde_json::Value;
 
@@ -117,6 +120,16 @@ impl Records {
         Self(self.iter().filter(with_it).cloned().collect())
     }
 
+    /// How many there are of each action.
+    #[must_use]
+    pub fn actions(&self) -> BTreeMap<&str, usize> {
+        let mut actions = BTreeMap::new();
+        for record in self.iter() {
+            *actions.entry(record.text("event.action")).or_default() += 1;
+        }
+        actions
+    }
+
     pub fn count(&self, action: &str) -> usize {
         self.of(action).count()
     }
@@ -194,6 +207,11 @@ impl Records {
             assert!(record.text("process.command_line").len() <= 4096, "{}", shown());
             for (program, seen, sent, lost, _) in record.programs() {
                 assert_eq!(seen, sent + lost, "the account of {program} does not reconcile: {}", shown());
+            }
+            if record.is("ssh-host-key") {
+                let said =
+                    ["status", "status_reason"].map(|name| record.get(&format!("ssh.host_key.{name}")).is_some());
+                assert!(said[0] != said[1], "a status, or why there is none: {}", shown());
             }
             if let Some(signal) = record.number("process.exit_signal") {
                 assert_eq!(record.number("process.exit_code"), Some(128 + signal), "{}", shown());

@@ -140,8 +140,7 @@ impl Sensor {
 
     /// Waits for the end of so many sessions with the sshd on this port.
     pub fn until_sessions_end(&self, port: u16, count: usize) {
-        let ended = || (self.records().of_server(port).count("ssh-session-ended") == count).then_some(());
-        wait::until(&format!("the end of {count} sessions"), ended);
+        sessions_end(|| self.records(), port, count);
     }
 
     /// SIGTERM. Everything in its file, also of earlier runs.
@@ -200,8 +199,7 @@ impl Trace {
 
     /// Waits for the end of so many sessions with the sshd on this port.
     pub fn until_sessions_end(&self, port: u16, count: usize) {
-        let ended = || (self.records().of_server(port).count("ssh-session-ended") == count).then_some(());
-        wait::until(&format!("the end of {count} sessions"), ended);
+        sessions_end(|| self.records(), port, count);
     }
 
     /// Ctrl-C. What it wrote, and its summary.
@@ -225,5 +223,13 @@ impl Trace {
         let summary = fs::read_to_string(&self.errors).unwrap();
         assert!(status.success(), "sensor trace ended with {status}: {summary}");
         (self.output.everything(), summary)
+    }
+}
+
+fn sessions_end(records: impl Fn() -> Records, port: u16, count: usize) {
+    let ended = || (records().of_server(port).count("ssh-session-ended") == count).then_some(());
+    if wait::within(wait::PATIENCE, ended).is_none() {
+        let all = records();
+        panic!("not the end of {count} sessions but {:#?} of {:#?}", all.of_server(port).actions(), all.actions());
     }
 }

@@ -10,10 +10,41 @@ pub struct KnownHosts {
     pub connection: ConnectionId,
     /// Entries that say something of this key or of this server.
     pub entries: Vec<Entry>,
-    /// All that the client would go by was read and understood.
-    pub complete: bool,
+    pub extent: Extent,
     /// What the client does with a key that it does not know, as its arguments and configuration say.
     pub checking: Option<Checking>,
+}
+
+/// How much of what the client would go by was read. The first two are what recordings have as false and true.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Extent {
+    /// Not all of it: a file that may not be read, or settings that are not followed (`Match`, KnownHostsCommand).
+    #[default]
+    Part,
+    /// All of it, and understood.
+    Whole,
+    /// None: no answer in time.
+    Deadline,
+    /// None: the client was gone.
+    Gone,
+    /// None: too many questions were under way.
+    Busy,
+    /// None for another reason.
+    Unreadable,
+}
+
+impl Extent {
+    /// Why there is no status, where there is none.
+    pub fn reason(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Whole => return None,
+            Self::Part => "incomplete",
+            Self::Deadline => "deadline",
+            Self::Gone => "client-gone",
+            Self::Busy => "busy",
+            Self::Unreadable => "unreadable",
+        })
+    }
 }
 
 /// One entry of a file in the format of known_hosts.

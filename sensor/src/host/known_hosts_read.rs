@@ -18,7 +18,7 @@ use crate::{
         known_hosts::{self, Wanted},
         settings::Settings,
     },
-    event::host_key::{Checking, Entry, KnownHosts},
+    event::host_key::{Checking, Entry, Extent, KnownHosts},
 };
 
 const FILE_MAX: u64 = 1 << 20;
@@ -58,17 +58,19 @@ pub fn examine(root: &Beneath, cmdline: Option<&File>, shown: &Shown) -> KnownHo
         None => hosts.iter().map(with_port).collect(),
     };
     let wanted = Wanted { key: &shown.key, names: &names, hosts: &hosts };
-    let mut fact = KnownHosts { complete: !settings.unclear, ..nothing };
+    let mut fact = KnownHosts { extent: if settings.unclear { Extent::Part } else { Extent::Whole }, ..nothing };
     let defaults = |files: [&str; 2]| files.map(str::to_owned).to_vec();
     let users = settings.user_files.clone().unwrap_or_else(|| defaults(USER_FILES));
     let globals = settings.global_files.clone().unwrap_or_else(|| defaults(GLOBAL_FILES));
     for (n, file) in users.iter().chain(&globals).enumerate() {
         let read = (n < FILES_MAX).then(|| place.known_hosts(file, &wanted, shown.time)).flatten();
         let Some((entries, whole)) = read else {
-            fact.complete = false;
+            fact.extent = Extent::Part;
             continue;
         };
-        fact.complete &= whole;
+        if !whole {
+            fact.extent = Extent::Part;
+        }
         fact.entries.extend(entries);
     }
     // OpenSSH asks if nobody told it otherwise.

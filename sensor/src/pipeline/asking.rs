@@ -18,6 +18,7 @@ use super::{
 use crate::{
     event::{
         deploy::Facts as DeployFacts,
+        ssh::ConnectionId,
         stream::{Credentials, Degraded, Task},
     },
     host::{config_files::look::Look, mounts::HostRoot},
@@ -40,7 +41,7 @@ pub(super) enum Purpose {
     Program(Wanted),
     Project { asked: Box<Asked>, wait: Option<Wait> },
     Variables { facts: DeployFacts, wait: Option<Wait> },
-    KnownHosts,
+    KnownHosts(ConnectionId),
     Configuration(Look),
     Processes,
     Gone,
@@ -53,7 +54,7 @@ impl Purpose {
             Self::Program(wanted) => wanted.name(),
             Self::Project { .. } => "a deploy's configuration",
             Self::Variables { .. } => "a hook's variables",
-            Self::KnownHosts => "known hosts",
+            Self::KnownHosts(_) => "known hosts",
             Self::Configuration(_) => "configuration files",
             Self::Processes => "processes",
             Self::Gone => "files in use",

@@ -10,12 +10,15 @@ use super::{
     source::{Failure, Source},
 };
 use crate::{
-    event::stream::{Event, What},
+    event::{
+        host_key::{Extent, KnownHosts},
+        stream::{Event, What},
+    },
     host::{
         config_files::look::{Look, Whose},
         identity,
     },
-    inspect::{Answer, Question, Said, Subject, SurveyItem},
+    inspect::{Answer, Question, Said, Subject, SurveyItem, Unknown, Why},
 };
 
 impl Source {
@@ -48,11 +51,13 @@ impl Source {
                 (wait, before)
             }
             Purpose::Variables { facts, wait } => (wait, Deploys::variables(time, facts, said)),
-            Purpose::KnownHosts => {
+            Purpose::KnownHosts(connection) => {
                 // In turn: the packet with the key may still wait for facts, and before it correlate does not know the connection.
-                if let Ok(Said::Answer(Answer::KnownHosts(known))) = said {
-                    self.gate.push(Event { time, what: What::KnownHosts(known) }, &[], Instant::now());
-                }
+                let known = match said {
+                    Ok(Said::Answer(Answer::KnownHosts(known))) => known,
+                    said => Box::new(KnownHosts { connection, extent: unread(&said), ..KnownHosts::default() }),
+                };
+                self.gate.push(Event { time, what: What::KnownHosts(known) }, &[], Instant::now());
                 return;
             }
             Purpose::Configuration(look) => {
@@ -130,4 +135,14 @@ fn ask_for(asking: &mut Asking, look: Look) {
     };
     let question = Question::Configuration { working_directory, files };
     asking.ask_later(subject, question, Purpose::Configuration(look));
+}
+
+/// Why nothing is known of what a client goes by.
+fn unread(said: &Result<Said, Unknown>) -> Extent {
+    match said {
+        Err(Unknown::Deadline) => Extent::Deadline,
+        Err(Unknown::Gone) => Extent::Gone,
+        Err(Unknown::Refused(Why::Queue | Why::Penalty)) => Extent::Busy,
+        _ => Extent::Unreadable,
+    }
 }

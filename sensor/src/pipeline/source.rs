@@ -180,7 +180,8 @@ impl Source {
         programs.observe(&event, &mut waits, &mut Hands { gate, asking, attacher, out });
         if let Some((task, shown)) = self.known_hosts.observe(&event) {
             let subject = self.asking.subject(&task);
-            self.asking.ask_for_record(&subject, Question::KnownHosts(Box::new(shown)), Purpose::KnownHosts);
+            let purpose = Purpose::KnownHosts(shown.connection);
+            self.asking.ask_for_record(&subject, Question::KnownHosts(Box::new(shown)), purpose);
         }
         self.gate.push(event, &waits, Instant::now());
     }

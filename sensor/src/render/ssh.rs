@@ -27,7 +27,11 @@ pub(super) fn what(record: &Record) -> String {
         }
         Action::SshHostKey => {
             if let Some(host_key) = &protocol.host_key {
-                let _ = write!(text, "{}: {}", host_key.status.unwrap_or("?"), host_key_of(host_key));
+                text.push_str(host_key.status.unwrap_or("not known"));
+                if let Some(reason) = host_key.status_reason {
+                    let _ = write!(text, " ({reason})");
+                }
+                let _ = write!(text, ": {}", host_key_of(host_key));
             }
         }
         Action::SshKeyOffered | Action::SshAuthentication => {

@@ -8,13 +8,13 @@ use super::{
     talk::{Role, Talk},
 };
 use crate::event::{
-    host_key::{KnownHosts, Marker},
+    host_key::{Extent, KnownHosts, Marker},
     record::{Action, HostKey, Outcome, Record},
     ssh::{ConnectionId, Direction, Message, Packet},
 };
 
 /// More than the patience of the question (3 s and 0.5 s for the broker): what comes at all, comes before.
-const WAIT_NS: u64 = 4_000_000_000;
+pub(super) const WAIT_NS: u64 = 4_000_000_000;
 /// Records that wait for what the files say.
 const WAITING_MAX: usize = 256;
 
@@ -68,7 +68,7 @@ impl Correlate {
             None if self.undecided.len() < WAITING_MAX => {
                 self.undecided.push(Undecided { connection: talk.id, since: self.now, record: Box::new(record) });
             }
-            None => out.push(record),
+            None => out.push(without_files(record, "busy")),
         }
     }
 
@@ -81,20 +81,28 @@ impl Correlate {
         }
     }
 
-    /// Nothing came: told without a status.
+    /// Nothing came.
     pub(super) fn host_keys_without_files(&mut self, time: u64, out: &mut Vec<Record>) {
         let late = |waiting: &mut Undecided| waiting.since.saturating_add(WAIT_NS) <= time;
-        out.extend(self.undecided.extract_if(.., late).map(|waiting| *waiting.record));
+        out.extend(self.undecided.extract_if(.., late).map(|waiting| without_files(*waiting.record, "no-answer")));
     }
 }
 
 fn told(mut record: Record, known: &KnownHosts) -> Record {
     if let Some(host_key) = &mut super::protocol(&mut record).host_key {
         host_key.status = status(known);
+        host_key.status_reason = known.extent.reason().filter(|_| host_key.status.is_none());
         host_key.checking = known.checking.map(crate::event::host_key::Checking::name);
         if host_key.status == Some("known") {
             host_key.named = Some(known.entries.iter().any(|entry| entry.same_key && entry.named));
         }
+    }
+    record
+}
+
+fn without_files(mut record: Record, reason: &'static str) -> Record {
+    if let Some(host_key) = &mut super::protocol(&mut record).host_key {
+        host_key.status_reason = Some(reason);
     }
     record
 }
@@ -111,14 +119,14 @@ fn status(known: &KnownHosts) -> Option<&'static str> {
     } else if any(&|marker, same, named| marker == Marker::None && !same && named) {
         Some("changed")
     } else {
-        known.complete.then_some("unknown")
+        (known.extent == Extent::Whole).then_some("unknown")
     }
 }
 
 impl HostKey {
     /// As far as the key itself goes.
     pub(super) fn new(kind: String, fingerprint: Option<String>) -> Self {
-        Self { kind, fingerprint, status: None, checking: None, named: None }
+        Self { kind, fingerprint, status: None, status_reason: None, checking: None, named: None }
     }
 }
 
@@ -132,7 +140,7 @@ mod tests {
         let entry = |marker, same_key, named| Entry { marker, same_key, named, late: false };
         let late = |entry: Entry| Entry { late: true, ..entry };
         let (none, revoked) = (Marker::None, Marker::Revoked);
-        for (entries, complete, expected) in [
+        for (entries, whole, expected) in [
             (vec![], true, Some("unknown")),
             (vec![], false, None),
             (vec![entry(none, true, false)], false, Some("known")),
@@ -144,7 +152,11 @@ mod tests {
             (vec![late(entry(none, true, true))], true, Some("unknown")),
             (vec![late(entry(none, true, true)), entry(none, false, true)], true, Some("changed")),
         ] {
-            let known = KnownHosts { entries: entries.clone(), complete, ..KnownHosts::default() };
+            let known = KnownHosts {
+                entries: entries.clone(),
+                extent: if whole { Extent::Whole } else { Extent::Part },
+                ..KnownHosts::default()
+            };
             assert_eq!(status(&known), expected, "{entries:?}");
         }
     }

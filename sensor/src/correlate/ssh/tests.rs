@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     correlate::Scope,
     event::{
-        host_key::KnownHosts,
+        host_key::{Extent, KnownHosts},
         ssh::{AuthRequest, ChannelOpen, KexInit, Key, MalformedWhat, Request},
         stream::{Event, Limits, What},
     },
@@ -201,10 +201,16 @@ fn host_keys(bench: &Bench) -> Vec<(Option<&'static str>, Outcome)> {
     of.map(|record| (status(record), record.outcome)).collect()
 }
 
+/// Of the last.
+fn host_key_reason(bench: &Bench) -> Option<&'static str> {
+    let mut of = bench.records.iter().filter(|record| record.action == Action::SshHostKey);
+    of.next_back()?.ssh.as_ref()?.protocol.as_ref()?.host_key.as_ref()?.status_reason
+}
+
 #[test]
 fn a_host_key_is_told_when_the_files_are_read_and_the_client_has_decided() {
     let fact = |connection| {
-        What::KnownHosts(Box::new(KnownHosts { connection, entries: Vec::new(), complete: true, checking: None }))
+        What::KnownHosts(Box::new(KnownHosts { connection, extent: Extent::Whole, ..KnownHosts::default() }))
     };
     let mut bench = Bench::new();
     // The files are read when the client is gone already.
@@ -224,9 +230,10 @@ fn a_host_key_is_told_when_the_files_are_read_and_the_client_has_decided() {
     shown_a_key(&mut bench, 3);
     bench.packet(3, Direction::Out, true, Message::NewKeys);
     bench.end(3);
-    bench.time += 2 * KEYED_WAIT_NS;
+    bench.time += host_key::WAIT_NS;
     bench.observe(What::Tick);
     assert_eq!(host_keys(&bench)[2..], [(None, Outcome::Failure)]);
+    assert_eq!(host_key_reason(&bench), Some("no-answer"));
     bench.observe(fact(3));
     assert_eq!(host_keys(&bench).len(), 3);
     // A program that cannot be read sends something under its keys.
