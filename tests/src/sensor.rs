@@ -230,6 +230,8 @@ fn sessions_end(records: impl Fn() -> Records, port: u16, count: usize) {
     let ended = || (records().of_server(port).count("ssh-session-ended") == count).then_some(());
     if wait::within(wait::PATIENCE, ended).is_none() {
         let all = records();
-        panic!("not the end of {count} sessions but {:#?} of {:#?}", all.of_server(port).actions(), all.actions());
+        let degraded = all.of("sensor-degraded").filter_map(|record| record.get("sensor.degraded")).collect::<Vec<_>>();
+        let of_port = all.of_server(port);
+        panic!("not the end of {count} sessions but {:?} of {:?}; {degraded:#?}", of_port.actions(), all.actions());
     }
 }

@@ -20,8 +20,11 @@ impl Correlate {
         }
         // A listening server's child with a connection serves it. A server process of a session can listen too (port forwarding):
         // the connection that its children inherit is the session's own.
-        if server && let Some(served) = fork.served {
-            self.serve(time, fork.task.id, served);
+        if let Some(served) = fork.served {
+            match server {
+                true => self.serve(time, fork.task.id, served),
+                false => self.may_serve(fork.task.id, served),
+            }
         }
         if let Some(key) = session
             && let Some(session) = self.sessions.get_mut(key)
@@ -48,8 +51,12 @@ impl Correlate {
             (None, Some(_)) => self.processes.get(id).is_some_and(|process| process.server),
             (role, _) => role.is_some_and(Role::is_server),
         };
-        if server && let Some(served) = exec.served {
-            self.serve(time, id, served);
+        if let Some(served) = exec.served {
+            match (server, exec.role) {
+                (true, _) => self.serve(time, id, served),
+                (false, None) => self.may_serve(id, served),
+                (false, Some(_)) => self.serves_no_ssh(served),
+            }
         }
         let beginning = self.deploy_begins(exec);
         let program = self.program(exec);
@@ -196,7 +203,7 @@ impl Correlate {
     }
 
     /// The process serves this connection from now on: a new session, unless it is its session's own connection.
-    fn serve(&mut self, time: u64, id: ProcessId, served: Served) {
+    pub(super) fn serve(&mut self, time: u64, id: ProcessId, served: Served) {
         let Some(process) = self.processes.get(id) else { return };
         let (old, server) = (process.session, process.server);
         if let Some(session) = old.and_then(|key| self.sessions.get(key))

@@ -16,9 +16,9 @@ mod processes;
 mod program;
 mod sessions;
 mod ssh;
-
 #[cfg(test)]
 mod tests;
+mod unexamined;
 
 use std::sync::Arc;
 
@@ -28,6 +28,7 @@ use processes::Processes;
 use regex::bytes::RegexSet;
 use sessions::Sessions;
 use ssh::{Changes, Servers, Talks, Undecided};
+use unexamined::Candidates;
 
 use crate::event::{
     record::{self, Action, Outcome, Record},
@@ -83,6 +84,8 @@ pub struct Correlate {
     labels: Vec<(Arc<str>, RegexSet)>,
     /// Where SSH was spoken.
     servers: Servers,
+    /// Who may turn out to be an SSH server.
+    candidates: Candidates,
     /// What applications and their servers agreed on the last time.
     changes: Changes,
     /// Host keys of which it is not told yet what the files say.
@@ -110,6 +113,7 @@ impl Correlate {
             channels_full: false,
             labels: Vec::new(),
             servers: Servers::default(),
+            candidates: Candidates::default(),
             changes: Changes::default(),
             undecided: Vec::new(),
             orphans: Vec::new(),
@@ -167,7 +171,10 @@ impl Correlate {
                 record.sensor.drain = self.drains.map(Into::into);
                 out.push(record);
             }
-            What::Ssh(packet) => self.ssh(time, packet, out),
+            What::Ssh(packet) => {
+                self.identified(time, packet);
+                self.ssh(time, packet, out);
+            }
             What::SshBound(bound) => self.ssh_bound(time, bound),
             What::SshMixed(bound) => self.ssh_mixed(time, bound),
             What::SshCarried(carried) => self.ssh_carried(time, carried),

@@ -1,5 +1,7 @@
 //! Lineage and sessions on hand-made streams: each test tells a short story in events.
 
+mod unexamined;
+
 use std::net::SocketAddr;
 
 use super::{Correlate, Scope};

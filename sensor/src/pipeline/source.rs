@@ -29,7 +29,7 @@ use crate::{
         config_files::{ConfigFiles, Settings},
         identity,
         known_hosts::KnownHosts,
-        mounts, privileges,
+        mounts,
     },
     inspect::{Inspector, Question},
     kernel::{self, Account, Control, Holder, Kernel, Options, Program, Readable},
@@ -119,9 +119,6 @@ impl Source {
         let options = Options { ring_bytes, cgroup2: mounts::cgroup2(), holder };
         let reported_at = identity::boot_time();
         let mut kernel = Kernel::load(&options)?;
-        if let Err(error) = privileges::take_precedence() {
-            tracing::warn!(%error, "cannot raise the scheduling priority: under load more events may be lost");
-        }
         let thread = |name| move |source| Failure::Thread { name, source };
         let control = kernel.control();
         let drain = Drain::start(kernel.ring()?).map_err(thread("ring"))?;

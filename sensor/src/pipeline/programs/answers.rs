@@ -30,6 +30,7 @@ impl Programs {
         hands: &mut Hands,
     ) {
         let Wanted { subject, group, about } = wanted;
+        let late = matches!(said, Err(Unknown::Deadline));
         let answer = said.ok().and_then(|said| if let Said::Answer(answer) = said { Some(answer) } else { None });
         match (about, answer) {
             (About::Candidates { watched }, Some(Answer::Candidates(found))) => {
@@ -46,6 +47,9 @@ impl Programs {
             (About::Mapped { ranges }, _) => self.mapped.retain(|known| !ranges.contains(known)),
             (About::Executable(executable), Some(Answer::Examined(found))) if !found.is_empty() => {
                 self.executable(&executable, found, descriptors, &subject, group, hands);
+            }
+            (About::Executable(executable), _) if late && !executable.again => {
+                self.later(executable, subject, group, hands);
             }
             (About::Executable(executable), _) => self.unreadable(executable, &subject, group, hands),
             (About::Candidates { .. } | About::Ranges, _) => {}
@@ -80,9 +84,27 @@ impl Programs {
         }
     }
 
+    /// No answer in the time that an event waits: a loaded machine, or a file system that does not answer. The event passes; probes are wanted all the same.
+    fn later(&mut self, executable: Executable, subject: Subject, group: u64, hands: &mut Hands) {
+        if let Some((_, Some(role))) = self.executables.get(&executable.file).copied()
+            && executable.served
+        {
+            let file = executable.file;
+            self.before(group, |time| Event { time, what: What::Program { file, role } });
+        }
+        let later = self.group(None, None, identity::boot_time());
+        let question = match executable.at_its_path {
+            true => Question::Examine(vec![(executable.name.clone(), false)]),
+            false => Question::ExamineExecutable { name: executable.name.clone() },
+        };
+        let about = About::Executable(Executable { again: true, ..executable });
+        self.want_later(subject, later, about, question, hands);
+        self.done_with(later, hands);
+    }
+
     /// What a process executes could not be examined: it is gone, or what it executes is on a file system that does not answer.
     fn unreadable(&mut self, executable: Executable, subject: &Subject, group: u64, hands: &mut Hands) {
-        let Executable { file, name, served, at_its_path } = executable;
+        let Executable { file, name, served, at_its_path, again } = executable;
         let known = self.executables.remove(&file).and_then(|(_, role)| role);
         if !served {
             return;
@@ -91,13 +113,15 @@ impl Programs {
             self.before(group, |time| Event { time, what: What::Program { file, role } });
         } else if !at_its_path && name.is_absolute() {
             let question = Question::Examine(vec![(name.clone(), false)]);
-            let about = About::Executable(Executable { file, name, served, at_its_path: true });
+            let about = About::Executable(Executable { file, name, served, at_its_path: true, again });
             self.want(subject, group, about, question, hands);
         } else {
             let degraded = Degraded {
                 what: format!("executable {} (inode {})", name.display(), file.inode),
                 why: "it serves a TCP connection, but cannot be read".into(),
-                effect: "if it is an SSH server, this session is not recognised".into(),
+                effect: "if it is an SSH server, it is known as one when it says so, and its sessions may be known by their \
+                         connections and processes only"
+                    .into(),
             };
             self.before(group, |time| Event { time, what: What::Degraded(degraded) });
         }

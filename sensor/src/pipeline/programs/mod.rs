@@ -83,6 +83,8 @@ struct Executable {
     served: bool,
     /// The process is gone: its file is looked for by its name.
     at_its_path: bool,
+    /// The first answer did not come in time.
+    again: bool,
 }
 
 /// A file by its number in a process's maps, and its name.
@@ -161,7 +163,13 @@ impl Programs {
         let group = self.group(None, None, 0);
         let subject = hands.asking.subject(task);
         if self.is_fresh(file, None) {
-            let about = About::Executable(Executable { file, name: name.into(), served: false, at_its_path: false });
+            let about = About::Executable(Executable {
+                file,
+                name: name.into(),
+                served: false,
+                at_its_path: false,
+                again: false,
+            });
             let question = Question::ExamineExecutable { name: name.into() };
             self.want_later(subject.clone(), group, about, question, hands);
         }
@@ -217,7 +225,8 @@ impl Programs {
         let subject = hands.asking.subject(&exec.task);
         let group = self.waiting(time, exec.task.id, waits, hands);
         if fresh {
-            let about = About::Executable(Executable { file, name: name.clone(), served, at_its_path: false });
+            let about =
+                About::Executable(Executable { file, name: name.clone(), served, at_its_path: false, again: false });
             self.want(&subject, group, about, Question::ExamineExecutable { name }, hands);
         }
         if let Some(call) = call {
