@@ -3,6 +3,7 @@
 //! A probe at a wrong offset would break the program it is in. So the file that is examined is the file that is probed: both go through one open descriptor (`/proc/self/fd`), never twice through a path.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     fs::File,
     io::{self, Read as _},
@@ -76,6 +77,14 @@ pub struct Sites {
     spared: usize,
     /// Every site is emulated by the kernel, not single-stepped.
     emulated: bool,
+}
+
+impl Sites {
+    /// Every place that may be probed, once.
+    pub fn offsets(&self) -> Vec<u64> {
+        let all: BTreeSet<u64> = self.places.iter().chain(&self.pairs).map(|(_, at)| *at).collect();
+        all.into_iter().collect()
+    }
 }
 
 impl fmt::Display for Sites {

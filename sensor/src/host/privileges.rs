@@ -26,10 +26,9 @@ pub fn drop_unneeded() -> Result<()> {
     keep_only(keep, keep)
 }
 
-/// The same for the thread that attaches: CAP_SYS_ADMIN stays permitted, and the processes of others are seen. It reads the text at the places that it is to
-/// probe, in files that it gets as O_PATH descriptors.
+/// The same for the thread that attaches: CAP_SYS_ADMIN stays permitted, and the processes of others are seen. It opens no file: it gets O_PATH descriptors.
 pub fn keep_for_attaching() -> Result<()> {
-    let keep = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
+    let keep = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::SYS_PTRACE;
     keep_only(keep, keep | CapabilitySet::SYS_ADMIN)
 }
 

@@ -32,6 +32,14 @@ pub enum ToBroker {
         patience_ms: u32,
         question: serde_bytes::ByteBuf,
     },
+    /// About the one file that comes with it (O_PATH), in this user's turn. The answer is not that of the user's own worker.
+    Check {
+        ticket: Ticket,
+        uid: u32,
+        mnt_ns: Option<u32>,
+        patience_ms: u32,
+        question: serde_bytes::ByteBuf,
+    },
     Survey {
         ticket: Ticket,
         survey: Survey,

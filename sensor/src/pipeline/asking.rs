@@ -5,7 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -115,6 +115,15 @@ impl Asking {
     /// A question for which a record waits, and no event: it has longer, and does not stand in the line behind what a start asks.
     pub(super) fn ask_for_record(&mut self, subject: &Subject, question: Question, purpose: Purpose) {
         self.send(subject, question, purpose, (ANSWER_LATER, false));
+    }
+
+    /// May this program be probed where another answer said? An event may wait for it; one that does not any more is no reason not to probe.
+    pub(super) fn check(&mut self, subject: &Subject, file: BorrowedFd<'_>, places: Vec<u64>, purpose: Purpose) {
+        let question = Question::Places(places);
+        match self.inspector.as_mut().map(|inspector| inspector.check(file, subject, question, ANSWER_LATER)) {
+            Some(Ok(ticket)) => drop(self.purposes.insert(ticket, (purpose, false))),
+            _ => self.refuse(purpose),
+        }
     }
 
     /// A question that nothing waits for.

@@ -15,8 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::{
     event::stream::FileId,
-    host::{examine::Program, privileges, sites::places},
-    inspect::file,
+    host::{examine::Program, privileges},
     kernel::{Attach, AttachError, Kernel},
 };
 
@@ -46,6 +45,7 @@ enum Command {
 pub(super) struct Attachment(pub u64);
 
 /// Why a program is not probed.
+#[derive(Debug)]
 pub(super) struct Failed {
     pub why: String,
     /// As many files as may be are probed already.
@@ -81,7 +81,7 @@ impl Attacher {
         Ok(Self { commands, done, next: 0 })
     }
 
-    /// Probes a program; `Done::Probed` says how that went.
+    /// Probes a program, whose places were checked; `Done::Probed` says how that went.
     pub(super) fn probe(&mut self, program: Program) -> Attachment {
         self.next += 1;
         let attachment = Attachment(self.next);
@@ -181,14 +181,6 @@ impl Thread {
             Ok(sites) => sites,
         };
         let places = if self.kernel.has_cookies() { &sites.places } else { &sites.pairs };
-        // Examined by a process that is not believed: what it names has to be a place for a probe.
-        let readable = match file::reopen(&program.open) {
-            Ok(readable) => readable,
-            Err(why) => return failed(format!("it cannot be opened: {why}")),
-        };
-        if let Err(why) = places::check(readable.as_fd(), places) {
-            return failed(why.to_string());
-        }
         let Program { file, owner, reserved, .. } = *program;
         let attach = Attach { file, target: program.open.as_fd(), places, owner, reserved };
         let error = privileges::raised(|| self.kernel.probe_program(attach)).err()?;

@@ -1,24 +1,15 @@
 //! The last look before a probe: is there at each place what a probe may stand on?
 //!
-//! What enters: an open file and places that a process named which is not believed (it parsed a user's file). What leaves: nothing, or why not. A probe on data, or in the middle of an instruction, would
+//! What enters: an open file and offsets that a process named which is not believed (it parsed a user's file). What leaves: nothing, or why not. A probe on data, or in the middle of an instruction, would
 //! break the program: so each place has to be in an executable segment, and has to hold a call or a branch, by its first bytes. That it is an instruction's beginning was for `sites` to see; what a
 //! user's own worker says of a file of that user can harm that user alone.
 
-use std::{
-    fs::File,
-    io,
-    os::{
-        fd::{BorrowedFd, OwnedFd},
-        unix::fs::FileExt as _,
-    },
-};
+use std::{fs::File, io, os::unix::fs::FileExt as _};
 
 use object::{
     Endianness, elf,
     read::elf::{FileHeader as _, ProgramHeader as _},
 };
-
-use crate::event::stream::Hook;
 
 /// Program headers that are looked at; a program has some ten.
 const SEGMENTS_MAX: usize = 128;
@@ -41,14 +32,12 @@ pub enum Wrong {
     Instruction(u64),
 }
 
-pub fn check(file: BorrowedFd, places: &[(Hook, u64)]) -> Result<(), Wrong> {
+pub fn check(file: &File, places: &[u64]) -> Result<(), Wrong> {
     if places.len() > PLACES_MAX {
         return Err(Wrong::Many(places.len()));
     }
-    let own: OwnedFd = file.try_clone_to_owned()?;
-    let file = File::from(own);
     let mut headers = vec![0; HEADERS_MAX];
-    let count = read(&file, &mut headers, 0)?;
+    let count = read(file, &mut headers, 0)?;
     headers.truncate(count);
     let header = elf::FileHeader64::<Endianness>::parse(&*headers).map_err(|_| Wrong::Elf)?;
     let endian = header.endian().map_err(|_| Wrong::Elf)?;
@@ -60,12 +49,12 @@ pub fn check(file: BorrowedFd, places: &[(Hook, u64)]) -> Result<(), Wrong> {
         .map(|segment| (segment.p_offset(endian), segment.p_offset(endian).saturating_add(segment.p_filesz(endian))))
         .collect();
     let is_x86 = header.e_machine(endian) == elf::EM_X86_64;
-    for (_, at) in places {
+    for at in places {
         if !text.iter().any(|(start, end)| at >= start && at < end) {
             return Err(Wrong::Text(*at));
         }
         let mut bytes = [0; 4];
-        let count = read(&file, &mut bytes, *at)?;
+        let count = read(file, &mut bytes, *at)?;
         if count < bytes.len() || !if is_x86 { is_branch_x86(bytes) } else { is_branch_arm(bytes) } {
             return Err(Wrong::Instruction(*at));
         }
@@ -109,7 +98,7 @@ fn is_branch_arm(bytes: [u8; 4]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::fd::AsFd as _, path::Path};
+    use std::path::Path;
 
     use super::*;
     use crate::host::examine;
@@ -120,16 +109,14 @@ mod tests {
         let Ok(file) = File::open(path) else { return };
         let sites = examine::examine(&file, path).unwrap().speaks.unwrap().sites.unwrap();
         assert!(!sites.places.is_empty());
-        for places in [&sites.places, &sites.pairs] {
-            check(file.as_fd(), places).unwrap();
-        }
-        let (hook, at) = sites.places[0];
-        let moved = |at| check(file.as_fd(), &[(hook, at)]);
+        check(&file, &sites.offsets()).unwrap();
+        let at = sites.offsets()[0];
+        let moved = |at| check(&file, &[at]);
         assert!(matches!(moved(u64::MAX), Err(Wrong::Text(_))));
         assert!(matches!(moved(0x10), Err(Wrong::Text(_) | Wrong::Instruction(_))));
         assert!((at - 16..at).any(|at| matches!(moved(at), Err(Wrong::Instruction(_)))));
-        assert!(matches!(check(file.as_fd(), &[(hook, at); 600]), Err(Wrong::Many(600))));
+        assert!(matches!(check(&file, &[at; 600]), Err(Wrong::Many(600))));
         let passwd = File::open("/etc/passwd").unwrap();
-        assert!(matches!(check(passwd.as_fd(), &[(hook, at)]), Err(Wrong::Elf)));
+        assert!(matches!(check(&passwd, &[at]), Err(Wrong::Elf)));
     }
 }

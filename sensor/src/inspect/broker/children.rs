@@ -108,6 +108,11 @@ impl Pool {
         self.workers.iter()
     }
 
+    /// Rights on no file but what everybody may.
+    pub(super) fn nobody(&self) -> Identity {
+        Identity { uid: self.dedicated, gid: self.dedicated, groups: Vec::new() }
+    }
+
     pub(super) fn counted(&self) -> Children {
         self.counted
     }

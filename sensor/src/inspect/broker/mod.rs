@@ -41,7 +41,7 @@ use super::{
     fork,
     inspector::Options,
     message::{self, FromBroker, MESSAGE_MAX, ToBroker},
-    questions::MAPPED_MAX,
+    questions::{MAPPED_MAX, Needs},
     subject::{Subject, Ticket, Unknown, Why},
     syscalls,
 };
@@ -241,6 +241,15 @@ impl Broker {
                         self.unknown(ticket, why);
                     }
                 }
+                ToBroker::Check { ticket, uid, mnt_ns, patience_ms, question } => {
+                    let patience = Duration::from_millis(patience_ms.into()).min(PATIENCE_MAX);
+                    let needs = Needs { content: true, ..Needs::default() };
+                    let question = Question::new(ticket, needs, question.into_vec(), now, patience);
+                    let lane = subject::lane(uid, mnt_ns, self.host_mnt_ns);
+                    if let Err(why) = self.admit_file(lane, received.descriptors, question, now) {
+                        self.unknown(ticket, why);
+                    }
+                }
                 ToBroker::Survey { ticket, survey } => {
                     if !self.surveys.push(ticket, survey) {
                         self.unknown(ticket, Unknown::Refused(Why::Queue));
@@ -256,23 +265,36 @@ impl Broker {
     /// Into the queue, with its descriptors: its process may be gone when its turn comes.
     fn admit(&mut self, subject: &Subject, mut question: Question, now: Instant) -> Result<(), Unknown> {
         let lane_of = |uid| subject::lane(uid, subject.mnt_ns, self.host_mnt_ns);
-        let refuse = |full| match full {
-            Full::Queue => Unknown::Refused(Why::Queue),
-            Full::Penalty => Unknown::Refused(Why::Penalty),
-        };
         if let Some(known) = subject.credentials {
             self.queue.admits(lane_of(known.uid), now).map_err(refuse)?;
         }
         if question.needs.mapped.len() > MAPPED_MAX {
             return Err(Unknown::Budget);
         }
+        let opened = subject::open(&self.proc, subject, &question.needs)?;
+        let lane = lane_of(opened.identity.uid);
+        question.subject = Some(opened);
+        self.enqueue(lane, question, now)
+    }
+
+    /// The same of a question about a file, for a worker with no user's rights.
+    fn admit_file(
+        &mut self,
+        lane: Lane,
+        descriptors: Vec<OwnedFd>,
+        mut question: Question,
+        now: Instant,
+    ) -> Result<(), Unknown> {
+        let Ok([file]) = <[OwnedFd; 1]>::try_from(descriptors) else { return Err(Unknown::Gone) };
+        question.subject = Some(subject::of_file(file, self.pool.nobody())?);
+        self.enqueue(lane, question, now)
+    }
+
+    fn enqueue(&mut self, lane: Lane, question: Question, now: Instant) -> Result<(), Unknown> {
         if self.question_bytes + question.bytes.len() > QUESTIONS_BYTES_MAX {
             return Err(Unknown::Refused(Why::Queue));
         }
-        let opened = subject::open(&self.proc, subject, &question.needs)?;
-        let lane = lane_of(opened.identity.uid);
         self.queue.admits(lane, now).map_err(refuse)?;
-        question.subject = Some(opened);
         self.question_bytes += question.bytes.len();
         self.queue.push(lane, question.deadline, question);
         Ok(())
@@ -316,6 +338,13 @@ impl Broker {
         }
         Ok(())
     }
+}
+
+fn refuse(full: Full) -> Unknown {
+    Unknown::Refused(match full {
+        Full::Queue => Why::Queue,
+        Full::Penalty => Why::Penalty,
+    })
 }
 
 fn push(out: &mut VecDeque<Outgoing>, message: &FromBroker, descriptors: Vec<OwnedFd>) {

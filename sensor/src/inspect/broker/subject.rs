@@ -68,6 +68,13 @@ pub(super) fn open(proc: &OwnedFd, subject: &Subject, needs: &Needs) -> Result<O
     Err(Unknown::Gone)
 }
 
+/// A file that comes with its question: there is nothing else to look at.
+pub(super) fn of_file(file: OwnedFd, identity: Identity) -> Result<Opened, Unknown> {
+    let [root, folder] = [file.try_clone(), file.try_clone()].map(|copy| copy.map_err(|_| Unknown::Budget));
+    let descriptors = vec![(slot::ROOT, root?), (slot::EXE, file)];
+    Ok(Opened { identity, process: ProcessId { tgid: 0, start: 0 }, folder: Some(folder?), descriptors })
+}
+
 /// /proc/PID, if it is that process.
 fn folder(proc: &OwnedFd, process: ProcessId) -> Result<OwnedFd, Unknown> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -101,7 +101,7 @@ impl Inspector {
     fn distrust(&mut self, worker: u64) {
         if let Ok(bytes) = message::encode(&ToBroker::Distrust { worker }) {
             self.outbox_bytes += bytes.len();
-            self.outbox.push_back(bytes);
+            self.outbox.push_back((bytes, None));
             self.flush();
         }
     }

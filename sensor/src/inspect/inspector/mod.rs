@@ -86,7 +86,8 @@ pub struct Inspector {
     /// When a message of the broker came last.
     heard: Instant,
     ledger: Ledger,
-    outbox: VecDeque<Vec<u8>>,
+    /// Each with the file that it is about, if it is about one.
+    outbox: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
     outbox_bytes: usize,
     replies: Vec<Reply>,
     /// Of brokers that ended, and of this one.
@@ -150,7 +151,7 @@ impl Inspector {
         let patience_ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
         let asked = encoded.ok_or(Refused::Size).and_then(|bytes| {
             let subject = subject.clone();
-            self.submit(patience + GRACE, |ticket| ToBroker::Ask {
+            self.submit(patience + GRACE, None, |ticket| ToBroker::Ask {
                 ticket,
                 subject,
                 needs,
@@ -161,9 +162,36 @@ impl Inspector {
         self.account(asked)
     }
 
+    /// Asks about an open file (O_PATH) what a worker that is nobody's is to answer, in the turn of this user's questions.
+    #[expect(clippy::needless_pass_by_value, reason = "a question is asked once")]
+    pub fn check(
+        &mut self,
+        file: BorrowedFd<'_>,
+        subject: &Subject,
+        question: Question,
+        patience: Duration,
+    ) -> Result<Ticket, Refused> {
+        let encoded = message::encode(&question).ok().filter(|bytes| bytes.len() <= QUESTION_MAX);
+        let patience_ms = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
+        let uid = subject.credentials.map_or(0, |known| known.uid);
+        let mnt_ns = subject.mnt_ns;
+        let file = file.try_clone_to_owned().map_err(|_| Refused::Busy);
+        let asked = encoded.ok_or(Refused::Size).and_then(|bytes| Ok((bytes, file?))).and_then(|(bytes, file)| {
+            let question = bytes.into();
+            self.submit(patience + GRACE, Some(file), |ticket| ToBroker::Check {
+                ticket,
+                uid,
+                mnt_ns,
+                patience_ms,
+                question,
+            })
+        });
+        self.account(asked)
+    }
+
     /// Starts a survey; its replies end with `Said::End` or an `Unknown`.
     pub fn survey(&mut self, survey: Survey) -> Result<Ticket, Refused> {
-        let asked = self.submit(SURVEY_PATIENCE, |ticket| ToBroker::Survey { ticket, survey });
+        let asked = self.submit(SURVEY_PATIENCE, None, |ticket| ToBroker::Survey { ticket, survey });
         self.account(asked)
     }
 
@@ -176,7 +204,12 @@ impl Inspector {
         asked
     }
 
-    fn submit(&mut self, patience: Duration, message: impl FnOnce(Ticket) -> ToBroker) -> Result<Ticket, Refused> {
+    fn submit(
+        &mut self,
+        patience: Duration,
+        file: Option<OwnedFd>,
+        message: impl FnOnce(Ticket) -> ToBroker,
+    ) -> Result<Ticket, Refused> {
         if self.over || !self.up {
             return Err(Refused::Down);
         }
@@ -189,7 +222,7 @@ impl Inspector {
             return Err(Refused::Size);
         };
         self.outbox_bytes += bytes.len();
-        self.outbox.push_back(bytes);
+        self.outbox.push_back((bytes, file));
         self.flush();
         Ok(ticket)
     }
@@ -237,8 +270,9 @@ impl Inspector {
     }
 
     fn flush(&mut self) {
-        while let Some(first) = self.outbox.front() {
-            match self.channel.send(first, &[], Wait::No) {
+        while let Some((first, file)) = self.outbox.front() {
+            let file: Vec<_> = file.iter().map(AsFd::as_fd).collect();
+            match self.channel.send(first, &file, Wait::No) {
                 Err(Errno::AGAIN | Errno::NOBUFS) => return,
                 Err(Errno::PIPE | Errno::CONNRESET) => return self.end(),
                 _ => {

@@ -9,6 +9,7 @@ mod files;
 mod folders;
 mod known_hosts;
 mod names;
+mod places;
 mod project;
 #[cfg(test)]
 pub(super) mod trial;
@@ -55,6 +56,8 @@ pub enum Question {
     KnownHosts(Box<Shown>),
     /// What configuration files hold.
     Configuration { working_directory: Option<PathBuf>, files: Vec<PathBuf> },
+    /// May a file be probed at these offsets? It comes with the question (`Inspector::check`).
+    Places(Vec<u64>),
     #[cfg(test)]
     Trial(trial::Trial),
 }
@@ -72,6 +75,10 @@ pub enum Answer {
     KnownHosts(Box<KnownHosts>),
     /// In the order of the question.
     Configuration(Vec<Looked>),
+    /// None: it may.
+    Places {
+        wrong: Option<String>,
+    },
     #[cfg(test)]
     Trial(Vec<u8>),
 }
@@ -116,7 +123,7 @@ impl Question {
             Self::Names { .. } | Self::Examine(_) => Needs::default(),
             Self::Candidates(places) => Needs { environ: matches!(places, Where::Interpreter(_)), ..Needs::default() },
             Self::Ranges => Needs { maps: true, ..Needs::default() },
-            Self::ExamineExecutable { .. } => Needs { content: true, ..Needs::default() },
+            Self::ExamineExecutable { .. } | Self::Places(_) => Needs { content: true, ..Needs::default() },
             Self::ExamineMapped(ranges) => {
                 let mapped = ranges.iter().take(MAPPED_MAX).map(|range| (range.start, range.end)).collect();
                 Needs { mapped, ..Needs::default() }
@@ -154,6 +161,7 @@ impl Question {
             Self::Configuration { working_directory, files } => {
                 Ok(configuration::answer(place, working_directory.as_deref(), &files)).into()
             }
+            Self::Places(offsets) => places::answer(&place, &offsets).into(),
             #[cfg(test)]
             Self::Trial(trial) => trial.answer(&place),
         }

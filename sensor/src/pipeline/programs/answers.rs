@@ -2,16 +2,19 @@
 //!
 //! What enters: answers, each with what was asked about; attachments that are done. What leaves: further questions, programs for the attacher, and the facts that an event waits for.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use super::{
-    super::attacher::{Attachment, Failed},
+    super::{
+        asking::Purpose,
+        attacher::{Attachment, Failed},
+    },
     About, EXAMINED_AT_ONCE, Executable, Hands, LIMITS_MAX, MAPPED_MAX, Programs, Wanted, degraded,
 };
 use crate::{
     event::stream::{Degraded, Event, Probe, Role, What},
     host::{
-        examine::{Examined, Program},
+        examine::{Examined, Program, Sites},
         identity,
     },
     inspect::{
@@ -38,10 +41,10 @@ impl Programs {
             }
             (About::Ranges, Some(Answer::Ranges(found))) => self.ranges(found, &subject, group, hands),
             (About::Files { watched, .. }, Some(Answer::Examined(found))) => {
-                self.examined(found, descriptors, watched, group, hands);
+                self.examined(found, descriptors, watched, &subject, group, hands);
             }
             (About::Mapped { .. }, Some(Answer::Examined(found))) => {
-                self.examined(found, descriptors, false, group, hands);
+                self.examined(found, descriptors, false, &subject, group, hands);
             }
             (About::Files { files, .. }, _) => files.into_iter().for_each(|file| self.speakers.unseen(file)),
             (About::Mapped { ranges }, _) => self.mapped.retain(|known| !ranges.contains(known)),
@@ -52,6 +55,21 @@ impl Programs {
                 self.later(executable, subject, group, hands);
             }
             (About::Executable(executable), _) => self.unreadable(executable, &subject, group, hands),
+            (About::Places(program), Some(Answer::Places { wrong: None })) => {
+                let attachment = hands.attacher.probe(*program);
+                self.attachments.insert(attachment, group);
+                self.hold(group);
+            }
+            (About::Places(program), answer) => {
+                let why = if let Some(Answer::Places { wrong: Some(why) }) = answer {
+                    why
+                } else {
+                    // It may be asked again.
+                    self.speakers.forget(program.file);
+                    "its text could not be looked at in time".to_owned()
+                };
+                self.probed(group, &program, Some(Failed { why, is_budget: false }), hands);
+            }
             (About::Candidates { .. } | About::Ranges, _) => {}
         }
         self.done_with(group, hands);
@@ -75,7 +93,7 @@ impl Programs {
         if served || role.is_server() {
             self.before(group, |time| Event { time, what: What::Program { file, role } });
         }
-        if self.examined(found, descriptors, false, group, hands) {
+        if self.examined(found, descriptors, false, subject, group, hands) {
             // Its siblings in the same root: sshd executes them for the next connection.
             let beside = self.group(None, None, 0);
             let question = Question::Candidates(Where::OpenSsh);
@@ -153,12 +171,13 @@ impl Programs {
         }
     }
 
-    /// Files were examined: those that speak SSH go to the attacher. True: there was one.
+    /// Files were examined: those that speak SSH are probed once their places were checked. True: there was one.
     fn examined(
         &mut self,
         found: Vec<Examined>,
         descriptors: Vec<OwnedFd>,
         watched: bool,
+        subject: &Subject,
         group: u64,
         hands: &mut Hands,
     ) -> bool {
@@ -166,14 +185,28 @@ impl Programs {
         let mut any = false;
         for examined in found {
             let open = examined.speaks.as_ref().and_then(|_| descriptors.next());
-            if let Some(program) = self.speakers.learn(examined, open, watched) {
-                any = true;
-                let attachment = hands.attacher.probe(program);
-                self.attachments.insert(attachment, group);
-                self.hold(group);
+            let Some(program) = self.speakers.learn(examined, open, watched) else { continue };
+            any = true;
+            match program.sites.as_ref().map(Sites::offsets) {
+                Ok(places) => self.want_checked(program, places, subject, group, hands),
+                Err(why) => {
+                    let failed = Failed { why: why.clone(), is_budget: false };
+                    self.probed(group, &program, Some(failed), hands);
+                }
             }
         }
         any
+    }
+
+    fn want_checked(&mut self, program: Program, places: Vec<u64>, subject: &Subject, group: u64, hands: &mut Hands) {
+        self.hold(group);
+        let file = program.open.try_clone();
+        let about = About::Places(Box::new(program));
+        let purpose = Purpose::Program(Wanted { subject: subject.clone(), group, about });
+        match file {
+            Ok(file) => hands.asking.check(subject, file.as_fd(), places, purpose),
+            Err(_) => hands.asking.refuse(purpose),
+        }
     }
 
     /// A limit of probed files was reached: said once for each, however many files there are.
@@ -191,7 +224,14 @@ impl Programs {
         failed: Option<Failed>,
         hands: &mut Hands,
     ) {
-        let Some(group) = self.attachments.remove(&attachment) else { return };
+        if let Some(group) = self.attachments.remove(&attachment) {
+            self.probed(group, program, failed, hands);
+            self.done_with(group, hands);
+        }
+    }
+
+    /// A program is probed, or is not.
+    fn probed(&mut self, group: u64, program: &Program, failed: Option<Failed>, hands: &mut Hands) {
         if let Some(group) = self.groups.get_mut(&group) {
             group.readable |= failed.is_none() && program.is_library;
         }
@@ -211,6 +251,5 @@ impl Programs {
             let (name, target) = ("cipher".into(), program.name.clone());
             self.probes.push(Probe { name, target, state: state.into(), why: failed.map(|failed| failed.why) });
         }
-        self.done_with(group, hands);
     }
 }

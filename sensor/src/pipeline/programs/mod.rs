@@ -25,7 +25,7 @@ use crate::{
         ssh::Message,
         stream::{Degraded, Event, Exec, FileId, FileStamp, Probe, ProcessId, Role, Task, What},
     },
-    host::{holders::Probed, identity, libraries::Call, speakers::Speakers},
+    host::{examine::Program, holders::Probed, identity, libraries::Call, speakers::Speakers},
     inspect::{Question, Subject, Survey, questions::Where},
 };
 use callers::Callers;
@@ -54,6 +54,7 @@ impl Wanted {
             About::Ranges => "what is mapped",
             About::Mapped { .. } => "mapped libraries",
             About::Files { .. } => "programs and libraries",
+            About::Places(_) => "where a program is to be probed",
         }
     }
 }
@@ -72,6 +73,8 @@ enum About {
         files: Vec<FileId>,
         watched: bool,
     },
+    /// Where it is to be probed.
+    Places(Box<Program>),
 }
 
 /// What a process executes.
