@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::sockets::Sockets;
 use crate::{
     decode::redact::redact_args,
-    event::stream::{Args, Credentials, FileId, Found, Names, Path, ProcessId, Role, Served, Task},
+    event::stream::{Args, Credentials, FileId, FileStamp, Found, Names, Path, ProcessId, Role, Served, Task},
 };
 
 /// argv kept of a process found: it is shown only as somebody's parent.
@@ -161,6 +161,11 @@ impl Stamp {
         use std::os::unix::fs::MetadataExt as _;
         let ctime = (metadata.ctime(), metadata.ctime_nsec());
         Self { dev: metadata.dev(), inode: metadata.ino(), size: metadata.size(), ctime }
+    }
+
+    /// Is it of this content, as the kernel knows it?
+    pub fn is_of(&self, known: &FileStamp) -> bool {
+        (self.size, self.ctime) == (known.size, (known.ctime.0, i64::from(known.ctime.1)))
     }
 
     pub(super) fn size(&self) -> u64 {

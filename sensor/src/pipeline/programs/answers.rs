@@ -48,7 +48,9 @@ impl Programs {
             }
             (About::Files { files, .. }, _) => files.into_iter().for_each(|file| self.speakers.unseen(file)),
             (About::Mapped { ranges }, _) => self.mapped.retain(|known| !ranges.contains(known)),
-            (About::Executable(executable), Some(Answer::Examined(found))) if !found.is_empty() => {
+            (About::Executable(executable), Some(Answer::Examined(found)))
+                if found.first().is_some_and(|found| !executable.at_its_path || executable.is(found)) =>
+            {
                 self.executable(&executable, found, descriptors, &subject, group, hands);
             }
             (About::Executable(executable), _) if late && !executable.again => {
@@ -104,7 +106,7 @@ impl Programs {
 
     /// No answer in the time that an event waits: a loaded machine, or a file system that does not answer. The event passes; probes are wanted all the same.
     fn later(&mut self, executable: Executable, subject: Subject, group: u64, hands: &mut Hands) {
-        if let Some((_, Some(role))) = self.executables.get(&executable.file).copied()
+        if let Some(role) = self.role(executable.file)
             && executable.served
         {
             let file = executable.file;
@@ -122,18 +124,21 @@ impl Programs {
 
     /// What a process executes could not be examined: it is gone, or what it executes is on a file system that does not answer.
     fn unreadable(&mut self, executable: Executable, subject: &Subject, group: u64, hands: &mut Hands) {
-        let Executable { file, name, served, at_its_path, again } = executable;
-        let known = self.executables.remove(&file).and_then(|(_, role)| role);
-        if !served {
+        let Executable { file, ref name, served, at_its_path, .. } = executable;
+        let role = self.role(file);
+        if let Some(role) = role.filter(|_| served) {
+            self.before(group, |time| Event { time, what: What::Program { file, role } });
+        }
+        // Many programs are gone before they can be looked at: without this a loop of one would ask each time.
+        if role.is_none() && !at_its_path && name.is_absolute() {
+            let question = Question::Examine(vec![(name.clone(), false)]);
+            let about = About::Executable(Executable { at_its_path: true, ..executable });
+            self.want(subject, group, about, question, hands);
             return;
         }
-        if let Some(role) = known {
-            self.before(group, |time| Event { time, what: What::Program { file, role } });
-        } else if !at_its_path && name.is_absolute() {
-            let question = Question::Examine(vec![(name.clone(), false)]);
-            let about = About::Executable(Executable { file, name, served, at_its_path: true, again });
-            self.want(subject, group, about, question, hands);
-        } else {
+        // Asked again when it is executed again: it may live longer then.
+        self.executables.remove(&file);
+        if served && role.is_none() {
             let degraded = Degraded {
                 what: format!("executable {} (inode {})", name.display(), file.inode),
                 why: "it serves a TCP connection, but cannot be read".into(),

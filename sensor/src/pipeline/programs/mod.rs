@@ -25,7 +25,13 @@ use crate::{
         ssh::Message,
         stream::{Degraded, Event, Exec, FileId, FileStamp, Probe, ProcessId, Role, Task, What},
     },
-    host::{examine::Program, holders::Probed, identity, libraries::Call, speakers::Speakers},
+    host::{
+        examine::{Examined, Program},
+        holders::Probed,
+        identity,
+        libraries::Call,
+        speakers::Speakers,
+    },
     inspect::{Question, Subject, Survey, questions::Where},
 };
 use callers::Callers;
@@ -84,10 +90,24 @@ struct Executable {
     name: PathBuf,
     /// It may be a server: its role is a fact that the event needs.
     served: bool,
+    /// What the kernel says of its content.
+    stamp: Option<FileStamp>,
     /// The process is gone: its file is looked for by its name.
     at_its_path: bool,
     /// The first answer did not come in time.
     again: bool,
+}
+
+impl Executable {
+    fn new(file: FileId, name: PathBuf, served: bool, stamp: Option<FileStamp>) -> Self {
+        Self { file, name, served, stamp, at_its_path: false, again: false }
+    }
+
+    /// What was found at its path, is it that file? Its user may have put another one there.
+    fn is(&self, found: &Examined) -> bool {
+        let low = |inode: u64| inode & u64::from(u32::MAX); // overlayfs may use the upper half (`xino`)
+        low(found.file.inode) == low(self.file.inode) && self.stamp.is_some_and(|stamp| found.stamp.is_of(&stamp))
+    }
 }
 
 /// A file by its number in a process's maps, and its name.
@@ -166,13 +186,7 @@ impl Programs {
         let group = self.group(None, None, 0);
         let subject = hands.asking.subject(task);
         if self.is_fresh(file, None) {
-            let about = About::Executable(Executable {
-                file,
-                name: name.into(),
-                served: false,
-                at_its_path: false,
-                again: false,
-            });
+            let about = About::Executable(Executable::new(file, name.into(), false, None));
             let question = Question::ExamineExecutable { name: name.into() };
             self.want_later(subject.clone(), group, about, question, hands);
         }
@@ -228,8 +242,7 @@ impl Programs {
         let subject = hands.asking.subject(&exec.task);
         let group = self.waiting(time, exec.task.id, waits, hands);
         if fresh {
-            let about =
-                About::Executable(Executable { file, name: name.clone(), served, at_its_path: false, again: false });
+            let about = About::Executable(Executable::new(file, name.clone(), served, exec.stamp));
             self.want(&subject, group, about, Question::ExamineExecutable { name }, hands);
         }
         if let Some(call) = call {
