@@ -4,7 +4,13 @@
 //! CPU. A second program stands in (`sensor-ebpf/src/turn.rs`) and counts what it rescued; the rest is lost and in no counter of ours, so it is part of
 //! the account.
 
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::{
+    fs::File,
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::fs::FileExt as _,
+    },
+};
 
 use aya::{
     maps::{Map, MapData, PerCpuArray},
@@ -13,6 +19,9 @@ use aya::{
 use sensor_common::{Counters, program};
 
 use super::Error;
+
+/// Of a program's fdinfo: some 300 bytes.
+const INFO_MAX: usize = 1024;
 
 /// One program's account since it was loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +51,21 @@ impl Program {
 
 pub struct Account {
     map: PerCpuArray<MapData, Counters>,
-    fds: Vec<(&'static str, ProgramFd)>,
+    /// What the kernel says of each program; open as long as this: read twice a second on a busy host.
+    infos: Vec<(&'static str, File)>,
+    /// The files are about these.
+    _fds: Vec<ProgramFd>,
 }
 
 impl Account {
     pub(super) fn new(map: Map, fds: Vec<(&'static str, ProgramFd)>) -> Result<Self, Error> {
         let map = PerCpuArray::try_from(map).map_err(|error| used(&error))?;
-        Ok(Self { map, fds })
+        let open = |(name, fd): &(&'static str, ProgramFd)| {
+            let file = File::open(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
+            Some((*name, file))
+        };
+        let infos = fds.iter().filter_map(open).collect();
+        Ok(Self { map, infos, _fds: fds.into_iter().map(|(_, fd)| fd).collect() })
     }
 
     /// The state of every program's account now.
@@ -66,7 +83,8 @@ impl Account {
                     sum.untracked += cpu.untracked;
                     sum.rescued += cpu.rescued;
                 }
-                let misses = self.fds.iter().filter(|(known, _)| *known == name).map(|(_, fd)| recursion_misses(fd));
+                let misses =
+                    self.infos.iter().filter(|(known, _)| *known == name).map(|(_, info)| recursion_misses(info));
                 // The SSH probes have no second program: what is skipped is lost.
                 let skipped = if row >= program::SSH_PACKET { misses.sum() } else { skipped(misses, sum.rescued) };
                 Ok(Program { name, counters: sum, skipped })
@@ -83,9 +101,11 @@ fn skipped(misses: impl Iterator<Item = Option<u64>>, rescued: u64) -> Option<u6
     Some(others.iter().copied().chain([first.saturating_sub(rescued)]).min().unwrap_or(0))
 }
 
-fn recursion_misses(fd: &ProgramFd) -> Option<u64> {
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd())).ok()?;
-    info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
+fn recursion_misses(info: &File) -> Option<u64> {
+    let mut bytes = [0; INFO_MAX];
+    let length = info.read_at(&mut bytes, 0).ok()?;
+    let text = std::str::from_utf8(bytes.get(..length)?).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
 }
 
 fn used(error: &aya::maps::MapError) -> Error {

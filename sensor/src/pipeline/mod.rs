@@ -58,8 +58,9 @@ use crate::{
     stats::Stats,
 };
 
-/// Without events for so long, what the last ones took is given back.
+/// Without events for so long, what the last ones took is given back, if they were so many: taking it again costs more than a few of them do.
 const QUIET: Duration = Duration::from_secs(1);
+const MANY: usize = 4096;
 /// Accounts are compared and timers run this often.
 const TICK_EVERY: Duration = Duration::from_millis(500);
 
@@ -109,7 +110,7 @@ pub async fn live(
     let upgrades = source.upgrades();
     let mut tick = tokio::time::interval(TICK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut last = None;
+    let (mut last, mut taken) = (None, 0);
     loop {
         let wake = source.next_deadline();
         tokio::select! {
@@ -128,12 +129,13 @@ pub async fn live(
             () = ready(upgrades.as_ref()) => source.follow_upgrades(&mut events),
             Some(batch) = source.drain.next() => {
                 last = Some(Instant::now());
+                taken += batch.events.len();
                 source.take(batch, &mut events);
             }
             () = sleep_until(wake) => source.answered(&mut events),
         }
-        if last.is_some_and(|last| last.elapsed() > QUIET) {
-            last = None;
+        if taken >= MANY && last.is_some_and(|last: Instant| last.elapsed() > QUIET) {
+            taken = 0;
             events.shrink_to(0);
             kernel::give_back();
         }

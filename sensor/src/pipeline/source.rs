@@ -38,8 +38,9 @@ use crate::{
 
 /// Ticks between two searches for what is left behind: probed programs that are gone, counts of channels. A minute.
 pub(super) const SWEEP: u32 = 120;
-/// Ticks without an event after which the kernel's accounts are compared as often only. Ten seconds.
-const QUIET_TICKS: u32 = 20;
+/// So many events, or ticks (ten seconds), after which the kernel's accounts are compared.
+const ACCOUNT_EVENTS: usize = 64;
+const ACCOUNT_TICKS: u32 = 20;
 /// At the end, for configuration files that are being read.
 const CONFIG_PATIENCE: Duration = Duration::from_millis(500);
 /// A wall clock that moved by less is not worth an event: NTP slews it all the time.
@@ -88,8 +89,8 @@ pub struct Source {
     /// Events that passed the gate without their facts by the last report, and ticks until the next.
     pub(super) impatient: (u64, u32),
     pub(super) stopped: bool,
-    /// Ticks since the last event.
-    quiet: u32,
+    /// Events since the kernel's accounts were compared, and ticks.
+    unaccounted: (usize, u32),
     pub(super) undecodable: u64,
     pub(super) present: Present,
     /// The inspector's, in the event loop.
@@ -153,7 +154,7 @@ impl Source {
             reported_at,
             impatient: (0, 0),
             stopped: false,
-            quiet: 0,
+            unaccounted: (0, 0),
             undecodable: 0,
             present: Present::default(),
             readable: None,
@@ -162,7 +163,7 @@ impl Source {
 
     /// Takes events in: asks for what they need, and lets pass what waits for nothing.
     pub(super) fn take(&mut self, batch: Batch, out: &mut Vec<Event>) {
-        self.quiet = 0;
+        self.unaccounted.0 += batch.events.len();
         for event in batch.events {
             self.enter(event, None, out);
         }
@@ -212,9 +213,10 @@ impl Source {
             self.offset = offset;
             out.push(Event { time, what: What::Clock { offset } });
         }
-        self.quiet = self.quiet.saturating_add(1);
-        // Reading the kernel's accounts takes a fifth of a millisecond: an idle host has nothing new in them.
-        if self.quiet < QUIET_TICKS || self.quiet.is_multiple_of(QUIET_TICKS) {
+        self.unaccounted.1 += 1;
+        // Reading the kernel's accounts takes a tenth of a millisecond: on an idle host there is nothing new in them.
+        if self.unaccounted.0 >= ACCOUNT_EVENTS || self.unaccounted.1 >= ACCOUNT_TICKS {
+            self.unaccounted = (0, 0);
             self.report_losses(time, out)?;
             self.report_impatience(time, out);
             self.attacher.sweep_marks();
