@@ -25,6 +25,7 @@ pub(super) use attempt::Servers;
 pub(super) use changes::Changes;
 pub(super) use host_key::Undecided;
 pub(super) use records::{describe_auth, named, protocol};
+use talk::Pair;
 pub(super) use talk::{Command, Role, Talk};
 pub(super) use talks::Talks;
 
@@ -275,6 +276,13 @@ impl Correlate {
         self.notice_miss(talk);
         let record = self.connection_record(talk);
         out.push(record);
+        let Pair { incoming, outgoing } = &mut talk.kexinit;
+        if let (Some(incoming), Some(outgoing)) = (incoming, outgoing)
+            && let Some(role) = talk.role
+        {
+            let (client, server) = if role == Role::Client { (outgoing, incoming) } else { (incoming, outgoing) };
+            fingerprint::keep_agreed(client, server);
+        }
     }
 
     /// `ssh-session-started` of a client.

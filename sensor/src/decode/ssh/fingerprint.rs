@@ -46,6 +46,25 @@ pub fn negotiate(client: &KexInit, server: &KexInit) -> Negotiated {
     }
 }
 
+/// Leaves of both what they agreed on, by which `negotiate` says the same: the lists are kilobytes for each connection. HASSH is to be taken before.
+pub fn keep_agreed(client: &mut KexInit, server: &mut KexInit) {
+    let agreed = negotiate(client, server);
+    for side in [client, server] {
+        for (list, name) in [
+            (&mut side.kex, &agreed.kex),
+            (&mut side.host_key, &agreed.host_key),
+            (&mut side.cipher_client, &agreed.cipher_client),
+            (&mut side.cipher_server, &agreed.cipher_server),
+            (&mut side.mac_client, &agreed.mac_client),
+            (&mut side.mac_server, &agreed.mac_server),
+            (&mut side.compression_client, &agreed.compression_client),
+            (&mut side.compression_server, &agreed.compression_server),
+        ] {
+            *list = name.as_deref().unwrap_or_default().as_bytes().to_vec().into();
+        }
+    }
+}
+
 /// Does the cipher bring its own MAC?
 pub fn authenticates(cipher: &str) -> bool {
     cipher == "chacha20-poly1305@openssh.com" || cipher.ends_with("-gcm@openssh.com")
@@ -99,5 +118,44 @@ fn octets(ip: IpAddr) -> Vec<u8> {
     match ip {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kexinit(cookie: u8, lists: [&str; 8]) -> KexInit {
+        let [kex, host_key, cipher_client, cipher_server, mac_client, mac_server, none, zlib] =
+            lists.map(|list| list.as_bytes().to_vec().into());
+        let cookie = [cookie; 16];
+        let (compression_client, compression_server) = (none, zlib);
+        KexInit {
+            cookie,
+            kex,
+            host_key,
+            cipher_client,
+            cipher_server,
+            mac_client,
+            mac_server,
+            compression_client,
+            compression_server,
+        }
+    }
+
+    #[test]
+    fn what_was_agreed_on_is_all_that_is_needed_of_the_lists() {
+        let gcm = "aes128-gcm@openssh.com";
+        let client = kexinit(1, ["k2,k1", "h", &format!("{gcm},c1"), "c1,c2", "m1", "m2,m1", "none", "zlib,none"]);
+        for server in [
+            kexinit(2, ["k1,k2", "g,h", gcm, "c2,c1", "m1", "m1", "none", "none"]),
+            kexinit(2, ["k3", "h", "c1", "c2", "m3", "m1", "none", "none"]),
+        ] {
+            let (mut one, mut other) = (client.clone(), server.clone());
+            keep_agreed(&mut one, &mut other);
+            assert_eq!(negotiate(&one, &other), negotiate(&client, &server));
+            assert_eq!((one.cookie, other.cookie), (client.cookie, server.cookie));
+            assert!(!one.kex.contains(&b','));
+        }
     }
 }
