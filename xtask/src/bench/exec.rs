@@ -97,9 +97,10 @@ pub(super) fn run(args: &ExecArgs) -> Result<()> {
             }
             let sensor = Sensor::start(&program, files, all)?;
             sleep(SETTLE);
-            let before = sensor.cpu()?;
+            // To the nanosecond: ticks are sampled, and the sensor wakes in step with them.
+            let before = sensor.fine_cpu();
             let sample = worker.sample(count)?;
-            used += sensor.cpu()?.saturating_sub(before);
+            used += sensor.fine_cpu().saturating_sub(before);
             sensor.stop()?;
             sleep(SETTLE);
             Ok(sample)
