@@ -4,7 +4,7 @@
 /// A register that a call keeps (System V ABI, AMD64). 0 in a packed operand: none.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum CalleeSavedReg {
     Rbx = 1,
     Rbp,
     Rsp,
@@ -14,7 +14,7 @@ pub enum Kept {
     R15,
 }
 
-impl Kept {
+impl CalleeSavedReg {
     #[inline]
     const fn of(number: u16) -> Option<Self> {
         match number & 7 {
@@ -33,8 +33,8 @@ impl Kept {
 /// A value: the sum of two registers and a displacement, or what the memory there holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Operand {
-    pub base: Option<Kept>,
-    pub index: Option<Kept>,
+    pub base: Option<CalleeSavedReg>,
+    pub index: Option<CalleeSavedReg>,
     /// Only the lower half of `index` counts.
     pub narrow: bool,
     pub displacement: i8,
@@ -44,7 +44,7 @@ pub struct Operand {
 
 impl Operand {
     pub const fn pack(self) -> u16 {
-        const fn number(register: Option<Kept>) -> u16 {
+        const fn number(register: Option<CalleeSavedReg>) -> u16 {
             match register {
                 None => 0,
                 Some(register) => register as u16,
@@ -60,8 +60,8 @@ impl Operand {
     #[inline]
     pub const fn unpack(packed: u16) -> Self {
         Self {
-            base: Kept::of(packed),
-            index: Kept::of(packed >> 3),
+            base: CalleeSavedReg::of(packed),
+            index: CalleeSavedReg::of(packed >> 3),
             narrow: packed >> 6 & 1 != 0,
             load: packed >> 7 & 1 != 0,
             displacement: (packed >> 8) as i8,

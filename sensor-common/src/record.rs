@@ -270,7 +270,7 @@ pub struct Counters {
     /// Sockets that could not be tracked: the map was full.
     pub untracked: u64,
     /// Handled by the second program of a tracepoint, because the kernel had skipped the first.
-    pub rescued: u64,
+    pub fallback_handled: u64,
 }
 
 // SAFETY: `Counters` is `repr(C)`, only u64 fields, no padding; any bit pattern is valid.

@@ -93,7 +93,7 @@ pub struct Packet<const ROOM: usize> {
 pub type SmallPacket = Packet<PACKET_SMALL>;
 pub type LargePacket = Packet<PACKET_LARGE>;
 
-/// `Bound::flags`.
+/// `ConnectionOwner::flags`.
 pub mod bound_flag {
     /// The process has had another connection, and its library a cipher context for each packet: from here on they are not told apart, and not told.
     pub const MIXED: u32 = 1;
@@ -102,7 +102,7 @@ pub mod bound_flag {
 /// A process speaks SSH over this socket: sent once per process, before its first packet; of a library once per connection and direction.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Bound {
+pub struct ConnectionOwner {
     pub head: Head,
     pub start: u64,
     pub tgid: u32,
@@ -114,7 +114,7 @@ pub struct Bound {
 /// A channel of one SSH connection carries another one.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct Carried {
+pub struct Tunnelled {
     pub head: Head,
     /// The carried connection's id.
     pub connection: u64,
@@ -163,8 +163,8 @@ pub type LargeClear = Clear<CLEAR_LARGE>;
 const _: () = {
     assert!(size_of::<SmallPacket>() == 16 + 24 + 16 + PACKET_SMALL);
     assert!(size_of::<LargePacket>() == 16 + 24 + 16 + PACKET_LARGE);
-    assert!(size_of::<Bound>() == 16 + 16 + 48);
-    assert!(size_of::<Carried>() == 16 + 24);
+    assert!(size_of::<ConnectionOwner>() == 16 + 16 + 48);
+    assert!(size_of::<Tunnelled>() == 16 + 24);
     assert!(size_of::<SmallClear>() == 16 + 48 + 16 + CLEAR_SMALL);
     assert!(size_of::<LargeClear>() == 16 + 48 + 16 + CLEAR_LARGE);
 };

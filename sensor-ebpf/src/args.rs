@@ -9,8 +9,8 @@ use sensor_common::{ARGS_CHUNK, ARGS_CHUNKS_MAX, ARGS_INLINE, ARGS_MAX, Args, He
 
 use crate::{
     field::{Addr, at, pointer, value},
-    stats::{Lost, Sent, reserve, settle, submit},
-    turn::Turn,
+    program_slot::ProgramSlot,
+    stats::{Lost, Sent, count_result, reserve, submit},
 };
 
 const PAGE: u64 = ARGS_CHUNK as u64;
@@ -73,10 +73,10 @@ pub extern "C" fn send_long(start: u64, end: u64, tgid: u32, exec_time: u64) -> 
         let offset = (from - span.start) as u32;
         match send_piece(from, to - from, offset, tgid, exec_time) {
             Ok(len) => {
-                settle(program::ARGS, Turn::First, Ok(Sent::Whole));
+                count_result(program::ARGS, ProgramSlot::First, Ok(Sent::Whole));
                 sent += len;
             }
-            Err(lost) => settle(program::ARGS, Turn::First, Err(lost)),
+            Err(lost) => count_result(program::ARGS, ProgramSlot::First, Err(lost)),
         }
     }
     sent

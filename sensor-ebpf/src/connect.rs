@@ -14,9 +14,9 @@ use sensor_common::{Connect, Socket, kind, program};
 use crate::{
     control,
     maps::TRACKED,
-    stats::{Lost, Sent, reserve, settle, submit, untracked, write_head},
+    program_slot::ProgramSlot,
+    stats::{Lost, Sent, count_result, reserve, submit, untracked, write_head},
     task, tcp,
-    turn::Turn,
 };
 
 const ALLOW: i32 = 1;
@@ -33,7 +33,11 @@ pub fn connect4(ctx: SockAddrContext) -> i32 {
     if is_tcp(&ctx) {
         // SAFETY: the verifier checks this access to the context.
         let address = unsafe { (*ctx.sock_addr).user_ip4 }.to_ne_bytes();
-        settle(program::CONNECT4, Turn::First, attempt(&ctx, AF_INET, tcp::widen(address), program::CONNECT4));
+        count_result(
+            program::CONNECT4,
+            ProgramSlot::First,
+            attempt(&ctx, AF_INET, tcp::widen(address), program::CONNECT4),
+        );
     }
     ALLOW
 }
@@ -59,7 +63,7 @@ pub fn connect6(ctx: SockAddrContext) -> i32 {
         for (to, word) in address.chunks_exact_mut(4).zip(words) {
             to.copy_from_slice(&word.to_ne_bytes());
         }
-        settle(program::CONNECT6, Turn::First, attempt(&ctx, AF_INET6, address, program::CONNECT6));
+        count_result(program::CONNECT6, ProgramSlot::First, attempt(&ctx, AF_INET6, address, program::CONNECT6));
     }
     ALLOW
 }

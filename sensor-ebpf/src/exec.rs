@@ -11,10 +11,10 @@ use crate::{
     control,
     field::{Addr, address, at, pointer, read, value},
     path::{self, Place},
+    program_slot::{ProgramSlot, dedup_key},
     served,
-    stats::{Lost, Sent, reserve, settle, submit},
+    stats::{Lost, Sent, count_result, reserve, submit},
     task,
-    turn::{Turn, mark},
 };
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
@@ -22,7 +22,7 @@ pub fn exec(ctx: RawTracePointContext) -> i32 {
     if control::silenced() {
         return 0;
     }
-    executed(&ctx, Turn::First)
+    executed(&ctx, ProgramSlot::First)
 }
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
@@ -30,15 +30,15 @@ pub fn exec_again(ctx: RawTracePointContext) -> i32 {
     if control::silenced() {
         return 0;
     }
-    executed(&ctx, Turn::Second)
+    executed(&ctx, ProgramSlot::Second)
 }
 
 #[inline(always)]
-fn executed(ctx: &RawTracePointContext, turn: Turn) -> i32 {
+fn executed(ctx: &RawTracePointContext, slot: ProgramSlot) -> i32 {
     let task = ctx.arg::<u64>(0);
     // Each exec has an address space of its own.
-    if turn.takes(mark(task, pointer(task, at!(task_mm)))) {
-        settle(program::EXEC, turn, observe(task, ctx.arg::<u32>(1), ctx.arg::<u64>(2)));
+    if slot.takes(dedup_key(task, pointer(task, at!(task_mm)))) {
+        count_result(program::EXEC, slot, observe(task, ctx.arg::<u32>(1), ctx.arg::<u64>(2)));
     }
     0
 }

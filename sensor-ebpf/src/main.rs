@@ -19,13 +19,13 @@ mod field;
 mod maps;
 mod path;
 mod process;
+mod program_slot;
 mod served;
 mod ssh;
 mod stack;
 mod stats;
 mod task;
 mod tcp;
-mod turn;
 
 // The ring buffer's readers ask for a licence that is compatible with the GPL.
 #[unsafe(no_mangle)]

@@ -20,7 +20,7 @@ pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(progr
 #[map]
 pub static TRACKED: HashMap<u64, u64> = HashMap::with_max_entries(32_768, 0);
 
-/// Events that the first program of a tracepoint has handled and the second has not seen yet: see `turn`. An entry stays only if the second
+/// Events that the first program of a tracepoint has handled and the second has not seen yet: see `slot`. An entry stays only if the second
 /// program was skipped; the loader removes those.
 #[map]
 pub static HANDLED: HashMap<[u64; 2], u8> = HashMap::with_max_entries(8_192, 0);

@@ -11,10 +11,10 @@ use crate::{
     control,
     field::{Addr, at, pointer, read, value},
     maps::LISTENERS,
+    program_slot::{ProgramSlot, dedup_key},
     served, ssh,
-    stats::{Lost, Sent, pass_over, reserve, settle, submit, write_head},
+    stats::{Lost, Sent, count_ignored, count_result, reserve, submit, write_head},
     task,
-    turn::{Turn, mark},
 };
 
 const SIGNAL_GROUP_EXIT: u32 = 4;
@@ -28,7 +28,7 @@ pub fn fork(ctx: RawTracePointContext) -> i32 {
     if control::silenced() {
         return 0;
     }
-    on_fork(&ctx, Turn::First)
+    on_fork(&ctx, ProgramSlot::First)
 }
 
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
@@ -36,17 +36,17 @@ pub fn fork_again(ctx: RawTracePointContext) -> i32 {
     if control::silenced() {
         return 0;
     }
-    on_fork(&ctx, Turn::Second)
+    on_fork(&ctx, ProgramSlot::Second)
 }
 
 #[inline(always)]
-fn on_fork(ctx: &RawTracePointContext, turn: Turn) -> i32 {
+fn on_fork(ctx: &RawTracePointContext, slot: ProgramSlot) -> i32 {
     let (parent, child) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1));
-    if turn.takes(mark(child, FORKED)) {
+    if slot.takes(dedup_key(child, FORKED)) {
         if value::<u32>(child, at!(task_tgid)) == value::<u32>(child, at!(task_pid)) {
-            settle(program::FORK, turn, forked(parent, child));
+            count_result(program::FORK, slot, forked(parent, child));
         } else {
-            pass_over(program::FORK, turn); // a thread
+            count_ignored(program::FORK, slot); // a thread
         }
     }
     0
@@ -79,7 +79,7 @@ pub fn exit(ctx: RawTracePointContext) -> i32 {
     if control::silenced() {
         return 0;
     }
-    on_exit(&ctx, Turn::First)
+    on_exit(&ctx, ProgramSlot::First)
 }
 
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
@@ -87,19 +87,19 @@ pub fn exit_again(ctx: RawTracePointContext) -> i32 {
     if control::silenced() {
         return 0;
     }
-    on_exit(&ctx, Turn::Second)
+    on_exit(&ctx, ProgramSlot::Second)
 }
 
 #[inline(always)]
-fn on_exit(ctx: &RawTracePointContext, turn: Turn) -> i32 {
+fn on_exit(ctx: &RawTracePointContext, slot: ProgramSlot) -> i32 {
     let task = ctx.arg::<u64>(0);
     let signal = pointer(task, at!(task_signal));
-    if turn.takes(mark(task, EXITED)) {
+    if slot.takes(dedup_key(task, EXITED)) {
         ssh::thread_ends(bpf_get_current_pid_tgid());
         if value::<u32>(signal, at!(signal_live)) == 0 {
-            settle(program::EXIT, turn, exited(task, signal));
+            count_result(program::EXIT, slot, exited(task, signal));
         } else {
-            pass_over(program::EXIT, turn); // other threads go on
+            count_ignored(program::EXIT, slot); // other threads go on
         }
     }
     0

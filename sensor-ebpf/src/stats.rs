@@ -11,7 +11,7 @@ use crate::{
     control,
     field::patched,
     maps::{COUNTERS, EVENTS, WAKE_BYTES},
-    turn::Turn,
+    program_slot::ProgramSlot,
 };
 
 const BPF_RB_NO_WAKEUP: u64 = 1;
@@ -41,13 +41,13 @@ fn increment(counter: *mut u64) {
 
 /// Accounts for one event of a program. Every event passes here exactly once.
 #[inline(always)]
-pub fn settle(row: u32, turn: Turn, result: Result<Sent, Lost>) {
+pub fn count_result(row: u32, slot: ProgramSlot, result: Result<Sent, Lost>) {
     let Some(counters) = COUNTERS.get_ptr_mut(row) else { return };
     // SAFETY: a live value of the map; only addresses of its fields are taken.
     unsafe {
         increment(&raw mut (*counters).seen);
-        if turn == Turn::Second {
-            increment(&raw mut (*counters).rescued);
+        if slot == ProgramSlot::Second {
+            increment(&raw mut (*counters).fallback_handled);
         }
         increment(match result {
             Ok(Sent::Whole) => &raw mut (*counters).sent,
@@ -63,12 +63,12 @@ pub fn settle(row: u32, turn: Turn, result: Result<Sent, Lost>) {
 
 /// An event that is none of ours: counted only if the second program took it, so that the account of skipped runs is exact.
 #[inline(always)]
-pub fn pass_over(row: u32, turn: Turn) {
-    if turn == Turn::Second
+pub fn count_ignored(row: u32, slot: ProgramSlot) {
+    if slot == ProgramSlot::Second
         && let Some(counters) = COUNTERS.get_ptr_mut(row)
     {
         // SAFETY: as above.
-        increment(unsafe { &raw mut (*counters).rescued });
+        increment(unsafe { &raw mut (*counters).fallback_handled });
     }
 }
 

@@ -11,9 +11,9 @@ use crate::{
     control,
     field::{Addr, at, value},
     maps::{LISTENERS, TRACKED},
+    program_slot::{ProgramSlot, dedup_key},
     ssh,
-    stats::{Lost, Sent, reserve, settle, submit, untracked, write_head},
-    turn::{Turn, mark},
+    stats::{Lost, Sent, count_result, reserve, submit, untracked, write_head},
 };
 
 const IPPROTO_TCP: u16 = 6;
@@ -91,7 +91,7 @@ pub fn tcp_state(ctx: RawTracePointContext) -> i32 {
     if control::silenced() {
         return 0;
     }
-    on_change(&ctx, Turn::First)
+    on_change(&ctx, ProgramSlot::First)
 }
 
 #[raw_tracepoint(tracepoint = "inet_sock_set_state")]
@@ -99,11 +99,11 @@ pub fn tcp_state_again(ctx: RawTracePointContext) -> i32 {
     if control::silenced() {
         return 0;
     }
-    on_change(&ctx, Turn::Second)
+    on_change(&ctx, ProgramSlot::Second)
 }
 
 #[inline(always)]
-fn on_change(ctx: &RawTracePointContext, turn: Turn) -> i32 {
+fn on_change(ctx: &RawTracePointContext, slot: ProgramSlot) -> i32 {
     let (sk, old, new) = (ctx.arg::<u64>(0), ctx.arg::<u32>(1) as u8, ctx.arg::<u32>(2) as u8);
     if new == TCP_LISTEN {
         // Twice is as good as once.
@@ -113,15 +113,15 @@ fn on_change(ctx: &RawTracePointContext, turn: Turn) -> i32 {
         }
         return 0;
     }
-    let mark = mark(sk, (old as u64) << 8 | new as u64);
-    // The first program forgets a socket that closes, so the second asks for the mark before it asks for the socket.
-    if turn == Turn::Second && !turn.takes(mark) {
+    let event = dedup_key(sk, (old as u64) << 8 | new as u64);
+    // The first program forgets a socket that closes, so the second asks for the event before it asks for the socket.
+    if slot == ProgramSlot::Second && !slot.takes(event) {
         return 0;
     }
     if let Some((key, id)) = tracked(sk)
-        && (turn == Turn::Second || turn.takes(mark))
+        && (slot == ProgramSlot::Second || slot.takes(event))
     {
-        settle(program::TCP_STATE, turn, changed(sk, id, old, new));
+        count_result(program::TCP_STATE, slot, changed(sk, id, old, new));
         if new == TCP_CLOSE {
             let _ = TRACKED.remove(key);
             ssh::ends(sk);

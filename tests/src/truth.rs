@@ -64,10 +64,10 @@ impl Truth {
         let ends: BTreeSet<&str> = records.of("ssh-session-ended").filter(in_login).map(Record::session).collect();
         assert_eq!(ends.len(), self.sessions().len(), "sessions told and sessions there were");
         let before = self.execs.iter().filter(|exec| exec.login.is_none() && exec.parent == self.listener);
-        let plumbing = told.iter().copied().filter(|record| {
+        let sshd_internal = told.iter().copied().filter(|record| {
             record.number("process.parent.pid") == Some(self.listener.into()) && record.get("auditd.session").is_none()
         });
-        same("processes before a login", before, plumbing);
+        same("processes before a login", before, sshd_internal);
     }
 
     fn assert_one_start_and_end(&self, session: u32, records: &Records) {

@@ -20,7 +20,7 @@ use std::{
 use sensor::{
     event::{
         config_file::{Author, Cause, ConfigFile, Contents},
-        stream::What,
+        stream::EventKind,
     },
     host::config_files::{ConfigFiles, Settings},
 };
@@ -56,7 +56,7 @@ impl Watched {
         self.files.poll(0, &mut out);
         for event in out {
             match event.what {
-                What::ConfigFile(file) => self.found.push(*file),
+                EventKind::ConfigFile(file) => self.found.push(*file),
                 other => panic!("{other:?}"),
             }
         }

@@ -16,7 +16,7 @@ use std::{
 
 use sensor::{
     decode::recording::{Reader, Writer},
-    event::stream::{Event, What},
+    event::stream::{Event, EventKind},
 };
 use sensor_tests::{
     Folder, Machine, Record, Records, Trace,
@@ -31,26 +31,26 @@ fn without(recording: &Path, root: u32, to: &Path) -> usize {
     for event in Reader::new(BufReader::new(File::open(recording).unwrap())).unwrap() {
         let event: Event = event.unwrap();
         let own = match &event.what {
-            What::Fork(fork) => {
+            EventKind::Fork(fork) => {
                 let own = family.contains(&fork.creator.tgid);
                 if own {
                     family.insert(fork.task.id.tgid);
                 }
                 own
             }
-            What::Exec(exec) => family.contains(&exec.task.id.tgid),
-            What::Exit(exit) => family.contains(&exit.task.id.tgid),
-            What::Deploy(facts) => family.contains(&facts.process.tgid),
-            What::Connect(connect) => {
+            EventKind::Exec(exec) => family.contains(&exec.task.id.tgid),
+            EventKind::Exit(exit) => family.contains(&exit.task.id.tgid),
+            EventKind::Deploy(facts) => family.contains(&facts.process.tgid),
+            EventKind::Connect(connect) => {
                 let own = family.contains(&connect.task.id.tgid);
                 if own {
                     sockets.insert(connect.socket);
                 }
                 own
             }
-            What::Ssh(packet) => sockets.contains(&packet.connection),
-            What::SshBound(bound) => sockets.contains(&bound.connection),
-            What::Tcp(change) => sockets.contains(&change.socket),
+            EventKind::Ssh(packet) => sockets.contains(&packet.connection),
+            EventKind::SshOwner(bound) => sockets.contains(&bound.connection),
+            EventKind::Tcp(change) => sockets.contains(&change.socket),
             _ => false,
         };
         if own {

@@ -43,7 +43,7 @@ fn a_command_and_what_it_leaves_in_the_background_are_one_session() {
     // sshd waits for the end of the job's output: nothing was left.
     let end = session.one("ssh-session-ended", |_| true);
     assert_eq!(end.number("ssh.session.commands"), Some(1));
-    assert_eq!(end.number("ssh.session.processes_left"), Some(0));
+    assert_eq!(end.number("ssh.session.processes_surviving"), Some(0));
     assert!(end.number("event.duration").is_some_and(|duration| duration > 1_000_000_000));
 }
 
@@ -63,7 +63,7 @@ fn what_survives_a_session_keeps_its_id() {
     let touch = ["touch", &file.display().to_string()];
     let session = records.session_of(&touch);
     let end = session.one("ssh-session-ended", |_| true);
-    assert_eq!(end.number("ssh.session.processes_left"), Some(1));
+    assert_eq!(end.number("ssh.session.processes_surviving"), Some(1));
     let touched = session.exec(&touch);
     assert!(touched.number("event.sequence") > end.number("event.sequence"), "touch came after the end");
     assert_eq!(records.count("ssh-session-started"), 1);
@@ -103,7 +103,7 @@ fn a_terminal_with_sudo_is_one_session_and_says_who_became_whom() {
     assert_eq!((sudo.text("user.id"), sudo.text("user.effective.id")), (uid.as_str(), "0"));
     let end = session.one("ssh-session-ended", |_| true);
     assert_eq!(end.number("ssh.session.commands"), Some(1), "one shell");
-    assert_eq!(end.number("ssh.session.processes_left"), Some(0));
+    assert_eq!(end.number("ssh.session.processes_surviving"), Some(0));
 }
 
 /// One session's command: pipelines, subshells, exec in place, new POSIX sessions, double forks; each exec bears the name.
@@ -147,7 +147,7 @@ fn fifty_sessions_at_once_are_told_apart() {
         assert!(strange.is_none(), "in the session of {own}: {strange:?}");
         let end = session.one("ssh-session-ended", |_| true);
         assert_eq!(end.number("ssh.session.commands"), Some(1), "{own}");
-        assert_eq!(end.number("ssh.session.processes_left"), Some(0), "{own}");
+        assert_eq!(end.number("ssh.session.processes_surviving"), Some(0), "{own}");
         let shell = session.exec(&["bash", "-c", &tree(&own, number % 7)]);
         assert_eq!(session.end_of(shell).number("process.exit_code"), Some((number % 7) as u64), "{own}");
     }
@@ -244,7 +244,7 @@ fn a_session_that_only_forwards_is_told_within_seconds() {
     let end = records.one("ssh-session-ended", |_| true);
     assert_eq!(end.session(), start.session());
     assert_eq!(end.number("ssh.session.commands"), Some(0));
-    assert_eq!(end.number("ssh.session.processes_left"), Some(0));
+    assert_eq!(end.number("ssh.session.processes_surviving"), Some(0));
     assert_eq!(end.text("user.name"), "sensor-test");
 }
 

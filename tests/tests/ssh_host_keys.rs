@@ -105,7 +105,7 @@ fn the_status_is_what_ssh_finds() {
         assert_eq!(told("status"), case.status, "{}: {record:?}", case.what);
         assert_eq!(told("checking"), case.checking, "{}", case.what);
         assert_eq!(told("fingerprint"), fingerprint, "{}", case.what);
-        assert_eq!(record.get("ssh.host_key.named"), case.named.map(Into::into).as_ref(), "{}", case.what);
+        assert_eq!(record.get("ssh.host_key.host_matched"), case.named.map(Into::into).as_ref(), "{}", case.what);
         let outcome = if case.goes_on { "success" } else { "failure" };
         assert_eq!(record.text("event.outcome"), outcome, "{}", case.what);
     }
@@ -118,7 +118,7 @@ fn the_status_is_what_ssh_finds() {
     let case = Case { what: "hashed", known_hosts: hashed, ..CASES[0] };
     let record = ssh(&case);
     assert_eq!(record.text("ssh.host_key.status"), "known");
-    assert_eq!(record.get("ssh.host_key.named"), Some(&true.into()));
+    assert_eq!(record.get("ssh.host_key.host_matched"), Some(&true.into()));
     sensor.stop().assert_nothing_lost();
     println!("{} ways to know a host", CASES.len() + 1);
 }

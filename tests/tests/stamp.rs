@@ -16,7 +16,7 @@ use std::{
 
 use sensor::{
     decode::Decoder,
-    event::stream::{FileStamp, What},
+    event::stream::{EventKind, FileStamp},
     host::mounts,
     kernel::{Drained, Kernel, Options, Ring},
 };
@@ -29,7 +29,7 @@ fn stamp(ring: &mut Ring, program: &Path) -> FileStamp {
     while ring.drain(1024, |record| decoder.decode(record, &mut events).unwrap()) == Drained::More {}
     let name = program.file_name().unwrap().as_encoded_bytes();
     let mut stamps = events.into_iter().filter_map(|event| match event.what {
-        What::Exec(exec) if exec.executable.as_ref().is_some_and(|path| path.bytes.ends_with(name)) => exec.stamp,
+        EventKind::Exec(exec) if exec.executable.as_ref().is_some_and(|path| path.bytes.ends_with(name)) => exec.stamp,
         _ => None,
     });
     stamps.next().expect("an exec with a stamp")

@@ -7,7 +7,7 @@
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns};
 use sensor_common::{
     SERVED_FDS, Socket, program,
-    ssh::{Bound, direction, kind},
+    ssh::{ConnectionOwner, direction, kind},
 };
 
 use super::{
@@ -18,10 +18,10 @@ use super::{
 use crate::{
     field::{Addr, at, pointer, value},
     maps::TRACKED,
+    program_slot::ProgramSlot,
     served::connected_socket,
-    stats::{Lost, Sent, reserve, settle, submit, untracked, write_head},
+    stats::{Lost, Sent, count_result, reserve, submit, untracked, write_head},
     task, tcp,
-    turn::Turn,
 };
 
 /// A process and its connection.
@@ -60,12 +60,12 @@ pub fn set_flag(tgid: u32, flag: u32) {
 
 /// The current process decrypts these bytes: if it is its first packet, the connection that carried them is its own, also where it speaks over pipes.
 #[inline(always)]
-pub fn by_first(tgid: u32, input: u64) {
+pub fn bind_by_first_ciphertext(tgid: u32, input: u64) {
     // SAFETY: only asked for.
     if unsafe { PROCESSES.get(tgid) }.is_some() {
         return;
     }
-    let Some(first) = context::take_first(context::number(read(input).0), direction::IN as u32) else { return };
+    let Some(first) = context::take_first(context::hash16(read(input).0), direction::IN as u32) else { return };
     let (_, start) = task::key(task::current());
     if start != 0 {
         remember(tgid, start, socket(first.key), first.connection, 0);
@@ -84,7 +84,7 @@ fn remember(tgid: u32, start: u64, sk: Addr, connection: u64, flags: u32) -> u32
         untracked(program::SSH_PACKET);
         return 0;
     }
-    settle(program::SSH_PACKET, Turn::First, tell(tgid, start, sk, connection, 0));
+    count_result(program::SSH_PACKET, ProgramSlot::First, tell(tgid, start, sk, connection, 0));
     1
 }
 
@@ -119,11 +119,11 @@ pub extern "C" fn bind(tgid: u32) -> u32 {
 /// Says who speaks over which connection.
 #[inline(always)]
 pub fn tell(tgid: u32, start: u64, sk: Addr, connection: u64, flags: u32) -> Result<Sent, Lost> {
-    let mut entry = reserve::<Bound>()?;
+    let mut entry = reserve::<ConnectionOwner>()?;
     let record = entry.as_mut_ptr();
     // SAFETY: a reserved record; every field is written, nothing fails before submit. Reading through 0 gives a socket of zeroes.
     unsafe {
-        write_head(&raw mut (*record).head, kind::BOUND, size_of::<Bound>());
+        write_head(&raw mut (*record).head, kind::BOUND, size_of::<ConnectionOwner>());
         (*record).start = start;
         (*record).tgid = tgid;
         (*record).flags = flags;

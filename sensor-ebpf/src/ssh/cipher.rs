@@ -20,9 +20,10 @@ use super::{
     packet, stream,
 };
 use crate::{
-    control, stack,
-    stats::{Lost, settle},
-    turn::Turn,
+    control,
+    program_slot::ProgramSlot,
+    stack,
+    stats::{Lost, count_result},
 };
 
 /// SSH_MSG payloads are at most 256 KiB in OpenSSH (PACKET_MAX_SIZE); padding and MAC come on top.
@@ -60,7 +61,7 @@ pub fn cipher_call(context: ProbeContext) -> u32 {
     let id = bpf_get_current_pid_tgid();
     let Some(thread) = thread(id) else {
         stack::keep_own(&context);
-        settle(program::SSH_PACKET, Turn::First, Err(Lost::Full));
+        count_result(program::SSH_PACKET, ProgramSlot::First, Err(Lost::Full));
         return 0;
     };
     // SAFETY: a live value of the map that only this thread uses.
@@ -97,12 +98,12 @@ fn passes(cipher: u64, out: u64, input: u64, len: u32) -> Option<bool> {
         }
         Some(_) => {
             if len >= BLOCK_BYTES {
-                bind::by_first((bpf_get_current_pid_tgid() >> 32) as u32, input);
+                bind::bind_by_first_ciphertext((bpf_get_current_pid_tgid() >> 32) as u32, input);
             }
             Some(claimed.is_some_and(|claimed| claimed.splits))
         }
         None => {
-            settle(program::SSH_PACKET, Turn::First, Err(Lost::Unreadable));
+            count_result(program::SSH_PACKET, ProgramSlot::First, Err(Lost::Unreadable));
             None
         }
     }
@@ -236,7 +237,7 @@ fn incoming(cipher: u64, out: u64, len: u32) -> (u64, u32) {
                     thread.block = len;
                     thread.block_context = cipher;
                 }
-                None => settle(program::SSH_PACKET, Turn::First, Err(Lost::Full)),
+                None => count_result(program::SSH_PACKET, ProgramSlot::First, Err(Lost::Full)),
             }
         }
         return (0, 0);

@@ -20,9 +20,9 @@ use super::{
 };
 use crate::{
     field::Addr,
-    stats::{settle, untracked},
+    program_slot::ProgramSlot,
+    stats::{count_result, untracked},
     task,
-    turn::Turn,
 };
 
 const OUT: u32 = sensor_common::ssh::direction::OUT as u32;
@@ -39,7 +39,7 @@ pub fn key(address: u64) -> ContextKey {
 
 /// A number for 16 encrypted bytes. Half as long as they are: should they be something else, they cannot be had back.
 #[inline(always)]
-pub fn number([first, second]: [u64; 2]) -> u64 {
+pub fn hash16([first, second]: [u64; 2]) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     first.wrapping_mul(ODD).rotate_left(29) ^ second.wrapping_mul(ODD)
 }
@@ -89,8 +89,8 @@ pub fn first(connection: u64, key: Addr, direction: u32, [a, b]: [u64; 2], c: u3
     let flags = if direction == OUT { BPF_NOEXIST } else { BPF_ANY };
     let later = [a >> 32 | b << 32, b >> 32 | (c as u64) << 32];
     // An LRU takes everything.
-    let _ = FIRSTS.insert(by_direction(number([a, b]), direction), value, flags);
-    let _ = FIRSTS.insert(by_direction(number(later), direction), value, flags);
+    let _ = FIRSTS.insert(by_direction(hash16([a, b]), direction), value, flags);
+    let _ = FIRSTS.insert(by_direction(hash16(later), direction), value, flags);
 }
 
 /// The connection that carried these bytes first in this direction. Only once.
@@ -114,7 +114,7 @@ pub mod is {
 /// `is`. A global function: the verifier checks it once, and the ways through it do not multiply with the caller's.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn nature(address: u64) -> u32 {
+pub extern "C" fn cipher_kind(address: u64) -> u32 {
     let (older, newer) = (read::<u32>(address.wrapping_add(ENCRYPT[1])), read::<u32>(address.wrapping_add(ENCRYPT[0])));
     let nid = nid(address);
     if nid == NID_CHACHA20 {
@@ -137,7 +137,7 @@ fn nid(address: u64) -> u32 {
 #[inline(always)]
 pub fn bind_first(address: u64, bytes: u64, direction: u32, how: u32) -> bool {
     let Some(first) = take_first(bytes, direction) else { return false };
-    tie(address, first.connection, first.key, direction | how) != 0
+    bind_context(address, first.connection, first.key, direction | how) != 0
 }
 
 /// Binds a context to the connection of this process whose keys were replaced in this direction.
@@ -147,7 +147,7 @@ pub fn bind_rekeyed(address: u64, direction: u32) -> bool {
     // SAFETY: copied out at once.
     let Some(connection) = (unsafe { REKEYED.get(key) }).copied() else { return false };
     let _ = REKEYED.remove(key);
-    connection != 0 && tie(address, connection, 0, direction | KEEPS) != 0
+    connection != 0 && bind_context(address, connection, 0, direction | KEEPS) != 0
 }
 
 #[inline(always)]
@@ -167,14 +167,14 @@ pub fn rekeyed(address: u64, connection: u64, direction: u32) {
     let _ = CONTEXTS.remove(self::key(address));
 }
 
-/// `how` of `tie`, beside the direction: the context lives as long as its keys; packets of such contexts can be read.
+/// `how` of `bind_context`, beside the direction: the context lives as long as its keys; packets of such contexts can be read.
 pub const KEEPS: u32 = 2;
 pub const READABLE: u32 = 4;
 
 /// `known_as`: the connection in `CONNECTIONS`; 0 where that knows the context's predecessor. Returns 0 where there was no room.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn tie(address: u64, connection: u64, known_as: Addr, how: u32) -> u32 {
+pub extern "C" fn bind_context(address: u64, connection: u64, known_as: Addr, how: u32) -> u32 {
     let key = key(address);
     let direction = how & 1;
     let (_, start) = task::key(task::current());
@@ -205,7 +205,7 @@ pub extern "C" fn tie(address: u64, connection: u64, known_as: Addr, how: u32) -
         // Before its first packet: it is one that can be read.
         if how & READABLE != 0 {
             let told = bind::tell(key.tgid, start, bind::socket(known_as), connection, flags);
-            settle(program::SSH_PACKET, Turn::First, told);
+            count_result(program::SSH_PACKET, ProgramSlot::First, told);
         }
     }
     1

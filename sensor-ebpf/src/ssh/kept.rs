@@ -26,7 +26,7 @@ pub fn call(_: &ProbeContext) -> Option<Call> {
 #[cfg(bpf_target_arch = "x86_64")]
 mod x86 {
     use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_get_attach_cookie, programs::ProbeContext};
-    use sensor_common::kept::{Arguments, Kept, Operand};
+    use sensor_common::kept::{Arguments, CalleeSavedReg, Operand};
 
     use super::Call;
     use crate::ssh::memory::{is_user, read};
@@ -80,16 +80,16 @@ mod x86 {
         }
 
         #[inline(always)]
-        fn register(&self, register: Option<Kept>) -> u64 {
+        fn register(&self, register: Option<CalleeSavedReg>) -> u64 {
             match register {
                 None => 0,
-                Some(Kept::Rbx) => self.rbx,
-                Some(Kept::Rbp) => self.rbp,
-                Some(Kept::Rsp) => self.rsp,
-                Some(Kept::R12) => self.r12,
-                Some(Kept::R13) => self.r13,
-                Some(Kept::R14) => self.r14,
-                Some(Kept::R15) => self.r15,
+                Some(CalleeSavedReg::Rbx) => self.rbx,
+                Some(CalleeSavedReg::Rbp) => self.rbp,
+                Some(CalleeSavedReg::Rsp) => self.rsp,
+                Some(CalleeSavedReg::R12) => self.r12,
+                Some(CalleeSavedReg::R13) => self.r13,
+                Some(CalleeSavedReg::R14) => self.r14,
+                Some(CalleeSavedReg::R15) => self.r15,
             }
         }
 

@@ -111,7 +111,7 @@ pub extern "C" fn called(cipher: u64, out: u64, input: u64, len: u32, keeps: u32
             expected = expects::PIECE;
         }
     } else if len >= BLOCK {
-        expected = unbound(cipher, input, len, context::number(bytes), keeps);
+        expected = unbound(cipher, input, len, context::hash16(bytes), keeps);
     }
     if expected != expects::NOTHING
         && let Some(thread) = thread(bpf_get_current_pid_tgid())
@@ -130,11 +130,11 @@ pub extern "C" fn called(cipher: u64, out: u64, input: u64, len: u32, keeps: u32
 /// A call of a context that is not bound: what is expected after it.
 #[inline(always)]
 fn unbound(cipher: u64, input: u64, len: u32, first: u64, keeps: u32) -> u32 {
-    let nature = context::nature(cipher);
-    let keeps = keeps != 0 || nature & is::AEAD == 0;
+    let cipher_kind = context::cipher_kind(cipher);
+    let keeps = keeps != 0 || cipher_kind & is::AEAD == 0;
     let how = if keeps {
         context::KEEPS | context::READABLE
-    } else if nature & (is::ENCRYPTS | is::DECRYPTS) != 0 {
+    } else if cipher_kind & (is::ENCRYPTS | is::DECRYPTS) != 0 {
         context::READABLE
     } else {
         0
@@ -144,19 +144,19 @@ fn unbound(cipher: u64, input: u64, len: u32, first: u64, keeps: u32) -> u32 {
     }
     if !keeps {
         let sole = context::is_sole();
-        if sole && nature & is::ENCRYPTS != 0 {
+        if sole && cipher_kind & is::ENCRYPTS != 0 {
             packet::observe(input, len, OUT, packet::BY_PROCESS, len);
         }
-        return if sole && nature & is::DECRYPTS != 0 { expects::SOLE } else { expects::NOTHING };
+        return if sole && cipher_kind & is::DECRYPTS != 0 { expects::SOLE } else { expects::NOTHING };
     }
-    if nature & is::DECRYPTS != 0 {
+    if cipher_kind & is::DECRYPTS != 0 {
         return if context::bind_rekeyed(cipher, IN) { expects::PIECE } else { expects::NOTHING };
     }
     // What it encrypted first has been sent meanwhile, if it is for a connection.
     // SAFETY: copied out at once.
     let before = unsafe { UNBOUND.get(context::key(cipher)) }.copied();
     let bound = before.is_some_and(|before| context::bind_first(cipher, before, OUT, how))
-        || nature & is::ENCRYPTS != 0 && context::bind_rekeyed(cipher, OUT);
+        || cipher_kind & is::ENCRYPTS != 0 && context::bind_rekeyed(cipher, OUT);
     if bound {
         outgoing(cipher, input, len);
         return expects::NOTHING;
@@ -214,7 +214,7 @@ pub fn library_jump(context: ProbeContext) -> u32 {
         }
         expects::UNBOUND => {
             // An LRU takes everything.
-            let _ = UNBOUND.insert(context::key(cipher), context::number(read(out).0), 0);
+            let _ = UNBOUND.insert(context::key(cipher), context::hash16(read(out).0), 0);
         }
         _ => {}
     }

@@ -191,7 +191,7 @@ pub static CONTEXTS: HashMap<ContextKey, CipherContext> = HashMap::with_max_entr
 #[map]
 pub static BLANK: Array<CipherContext> = Array::with_max_entries(1, 0);
 
-/// By a number made of 16 encrypted bytes (`context::number`). An LRU: of an OpenSSH connection nobody comes for them, and the others do at once.
+/// By a number made of 16 encrypted bytes (`context::hash16`). An LRU: of an OpenSSH connection nobody comes for them, and the others do at once.
 #[map]
 pub static FIRSTS: LruHashMap<u64, First> = LruHashMap::with_max_entries(8_192, 0);
 

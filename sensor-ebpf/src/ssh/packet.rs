@@ -20,8 +20,8 @@ use super::{
     stream,
 };
 use crate::{
-    stats::{Lost, Sent, reserve, settle, submit, untracked, write_head},
-    turn::Turn,
+    program_slot::ProgramSlot,
+    stats::{Lost, Sent, count_result, reserve, submit, untracked, write_head},
 };
 
 const PADDING_MIN: u32 = 4;
@@ -59,7 +59,7 @@ pub extern "C" fn observe(base: u64, len: u32, direction: u32, cipher: u64, avai
     }
     let owner = if cipher == BY_PROCESS { bind::owner() } else { context::owner(cipher) };
     let Some(owner) = owner else {
-        settle(program::SSH_PACKET, Turn::First, Err(Lost::Unreadable));
+        count_result(program::SSH_PACKET, ProgramSlot::First, Err(Lost::Unreadable));
         return number;
     };
     let compressed = process_flag::COMPRESSED << (direction & 1);
@@ -76,7 +76,7 @@ pub extern "C" fn observe(base: u64, len: u32, direction: u32, cipher: u64, avai
                 context::set_flag(cipher, compressed);
             }
         }
-        settle(program::SSH_PACKET, Turn::First, tell(owner, payload, direction));
+        count_result(program::SSH_PACKET, ProgramSlot::First, tell(owner, payload, direction));
     }
     number
 }

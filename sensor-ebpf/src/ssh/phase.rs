@@ -17,9 +17,9 @@ use super::{
 };
 use crate::{
     field::Addr,
-    stats::{Lost, Sent, reserve, settle, submit, submit_at_once, untracked, write_head},
+    program_slot::ProgramSlot,
+    stats::{Lost, Sent, count_result, reserve, submit, submit_at_once, untracked, write_head},
     tcp,
-    turn::Turn,
 };
 
 /// Bytes of one direction that are copied at most. Measured: OpenSSH's clear phase is 2-4 KiB; post-quantum keys and certificates double it.
@@ -110,7 +110,7 @@ pub fn advance(bytes: &impl Bytes, key: Addr, len: u32, place: u64) -> u64 {
         if ahead == 0 {
             encrypted(bytes, 0, id, key, place as u32);
         }
-        settle(program::SSH_CLEAR, Turn::First, tell_encrypted(id, place as u32));
+        count_result(program::SSH_CLEAR, ProgramSlot::First, tell_encrypted(id, place as u32));
         return 0;
     }
     if ahead > 0 {
@@ -122,7 +122,7 @@ pub fn advance(bytes: &impl Bytes, key: Addr, len: u32, place: u64) -> u64 {
     let mut wanted = walk(bytes, side, len);
     if side.phase == phase::DONE {
         encrypted(bytes, wanted, id, key, place as u32);
-        settle(program::SSH_CLEAR, Turn::First, tell_encrypted(id, place as u32));
+        count_result(program::SSH_CLEAR, ProgramSlot::First, tell_encrypted(id, place as u32));
     }
     if side.offset.wrapping_add(wanted) > LIMIT {
         wanted = LIMIT.saturating_sub(side.offset);
@@ -227,21 +227,21 @@ pub fn copy<B: Bytes>(bytes: &B, key: Addr, sk: Addr, wanted: u32, what: u32) {
     let head = bytes.head();
     if head != 0 && head < wanted {
         piece.flags = flags & !(clear_flag::LAST | clear_flag::LIMIT);
-        settle(program::SSH_CLEAR, Turn::First, piece.send::<CLEAR_SMALL>(bytes, head));
+        count_result(program::SSH_CLEAR, ProgramSlot::First, piece.send::<CLEAR_SMALL>(bytes, head));
         left -= head;
         piece.at = head;
         piece.offset = piece.offset.wrapping_add(head);
         piece.flags = flags;
     }
     if left <= CLEAR_SMALL as u32 {
-        settle(program::SSH_CLEAR, Turn::First, piece.send::<CLEAR_SMALL>(bytes, left));
+        count_result(program::SSH_CLEAR, ProgramSlot::First, piece.send::<CLEAR_SMALL>(bytes, left));
         return;
     }
     for _ in 0..B::RECORDS {
         let last = left <= CLEAR_LARGE as u32;
         let part = if last { left } else { CLEAR_LARGE as u32 };
         piece.flags = if last { flags } else { flags & !(clear_flag::LAST | clear_flag::LIMIT) };
-        settle(program::SSH_CLEAR, Turn::First, piece.send::<CLEAR_LARGE>(bytes, part));
+        count_result(program::SSH_CLEAR, ProgramSlot::First, piece.send::<CLEAR_LARGE>(bytes, part));
         if last {
             break;
         }

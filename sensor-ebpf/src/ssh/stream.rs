@@ -10,7 +10,7 @@
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read};
 use sensor_common::{
     program,
-    ssh::{Carried, FLOW_READ, kind},
+    ssh::{FLOW_READ, Tunnelled, kind},
 };
 
 use super::{
@@ -19,8 +19,8 @@ use super::{
     phase::{Bytes, SSH, advance, begin, copy, ends, fresh, identification, side},
 };
 use crate::{
-    stats::{Sent, reserve, settle, submit, untracked, write_head},
-    turn::Turn,
+    program_slot::ProgramSlot,
+    stats::{Sent, count_result, reserve, submit, untracked, write_head},
 };
 
 /// A channel was confirmed: the message goes in `direction`, to `recipient` at its receiver, from `sender` at its sender.
@@ -97,12 +97,12 @@ fn begins(channel: Channel, stream: u64, data: Data) -> bool {
     if !begin(stream, stream) {
         return false;
     }
-    let told = match reserve::<Carried>() {
+    let told = match reserve::<Tunnelled>() {
         Ok(mut entry) => {
             let record = entry.as_mut_ptr();
             // SAFETY: a reserved record; every field is written, nothing fails before submit.
             unsafe {
-                write_head(&raw mut (*record).head, kind::CARRIED, size_of::<Carried>());
+                write_head(&raw mut (*record).head, kind::CARRIED, size_of::<Tunnelled>());
                 (*record).connection = stream;
                 (*record).carrier = channel.connection;
                 (*record).recipient = channel.number;
@@ -113,7 +113,7 @@ fn begins(channel: Channel, stream: u64, data: Data) -> bool {
         }
         Err(lost) => Err(lost),
     };
-    settle(program::SSH_CLEAR, Turn::First, told);
+    count_result(program::SSH_CLEAR, ProgramSlot::First, told);
     true
 }
 

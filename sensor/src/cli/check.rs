@@ -18,7 +18,7 @@ use crate::{
         beneath::{Beneath, Budget, Place},
         examine::{self, Sites},
         libraries, mounts,
-        speakers::PLACES,
+        ssh_binaries::PLACES,
     },
     kernel::{self, Kernel, Options},
     render::json_text::visible,

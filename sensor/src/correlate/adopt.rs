@@ -13,11 +13,11 @@ use super::{
 };
 use crate::event::{
     record::Record,
-    stream::{Found, ProcessId},
+    stream::{ProcessId, ProcessSnapshot},
 };
 
 impl Correlate {
-    pub(super) fn found(&mut self, time: u64, found: &Found) {
+    pub(super) fn found(&mut self, time: u64, found: &ProcessSnapshot) {
         let id = found.task.id;
         let parent = found.task.parent.and_then(|parent| self.processes.get(parent)).map(|p| (p.id, p.session));
         let program = Program::found(found, false);
@@ -76,7 +76,7 @@ impl Correlate {
     }
 
     /// The session that an orphan came from, and how we know.
-    fn adopter(&mut self, orphan: &Found, time: u64) -> Option<(u64, &'static str)> {
+    fn adopter(&mut self, orphan: &ProcessSnapshot, time: u64) -> Option<(u64, &'static str)> {
         if orphan.task.audit_session.is_some() {
             let same = self.first_session(|session| session.audit_session == orphan.task.audit_session);
             if let Some(key) = same {
@@ -103,7 +103,7 @@ impl Correlate {
     }
 
     /// The orphan and all that descends from it.
-    fn adopt(&mut self, key: u64, orphan: &Found) {
+    fn adopt(&mut self, key: u64, orphan: &ProcessSnapshot) {
         let mut family = vec![orphan.task.id];
         self.member_found(key, orphan);
         self.belongs(orphan.task.id, Some(key));
@@ -132,11 +132,11 @@ impl Correlate {
         }
     }
 
-    fn member_found(&mut self, key: u64, found: &Found) {
+    fn member_found(&mut self, key: u64, found: &ProcessSnapshot) {
         self.joined(key, found.role.is_server());
         // What it runs was told by an earlier run, or never: its end is told either way.
         if let Some(process) = self.processes.get_mut(found.task.id) {
-            process.told = !found.role.is_server();
+            process.emitted = !found.role.is_server();
             let program = Program::found(found, true);
             process.title = program.title;
             process.command_line = program.command_line.map(Into::into);

@@ -71,7 +71,7 @@ impl Correlate {
         self.describe_membership(&mut record, known.and_then(|p| p.session), known.and_then(|p| p.deploy.as_ref()));
         Self::describe_command(&mut record, known.and_then(|p| p.command.as_ref()));
         let sensor = &mut record.sensor;
-        sensor.plumbing = known.is_some_and(|p| p.server);
+        sensor.sshd_internal = known.is_some_and(|p| p.server);
         if program.name.as_deref().is_some_and(|name| DELEGATES.contains(&name)) {
             sensor.lineage = Some("delegated");
         }
@@ -98,7 +98,7 @@ impl Correlate {
         }
         record.process = Some(Box::new(fields));
         record.duration = Some(time.saturating_sub(process.began));
-        record.sensor.plumbing = process.server;
+        record.sensor.sshd_internal = process.server;
         self.describe_membership(&mut record, process.session, process.deploy.as_ref());
         Self::describe_command(&mut record, process.command.as_ref());
         record
@@ -113,7 +113,7 @@ impl Correlate {
             let told = session.ssh.as_ref().and_then(|ssh| ssh.commands);
             ssh.session.commands = Some(told.unwrap_or(session.commands));
             ssh.session.processes = Some(session.processes);
-            ssh.session.processes_left = Some(session.others);
+            ssh.session.processes_surviving = Some(session.others);
             ssh.session.bytes_in = session.bytes.map(|(bytes_in, _)| bytes_in);
             ssh.session.bytes_out = session.bytes.map(|(_, bytes_out)| bytes_out);
         }

@@ -92,7 +92,7 @@ mod tests {
         correlate::Scope,
         event::{
             config_file::Unread,
-            stream::{Credentials, Event, Exec, Exit, Fork, Limits, Names, Path, ProcessId, Status, Task, What},
+            stream::{Credentials, Event, EventKind, Exec, Exit, Fork, Limits, Names, Path, ProcessId, Status, Task},
         },
     };
 
@@ -133,9 +133,9 @@ mod tests {
             thread: None,
             stamp: None,
         };
-        let mut events = vec![What::Fork(fork), What::Exec(Box::new(exec))];
+        let mut events = vec![EventKind::Fork(fork), EventKind::Exec(Box::new(exec))];
         if ended {
-            events.push(What::Exit(Exit { task: task(7), status: Status::Code(0) }));
+            events.push(EventKind::Exit(Exit { task: task(7), status: Status::Code(0) }));
         }
         for (time, what) in (1..).zip(events) {
             correlate.observe(&Event { time, what }, &mut Vec::new());
@@ -150,7 +150,7 @@ mod tests {
 
     fn told(ended: bool, file: ConfigFile) -> Vec<Record> {
         let mut out = Vec::new();
-        correlate(ended).observe(&Event { time: 10, what: What::ConfigFile(Box::new(file)) }, &mut out);
+        correlate(ended).observe(&Event { time: 10, what: EventKind::ConfigFile(Box::new(file)) }, &mut out);
         out
     }
 

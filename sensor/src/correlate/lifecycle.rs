@@ -16,7 +16,7 @@ impl Correlate {
         let Some((session, server)) = maker else { return };
         if let Some(key) = session {
             self.joined(key, server);
-            self.went_on(key, out);
+            self.confirm_held(key, out);
         }
         // A listening server's child with a connection serves it. A server process of a session can listen too (port forwarding):
         // the connection that its children inherit is the session's own.
@@ -61,7 +61,7 @@ impl Correlate {
         let beginning = self.deploy_begins(exec);
         let program = self.program(exec);
         let Some(process) = self.processes.get_mut(id) else { return };
-        let (was_server, was_told) = (process.server, process.told);
+        let (was_server, was_emitted) = (process.server, process.emitted);
         process.name.clone_from(&program.name);
         process.executable.clone_from(&program.executable);
         process.title.clone_from(&program.title);
@@ -70,8 +70,8 @@ impl Correlate {
         process.server = server;
         process.user = exec.task.credentials.map(|credentials| (credentials.uid, exec.task.names.user.clone()));
         process.watched |= self.scope.pids.contains(&id.tgid);
-        process.told = self.scope.tells(process.session, process.deploy.is_some(), process.watched);
-        let (session, told) = (process.session, process.told);
+        process.emitted = self.scope.in_scope(process.session, process.deploy.is_some(), process.watched);
+        let (session, emitted) = (process.session, process.emitted);
         if let Some(session) = session.and_then(|key| self.sessions.get_mut(key))
             && session.root == Some(id)
         {
@@ -79,12 +79,12 @@ impl Correlate {
             session.executable.clone_from(&program.executable);
         }
         if let Some(key) = session {
-            self.executed(key, time, exec, was_server, server, was_told, out);
+            self.executed(key, time, exec, was_server, server, was_emitted, out);
         }
         if let Some(beginning) = beginning {
             self.deploy_started(time, exec, &program, beginning, out);
         }
-        if told {
+        if emitted {
             out.push(self.process_started(time, exec, &program));
         }
         self.deploy_child(time, exec, &program);
@@ -99,11 +99,11 @@ impl Correlate {
         exec: &Exec,
         was_server: bool,
         server: bool,
-        was_told: bool,
+        was_emitted: bool,
         out: &mut Vec<Record>,
     ) {
         let leads = exec.task.sid == Some(exec.task.id.tgid);
-        self.went_on(key, out);
+        self.confirm_held(key, out);
         let mut is_command = false;
         let Some(session) = self.sessions.get_mut(key) else { return };
         match (was_server, server) {
@@ -121,7 +121,7 @@ impl Correlate {
             return;
         }
         // Counted once: the first exec of a process, or the one by which it stops being the server's.
-        if !was_told || was_server {
+        if !was_emitted || was_server {
             session.processes += 1;
         }
         note_audit(session, &exec.task);
@@ -169,7 +169,7 @@ impl Correlate {
     }
 
     /// A session's processes act on what its connection said.
-    fn went_on(&mut self, key: u64, out: &mut Vec<Record>) {
+    fn confirm_held(&mut self, key: u64, out: &mut Vec<Record>) {
         let socket = self.sessions.get(key).and_then(|session| session.socket);
         self.confirm(socket, out);
     }
@@ -178,7 +178,7 @@ impl Correlate {
         // The second of two last threads, or a process that was never known.
         self.ssh_exited(time, exit.task.id);
         let Some(process) = self.processes.remove(exit.task.id) else { return };
-        if process.told {
+        if process.emitted {
             out.push(self.process_ended(time, exit, &process));
         }
         self.deploy_exited(time, exit, &process, out);

@@ -27,12 +27,12 @@ use deploys::Deploys;
 use processes::Processes;
 use regex::bytes::RegexSet;
 use sessions::Sessions;
-use ssh::{Changes, Servers, Talks, Undecided};
+use ssh::{Changes, PendingHostKey, Servers, SshConnections};
 use unexamined::Candidates;
 
 use crate::event::{
     record::{self, Action, Outcome, Record},
-    stream::{Degraded, Drains, Event, Found, Host, Limits, Lost, What},
+    stream::{Degraded, Drains, Event, EventKind, Host, Limits, Lost, ProcessSnapshot},
 };
 
 /// How long a session without any command waits before it is told without a user.
@@ -57,7 +57,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    fn tells(&self, session: Option<u64>, deploys: bool, watched: bool) -> bool {
+    fn in_scope(&self, session: Option<u64>, deploys: bool, watched: bool) -> bool {
         if self.pids.is_empty() { self.all || session.is_some() || deploys } else { watched }
     }
 }
@@ -73,7 +73,7 @@ pub struct Correlate {
     sessions: Sessions,
     connections: Connections,
     /// SSH connections.
-    talks: Talks,
+    conns: SshConnections,
     deploys: Deploys,
     /// Time of the event at hand.
     now: u64,
@@ -89,9 +89,9 @@ pub struct Correlate {
     /// What applications and their servers agreed on the last time.
     changes: Changes,
     /// Host keys of which it is not told yet what the files say.
-    undecided: Vec<Undecided>,
+    undecided: Vec<PendingHostKey>,
     /// Found at start without a living parent, until all are told.
-    orphans: Vec<Found>,
+    orphans: Vec<ProcessSnapshot>,
     /// How the ring was drained, at the end.
     drains: Option<Drains>,
 }
@@ -106,7 +106,7 @@ impl Correlate {
             processes: Processes::new(limits.processes),
             sessions: Sessions::new(limits.sessions),
             connections: Connections::new(limits.connections),
-            talks: Talks::new(limits.sessions),
+            conns: SshConnections::new(limits.sessions),
             deploys: Deploys::new(),
             now: 0,
             channels_refused: 0,
@@ -126,44 +126,44 @@ impl Correlate {
         let time = event.time;
         self.now = time;
         match &event.what {
-            What::Host(host) => {
+            EventKind::Host(host) => {
                 self.processes.set_boot(&host.boot);
                 self.host = host.clone();
                 self.began = time;
             }
-            What::Clock { offset } => self.clock(time, *offset, out),
-            What::Found(found) => {
+            EventKind::Clock { offset } => self.clock(time, *offset, out),
+            EventKind::ProcessSnapshot(found) => {
                 self.found(time, found);
                 self.deploy_found(found, out);
             }
-            What::Seeded => self.seeded(time, out),
-            What::Fork(fork) => self.fork(time, fork, out),
-            What::Exec(exec) => self.exec(time, exec, out),
-            What::Exit(exit) => self.exit(time, exit, out),
-            What::Connect(connect) => self.connect(time, connect),
-            What::Tcp(change) => self.tcp(time, change, out),
-            What::Lost(lost) => {
+            EventKind::SnapshotComplete => self.seeded(time, out),
+            EventKind::Fork(fork) => self.fork(time, fork, out),
+            EventKind::Exec(exec) => self.exec(time, exec, out),
+            EventKind::Exit(exit) => self.exit(time, exit, out),
+            EventKind::Connect(connect) => self.connect(time, connect),
+            EventKind::Tcp(change) => self.tcp(time, change, out),
+            EventKind::Lost(lost) => {
                 if matches!(lost.stage.as_str(), "kernel" | "queue" | "decode") && !lost.kind.ends_with(SKIPPED) {
                     self.deploys.missed();
                 }
                 out.push(self.lost(time, lost));
             }
-            What::Degraded(degraded) => out.push(self.degraded(time, degraded)),
-            What::Probes(probes) => {
+            EventKind::Degraded(degraded) => out.push(self.degraded(time, degraded)),
+            EventKind::Probes(probes) => {
                 let mut record = self.health(time, Action::SensorStarted, Outcome::Success);
                 record.sensor.probes = Some(probes.iter().map(Into::into).collect());
                 out.push(record);
             }
-            What::Reloaded { all, limits } => {
+            EventKind::Reloaded { all, limits } => {
                 self.scope.all = *all;
                 self.processes.set_limit(limits.processes);
                 self.sessions.set_limit(limits.sessions);
                 self.connections.set_limit(limits.connections);
-                self.talks.set_limit(limits.sessions);
+                self.conns.set_limit(limits.sessions);
                 out.push(self.health(time, Action::SensorConfigReloaded, Outcome::Success));
             }
-            What::Tick => self.tick(time, out),
-            What::Stop(programs) => {
+            EventKind::Tick => self.tick(time, out),
+            EventKind::Stop(programs) => {
                 self.tick(u64::MAX, out);
                 self.refusals(time, out);
                 let mut record = self.health(time, Action::SensorStopped, Outcome::Success);
@@ -171,29 +171,29 @@ impl Correlate {
                 record.sensor.drain = self.drains.map(Into::into);
                 out.push(record);
             }
-            What::Ssh(packet) => {
+            EventKind::Ssh(packet) => {
                 self.identified(time, packet);
                 self.ssh(time, packet, out);
             }
-            What::SshBound(bound) => self.ssh_bound(time, bound),
-            What::SshMixed(bound) => self.ssh_mixed(time, bound),
-            What::SshCarried(carried) => self.ssh_carried(time, carried),
-            What::ConfigFile(file) => self.config_file(time, file, out),
-            What::KnownHosts(known) => self.known_hosts(known, out),
-            What::Labels(labels) => self.set_labels(labels),
-            What::DeployTools(own) => self.deploys.set_tools(own),
-            What::Deploy(facts) => self.deploys.note(facts),
-            What::Readable(process, since) => {
+            EventKind::SshOwner(bound) => self.ssh_bound(time, bound),
+            EventKind::SshAmbiguous(bound) => self.ssh_mixed(time, bound),
+            EventKind::SshTunnelled(carried) => self.ssh_carried(time, carried),
+            EventKind::ConfigFile(file) => self.config_file(time, file, out),
+            EventKind::KnownHosts(known) => self.known_hosts(known, out),
+            EventKind::Labels(labels) => self.set_labels(labels),
+            EventKind::DeployTools(own) => self.deploys.set_tools(own),
+            EventKind::Deploy(facts) => self.deploys.note(facts),
+            EventKind::LibraryProbed(process, since) => {
                 if let Some(process) = self.processes.get_mut(*process) {
                     process.readable_since = Some(*since);
                 }
             }
-            What::Drains(drains) => self.drains = Some(*drains),
-            What::Program { .. }
-            | What::User { .. }
-            | What::ContainerUser { .. }
-            | What::HostNamespace { .. }
-            | What::Cgroup { .. } => {}
+            EventKind::Drains(drains) => self.drains = Some(*drains),
+            EventKind::Program { .. }
+            | EventKind::User { .. }
+            | EventKind::ContainerUser { .. }
+            | EventKind::HostNamespace { .. }
+            | EventKind::Cgroup { .. } => {}
         }
     }
 
@@ -204,7 +204,7 @@ impl Correlate {
 
     /// SSH connections that are followed.
     pub fn ssh_connections(&self) -> usize {
-        self.talks.len()
+        self.conns.len()
     }
 
     fn tick(&mut self, time: u64, out: &mut Vec<Record>) {
@@ -230,7 +230,7 @@ impl Correlate {
             ("process-evicted", self.processes.take_evicted()),
             ("session-refused", self.sessions.take_refused()),
             ("connection-refused", self.connections.take_refused()),
-            ("ssh-connection-refused", self.talks.take_refused()),
+            ("ssh-connection-refused", self.conns.take_refused()),
             ("ssh-channel-refused", std::mem::take(&mut self.channels_refused)),
             ("deploy-refused", self.deploys.take_refused()),
             ("deploy-contacted-refused", self.deploys.take_contacted_refused()),

@@ -12,21 +12,21 @@ use crate::event::{
 
 impl Correlate {
     pub(super) fn connect(&mut self, time: u64, connect: &Connect) {
-        self.talks.connects(connect.socket, &connect.task);
+        self.conns.connects(connect.socket, &connect.task);
         let process = self.processes.get(connect.task.id);
         let session = process.and_then(|p| p.session);
         let deploy = process.and_then(|p| p.deploy.as_ref());
-        let tells = self.scope.tells(session, deploy.is_some(), process.is_some_and(|p| p.watched));
+        let in_scope = self.scope.in_scope(session, deploy.is_some(), process.is_some_and(|p| p.watched));
         // What fails before it has spoken SSH is told, wherever it is.
         let ssh = self.is_ssh(process, connect);
-        if !tells && !ssh {
+        if !in_scope && !ssh {
             return;
         }
         let mut about = Record::new(self.wall(time), Action::ConnectionFailed, Outcome::Failure);
         Self::describe_task(&mut about, &connect.task);
         self.describe_owner(&mut about, &connect.task, process);
         self.describe_membership(&mut about, session, deploy);
-        if ssh && !tells {
+        if ssh && !in_scope {
             self.describe_attempt(&mut about, connect, process);
         }
         about.destination = Some(Destination {
@@ -41,7 +41,7 @@ impl Correlate {
             attempted: time,
             progress: Progress::Attempted,
             ssh,
-            quiet: !tells,
+            quiet: !in_scope,
         };
         self.connections.add(connect.socket, connection);
     }
@@ -60,7 +60,7 @@ impl Correlate {
         if change.new == TcpState::Close {
             left = self.ssh_ended(time, change.socket, Some((change.bytes_in, change.bytes_out)), out);
         } else if change.new == TcpState::Established
-            && let Some(owner) = self.talks.owner(change.socket)
+            && let Some(owner) = self.conns.owner(change.socket)
         {
             if let Some(process) = self.processes.get_mut(owner) {
                 process.connected = process.connected.saturating_add(1);

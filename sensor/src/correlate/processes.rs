@@ -41,7 +41,7 @@ pub(super) struct Process {
     /// One of the processes asked for, or descends from one.
     pub watched: bool,
     /// A `process-started` record was written.
-    pub told: bool,
+    pub emitted: bool,
     /// The SSH command that it belongs to.
     pub command: Option<Arc<str>>,
     /// Its outgoing connections that were established, and those that began with an identification of SSH.
@@ -170,7 +170,7 @@ impl Processes {
             session: maker.and_then(|p| p.session),
             server: maker.is_some_and(|p| p.server),
             watched: maker.is_some_and(|p| p.watched),
-            told: false,
+            emitted: false,
             command: maker.and_then(|p| p.command.clone()),
             connected: 0,
             spoken: 0,

@@ -10,7 +10,7 @@ use super::{Correlate, application::application};
 use crate::event::{
     executed,
     record::Application,
-    stream::{Args, Exec, Found, Path},
+    stream::{Args, Exec, Path, ProcessSnapshot},
     text::{escape, fit_json, fit_json_list},
 };
 
@@ -41,7 +41,8 @@ impl Correlate {
         let mut program = Program::default();
         let known = self.processes.get(exec.task.id);
         let watched = known.is_some_and(|p| p.watched) || self.scope.pids.contains(&exec.task.id.tgid);
-        let told = self.scope.tells(known.and_then(|p| p.session), known.is_some_and(|p| p.deploy.is_some()), watched);
+        let emitted =
+            self.scope.in_scope(known.and_then(|p| p.session), known.is_some_and(|p| p.deploy.is_some()), watched);
         if let Some(path) = &exec.executable {
             let text = program.path(path, "process.executable");
             program.name = Some(basename(&text).into());
@@ -49,7 +50,7 @@ impl Correlate {
         }
         let folder = exec.working_directory.as_ref().filter(|path| !path.cut).map(|path| escape(&path.bytes).0);
         program.application = application(program.executable.as_deref(), &exec.args.list, folder.as_deref());
-        if !told {
+        if !emitted {
             return program; // seen as somebody's parent at most
         }
         if let Some(path) = &exec.working_directory {
@@ -63,7 +64,7 @@ impl Correlate {
 
 impl Program {
     /// The text of a process found in /proc; its arguments only if they are to be told.
-    pub(super) fn found(found: &Found, with_args: bool) -> Self {
+    pub(super) fn found(found: &ProcessSnapshot, with_args: bool) -> Self {
         let mut program = Self::default();
         program.executable = found.executable.as_ref().map(|path| program.path(path, "process.executable").into());
         let comm = String::from_utf8_lossy(&found.task.comm);

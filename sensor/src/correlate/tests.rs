@@ -8,8 +8,8 @@ use super::{Correlate, Scope};
 use crate::event::{
     record::{Action, Outcome, Record},
     stream::{
-        Args, Connect, Credentials, Event, Exec, Exit, Fork, Found, Limits, Names, Path, ProcessId, Role, Served,
-        Status, Task, TcpChange, TcpState, What,
+        Args, Connect, Credentials, Event, EventKind, Exec, Exit, Fork, Limits, Names, Path, ProcessId,
+        ProcessSnapshot, Role, Served, Status, Task, TcpChange, TcpState,
     },
 };
 
@@ -56,11 +56,11 @@ impl Story {
     fn limited(limits: Limits) -> Self {
         let mut story = Self { correlate: Correlate::new(limits, Scope::default()), time: 1, records: Vec::new() };
         story.found(LISTENER, 1, Role::Server, None);
-        story.event(What::Seeded);
+        story.event(EventKind::SnapshotComplete);
         story
     }
 
-    fn event(&mut self, what: What) -> &mut Self {
+    fn event(&mut self, what: EventKind) -> &mut Self {
         self.time += 1_000_000;
         self.correlate.observe(&Event { time: self.time, what }, &mut self.records);
         self
@@ -72,12 +72,13 @@ impl Story {
 
     fn found_as(&mut self, task: Task, role: Role, served: Option<Served>) -> &mut Self {
         let executable = Some(Path { bytes: b"/usr/sbin/sshd".to_vec(), cut: false });
-        let found = Found { task, file: None, role, executable, args: Args::default(), served, ssh_connection: None };
-        self.event(What::Found(Box::new(found)))
+        let found =
+            ProcessSnapshot { task, file: None, role, executable, args: Args::default(), served, ssh_connection: None };
+        self.event(EventKind::ProcessSnapshot(Box::new(found)))
     }
 
     fn fork(&mut self, tgid: u32, parent: u32, served: Option<Served>) -> &mut Self {
-        self.event(What::Fork(Fork { task: task(tgid, parent, 0), creator: id(parent), served }))
+        self.event(EventKind::Fork(Fork { task: task(tgid, parent, 0), creator: id(parent), served }))
     }
 
     fn exec(&mut self, tgid: u32, parent: u32, program: &str, role: Role, served: Option<Served>) -> &mut Self {
@@ -99,16 +100,16 @@ impl Story {
             thread: None,
             stamp: None,
         };
-        self.event(What::Exec(Box::new(exec)))
+        self.event(EventKind::Exec(Box::new(exec)))
     }
 
     fn exit(&mut self, tgid: u32, parent: u32, code: u8) -> &mut Self {
-        self.event(What::Exit(Exit { task: task(tgid, parent, 1000), status: Status::Code(code) }))
+        self.event(EventKind::Exit(Exit { task: task(tgid, parent, 1000), status: Status::Code(code) }))
     }
 
     fn tcp(&mut self, socket: u64, new: TcpState, error: Option<u16>) -> &mut Self {
         let Served { local, remote, .. } = served(1);
-        self.event(What::Tcp(TcpChange {
+        self.event(EventKind::Tcp(TcpChange {
             socket,
             local,
             remote,
@@ -170,7 +171,7 @@ fn a_session_has_one_start_one_end_and_its_counts() {
     );
     let [end] = story.of(Action::SshSessionEnded)[..] else { panic!("one end") };
     let session = &end.ssh.as_ref().unwrap().session;
-    assert_eq!((session.commands, session.processes, session.processes_left), (Some(1), Some(2), Some(0)));
+    assert_eq!((session.commands, session.processes, session.processes_surviving), (Some(1), Some(2), Some(0)));
     assert_eq!((session.bytes_in, session.bytes_out), (Some(7), Some(9)));
     assert_eq!(story.correlate.sizes(), (1, 0, 0), "only the listener is left");
 }
@@ -235,7 +236,7 @@ fn survivors_keep_the_id_of_a_session_that_ended() {
         .exit(23, 1, 0);
     let [start] = story.of(Action::SshSessionStarted)[..] else { panic!("one start") };
     let [end] = story.of(Action::SshSessionEnded)[..] else { panic!("one end") };
-    assert_eq!(end.ssh.as_ref().unwrap().session.processes_left, Some(1));
+    assert_eq!(end.ssh.as_ref().unwrap().session.processes_surviving, Some(1));
     let last = story.records.last().unwrap();
     assert_eq!(last.action, Action::ProcessEnded);
     assert_eq!(Story::session(last), Story::session(start));
@@ -256,10 +257,10 @@ fn a_server_process_that_forwards_ports_opens_no_second_session() {
 #[test]
 fn a_session_without_a_command_starts_after_a_while() {
     let mut story = Story::begin();
-    story.login(20, 0).event(What::Tick);
+    story.login(20, 0).event(EventKind::Tick);
     assert!(story.of(Action::SshSessionStarted).is_empty());
     story.time += 3_000_000_000;
-    story.event(What::Tick);
+    story.event(EventKind::Tick);
     assert_eq!(story.of(Action::SshSessionStarted).len(), 1);
     story.exit(20, LISTENER, 0).tcp(20, TcpState::Close, None);
     assert_eq!(story.of(Action::SshSessionEnded).len(), 1);
@@ -298,7 +299,7 @@ fn an_open_session_is_adopted_under_the_same_id() {
         .found(LISTENER, 1, Role::Server, None)
         .found(20, LISTENER, Role::Server, Some(Served { socket: None, ..served(20) }))
         .found(22, 20, Role::Other, None)
-        .event(What::Seeded);
+        .event(EventKind::SnapshotComplete);
     let [start] = second.of(Action::SshSessionStarted)[..] else { panic!("one start") };
     assert_eq!(Story::session(start), id);
     assert_eq!(start.ssh.as_ref().unwrap().session.adopted, Some(true));
@@ -310,7 +311,7 @@ fn an_open_session_is_adopted_under_the_same_id() {
 #[test]
 fn what_a_limit_refuses_is_counted() {
     let mut story = Story::limited(Limits { processes: 3, sessions: 1, connections: 1 });
-    story.login(20, 0).login(30, 0).fork(40, 1, None).fork(41, 1, None).event(What::Tick);
+    story.login(20, 0).login(30, 0).fork(40, 1, None).fork(41, 1, None).event(EventKind::Tick);
     let lost: Vec<(String, u64)> = story
         .of(Action::SensorEventsLost)
         .iter()
@@ -327,7 +328,7 @@ fn connections_are_told_with_what_became_of_them() {
     story.login(20, 0).fork(22, 20, None).exec(22, 20, "/usr/bin/curl", Role::Other, None);
     let remote = "192.0.2.1:443".parse().unwrap();
     for socket in [101, 102, 103] {
-        story.event(What::Connect(Connect { task: task(22, 20, 1000), socket, remote }));
+        story.event(EventKind::Connect(Connect { task: task(22, 20, 1000), socket, remote }));
     }
     story
         .tcp(101, TcpState::SynSent, None)
@@ -337,7 +338,7 @@ fn connections_are_told_with_what_became_of_them() {
         .tcp(102, TcpState::Close, Some(111));
     // 103 never sent a packet.
     story.time += 2_000_000_000;
-    story.event(What::Tick);
+    story.event(EventKind::Tick);
     let [opened] = story.of(Action::ConnectionOpened)[..] else { panic!() };
     let [closed] = story.of(Action::ConnectionClosed)[..] else { panic!() };
     let [refused, at_once] = story.of(Action::ConnectionFailed)[..] else { panic!() };
@@ -358,7 +359,7 @@ fn a_session_whose_peer_is_gone_without_a_word_ends_all_the_same() {
         .exit(20, LISTENER, 255);
     assert!(story.of(Action::SshSessionEnded).is_empty(), "the byte counts are still to come");
     story.time += 2_000_000_000;
-    story.event(What::Tick);
+    story.event(EventKind::Tick);
     let [end] = story.of(Action::SshSessionEnded)[..] else { panic!("one end") };
     assert!(end.duration.unwrap() < 1_000_000_000, "it ended when its server did");
     assert_eq!(story.correlate.sizes(), (1, 0, 0));
@@ -377,7 +378,7 @@ fn an_orphan_that_could_be_of_two_sessions_goes_to_the_older_one() {
         }
         let mut orphan = task(40, 1, 0);
         orphan.audit_session = Some(7);
-        story.found_as(orphan, Role::Other, None).event(What::Seeded);
+        story.found_as(orphan, Role::Other, None).event(EventKind::SnapshotComplete);
         story.exit(40, 1, 0);
         let told = story.of(Action::ProcessEnded).into_iter().map(Story::session).collect::<Vec<_>>();
         let started = story.of(Action::SshSessionStarted).into_iter().map(Story::session).collect::<Vec<_>>();
@@ -392,8 +393,8 @@ fn no_time_is_too_large() {
     task.id.start = u64::MAX;
     story.time = u64::MAX - 9_000_000;
     for offset in [i64::MIN, i64::MAX, 1] {
-        story.event(What::Clock { offset });
-        story.event(What::Fork(Fork { task: task.clone(), creator: id(LISTENER), served: Some(served(20)) }));
-        story.event(What::Exit(Exit { task: task.clone(), status: Status::Code(0) }));
+        story.event(EventKind::Clock { offset });
+        story.event(EventKind::Fork(Fork { task: task.clone(), creator: id(LISTENER), served: Some(served(20)) }));
+        story.event(EventKind::Exit(Exit { task: task.clone(), status: Status::Code(0) }));
     }
 }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::event::{
     ssh::Packet,
-    stream::{Args, Event, What},
+    stream::{Args, Event, EventKind},
 };
 
 /// Execs that can have pieces in flight at once: one per CPU, and some that lost their exec record. 64 x 32 KiB.
@@ -45,13 +45,13 @@ impl Decoder {
             Record::Exec { mut event, time, args } => {
                 let executable = event.executable.as_ref().map(|path| path.bytes.as_slice());
                 event.args = self.args(event.task.id.tgid, time, args, executable);
-                out.push(Event { time, what: What::Exec(event) });
+                out.push(Event { time, what: EventKind::Exec(event) });
             }
             Record::Clear { time, connection, endpoints, direction, offset, flags, data } => {
                 self.clear.take(&Piece { connection, direction, offset, flags, data: &data }, |message| {
                     let (process, before_mac, cut) = (None, false, false);
                     let packet = Packet { connection, process, endpoints, direction, before_mac, cut, message };
-                    out.push(Event { time, what: What::Ssh(Box::new(packet)) });
+                    out.push(Event { time, what: EventKind::Ssh(Box::new(packet)) });
                 });
             }
         }

@@ -108,12 +108,13 @@ impl<R: Read> Iterator for Reader<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::stream::What;
+    use crate::event::stream::EventKind;
 
     #[test]
     fn a_recording_comes_back_and_a_cut_is_said() {
         let mut writer = Writer::new(Vec::new()).unwrap();
-        let events = [Event { time: 1, what: What::Tick }, Event { time: 2, what: What::Clock { offset: -3 } }];
+        let events =
+            [Event { time: 1, what: EventKind::Tick }, Event { time: 2, what: EventKind::Clock { offset: -3 } }];
         for event in &events {
             writer.write(event).unwrap();
         }

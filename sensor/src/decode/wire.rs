@@ -10,10 +10,10 @@ use sensor_common::{self as abi, VERSION, exec_flag, kind, ssh, valid};
 
 use super::ssh::message;
 use crate::event::{
-    ssh::{Bound, Carried, Direction, MalformedWhat, Message, Packet},
+    ssh::{ConnectionOwner, Direction, MalformedWhat, Message, Packet, Tunnelled},
     stream::{
-        Args, Connect, Credentials, Event, Exec, Exit, FileId, FileStamp, Fork, NS_PER_TICK, Names, Path, ProcessId,
-        Served, Status, Task, TcpChange, TcpState, What,
+        Args, Connect, Credentials, Event, EventKind, Exec, Exit, FileId, FileStamp, Fork, NS_PER_TICK, Names, Path,
+        ProcessId, Served, Status, Task, TcpChange, TcpState,
     },
 };
 
@@ -194,16 +194,16 @@ pub(super) fn read(record: &[u8]) -> Result<Record, Error> {
             let start = reader.u64("fork.creator_start")?;
             let tgid = reader.u32("fork.creator_tgid")?;
             reader.u32("fork.pad")?;
-            What::Fork(Fork { task, creator: process(tgid, start), served: reader.served()? })
+            EventKind::Fork(Fork { task, creator: process(tgid, start), served: reader.served()? })
         }
         kind::EXIT => {
             let task = reader.task()?;
-            What::Exit(Exit { task, status: Status::from_wait(reader.u32("exit.status")?) })
+            EventKind::Exit(Exit { task, status: Status::from_wait(reader.u32("exit.status")?) })
         }
         kind::CONNECT => {
             let task = reader.task()?;
             let Some((socket, _, remote)) = reader.socket()? else { return Err(Error::Kind(kind)) };
-            What::Connect(Connect { task, socket, remote })
+            EventKind::Connect(Connect { task, socket, remote })
         }
         kind::TCP_STATE => tcp(&mut reader, kind)?,
         ssh::kind::PACKET => packet(&mut reader)?,
@@ -214,15 +214,19 @@ pub(super) fn read(record: &[u8]) -> Result<Record, Error> {
                 0 => Direction::In,
                 _ => Direction::Out,
             };
-            What::SshCarried(Carried { connection, carrier, recipient, direction })
+            EventKind::SshTunnelled(Tunnelled { connection, carrier, recipient, direction })
         }
         ssh::kind::BOUND => {
             let start = reader.u64("bound.start")?;
             let tgid = reader.u32("bound.tgid")?;
             let flags = reader.u32("bound.flags")?;
             let (connection, endpoints) = reader.any_socket()?;
-            let bound = Bound { process: process(tgid, start), connection, endpoints };
-            if flags & ssh::bound_flag::MIXED == 0 { What::SshBound(bound) } else { What::SshMixed(bound) }
+            let bound = ConnectionOwner { process: process(tgid, start), connection, endpoints };
+            if flags & ssh::bound_flag::MIXED == 0 {
+                EventKind::SshOwner(bound)
+            } else {
+                EventKind::SshAmbiguous(bound)
+            }
         }
         ssh::kind::CLEAR => return clear(&mut reader, time),
         other => return Err(Error::Kind(other)),
@@ -230,7 +234,7 @@ pub(super) fn read(record: &[u8]) -> Result<Record, Error> {
     Ok(Record::Event(Box::new(Event { time, what })))
 }
 
-fn packet(reader: &mut Reader<'_>) -> Result<What, Error> {
+fn packet(reader: &mut Reader<'_>) -> Result<EventKind, Error> {
     let connection = reader.u64("packet.connection")?;
     let start = reader.u64("packet.start")?;
     let bytes = reader.u64("packet.bytes")?;
@@ -249,7 +253,7 @@ fn packet(reader: &mut Reader<'_>) -> Result<What, Error> {
     } else {
         message(number, payload, has(ssh::packet_flag::CUT), bytes).ok_or(Error::Message(number))?
     };
-    Ok(What::Ssh(Box::new(Packet {
+    Ok(EventKind::Ssh(Box::new(Packet {
         connection,
         process: Some(process(tgid, start)),
         endpoints: None,
@@ -271,14 +275,14 @@ fn clear(reader: &mut Reader<'_>, time: u64) -> Result<Record, Error> {
     Ok(Record::Clear { time, connection, endpoints, direction, offset, flags, data })
 }
 
-fn tcp(reader: &mut Reader<'_>, kind: u16) -> Result<What, Error> {
+fn tcp(reader: &mut Reader<'_>, kind: u16) -> Result<EventKind, Error> {
     let Some((socket, local, remote)) = reader.socket()? else { return Err(Error::Kind(kind)) };
     let bytes_in = reader.u64("tcp.bytes_received")?;
     let bytes_out = reader.u64("tcp.bytes_sent")?;
     let old = TcpState::from_kernel(reader.u8("tcp.old")?);
     let new = TcpState::from_kernel(reader.u8("tcp.new")?);
     let error = reader.u16("tcp.error")?;
-    Ok(What::Tcp(TcpChange {
+    Ok(EventKind::Tcp(TcpChange {
         socket,
         local,
         remote,

@@ -204,9 +204,9 @@ pub struct Step {
     /// Names of the secrets that it handles: as they are, `config:secrets` or `config:registry_secrets`.
     pub secrets: Vec<String>,
     /// On the target: only with this tool's client, as anybody could run it.
-    pub common: bool,
+    pub requires_client: bool,
     /// And from that client it is a deploy's even where nothing else says so.
-    pub alone: bool,
+    pub standalone: bool,
     /// The container that it stops was the version before, once the new one serves.
     pub retires: bool,
     /// It acts on the version, service and role that it names: that it ended with 0 confirms them. Looking at a

@@ -166,7 +166,7 @@ impl Invocation {
     }
 
     /// The same arguments, wherever they stand.
-    pub fn asks_the_same_as(&self, other: &Self) -> bool {
+    pub fn same_request(&self, other: &Self) -> bool {
         let words = |of: &Self| of.parsed.words.iter().map(|word| word.text.clone()).collect::<Vec<_>>();
         let options = |of: &Self| {
             of.parsed.options.iter().map(|choice| (choice.name.clone(), choice.value.clone())).collect::<Vec<_>>()

@@ -32,7 +32,7 @@ use memchr::memmem;
 pub use definition::Acts;
 pub use invocation::Invocation;
 pub use project::{FILE_MAX, Found, Wanted, read as read_project, wanted};
-pub use remote::{Remote, classify, classify_local};
+pub use remote::{ClassifiedStep, classify, classify_local};
 pub use tool::{Error, Rule, Tool};
 
 use crate::event::{
@@ -112,7 +112,7 @@ impl Tools {
     }
 
     /// Could these arguments be a deploy, or a hook of one? Every exec of the host is asked this.
-    pub fn concern(&self, args: &Args, executable: Option<&[u8]>) -> bool {
+    pub fn may_match(&self, args: &Args, executable: Option<&[u8]>) -> bool {
         let named = |arg: &[u8]| {
             let name = arg.rsplit(|byte| *byte == b'/').next().unwrap_or(arg);
             self.0.names.contains(name)
@@ -142,7 +142,7 @@ impl Tools {
     /// The deploy that an exec is, with the aliases of its project.
     pub fn read(&self, exec: &Exec, facts: Option<&Facts>) -> Option<Invocation> {
         let executable = exec.executable.as_ref().map(|path| path.bytes.as_slice());
-        if !self.concern(&exec.args, executable) {
+        if !self.may_match(&exec.args, executable) {
             return None;
         }
         let argv = texts(&exec.args);

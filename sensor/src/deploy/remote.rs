@@ -18,7 +18,7 @@ const SECRETS_MAX: usize = 64;
 /// What is known of one command.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
-pub struct Remote {
+pub struct ClassifiedStep {
     pub kind: String,
     pub service: Option<String>,
     pub destination: Option<String>,
@@ -46,18 +46,18 @@ pub struct Remote {
     /// The version that it acts on: of its image or its path, and not what a variable or a label says.
     pub acts_on: Option<String>,
     /// From the tool's client it is a deploy's, whatever else is asked.
-    pub alone: bool,
+    pub standalone: bool,
     pub reason: Option<String>,
 }
 
 /// Reads a line of a shell.
-pub fn classify(tool: &Tool, line: &str) -> Remote {
+pub fn classify(tool: &Tool, line: &str) -> ClassifiedStep {
     let words = commands(shell::words(line), 0);
     read(tool, &tool.remote, &words, "remote")
 }
 
 /// Reads the argv of a local child, which is an exec of `executable`: the outermost program in it that a rule knows.
-pub fn classify_local(tool: &Tool, argv: &[&str], executable: Option<&str>) -> Remote {
+pub fn classify_local(tool: &Tool, argv: &[&str], executable: Option<&str>) -> ClassifiedStep {
     let word = |text: &&str| Word { text: (*text).to_owned(), operator: false };
     let of = |place: Place| {
         let (first, rest) = argv.get(place.at..)?.split_first()?;
@@ -80,16 +80,16 @@ pub fn classify_local(tool: &Tool, argv: &[&str], executable: Option<&str>) -> R
     first.unwrap_or_default()
 }
 
-fn read(tool: &Tool, rules: &[Rule], words: &[Word], kind: &str) -> Remote {
+fn read(tool: &Tool, rules: &[Rule], words: &[Word], kind: &str) -> ClassifiedStep {
     let words: Vec<&Word> = words.iter().collect();
-    let mut remote = Remote { kind: kind.into(), ..Remote::default() };
+    let mut remote = ClassifiedStep { kind: kind.into(), ..ClassifiedStep::default() };
     let found = rules.iter().find_map(|rule| Some((rule, rule.matches(&words)?)));
     if let Some((rule, kept)) = found {
         let step = &rule.step;
         remote.kind.clone_from(&step.kind);
         remote.known = true;
-        remote.marked = !step.common;
-        (remote.may_fail, remote.retires, remote.alone) = (step.may_fail, step.retires, step.alone);
+        remote.marked = !step.requires_client;
+        (remote.may_fail, remote.retires, remote.standalone) = (step.may_fail, step.retires, step.standalone);
         remote.confirms = step.confirms;
         remote.reason.clone_from(&step.reason);
         remote.secrets.clone_from(&step.secrets);
@@ -115,7 +115,7 @@ fn read(tool: &Tool, rules: &[Rule], words: &[Word], kind: &str) -> Remote {
     remote
 }
 
-impl Remote {
+impl ClassifiedStep {
     fn keep(&mut self, name: &str, text: &str) {
         let place = match name {
             "service" => &mut self.service,

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::event::stream::{Event, FileId, Role, Task, What};
+use crate::event::stream::{Event, EventKind, FileId, Role, Task};
 
 /// Entries kept per kind of fact: as many as `host::facts` tells before it starts over.
 const KEPT_MAX: usize = 16_384;
@@ -25,22 +25,22 @@ impl Enrich {
     /// Learns from a fact or completes an event.
     pub fn apply(&mut self, event: &mut Event) {
         match &mut event.what {
-            What::User { mnt_ns, uid, name } => keep(&mut self.users, (*mnt_ns, *uid), name.clone()),
-            What::ContainerUser { mnt_ns, uid, name } if name.is_empty() => {
+            EventKind::User { mnt_ns, uid, name } => keep(&mut self.users, (*mnt_ns, *uid), name.clone()),
+            EventKind::ContainerUser { mnt_ns, uid, name } if name.is_empty() => {
                 self.claims.remove(&(*mnt_ns, *uid));
             }
-            What::ContainerUser { mnt_ns, uid, name } => keep(&mut self.claims, (*mnt_ns, *uid), name.clone()),
-            What::HostNamespace { mnt_ns } => self.host = Some(*mnt_ns),
-            What::Cgroup { id, path } => keep(&mut self.cgroups, *id, path.clone()),
-            What::Program { file, role } => keep(&mut self.programs, *file, *role),
-            What::Found(found) => self.name(&mut found.task),
-            What::Exec(exec) => {
+            EventKind::ContainerUser { mnt_ns, uid, name } => keep(&mut self.claims, (*mnt_ns, *uid), name.clone()),
+            EventKind::HostNamespace { mnt_ns } => self.host = Some(*mnt_ns),
+            EventKind::Cgroup { id, path } => keep(&mut self.cgroups, *id, path.clone()),
+            EventKind::Program { file, role } => keep(&mut self.programs, *file, *role),
+            EventKind::ProcessSnapshot(found) => self.name(&mut found.task),
+            EventKind::Exec(exec) => {
                 self.name(&mut exec.task);
                 exec.role = exec.file.and_then(|file| self.programs.get(&file)).copied();
             }
-            What::Fork(fork) => self.name(&mut fork.task),
-            What::Exit(exit) => self.name(&mut exit.task),
-            What::Connect(connect) => self.name(&mut connect.task),
+            EventKind::Fork(fork) => self.name(&mut fork.task),
+            EventKind::Exit(exit) => self.name(&mut exit.task),
+            EventKind::Connect(connect) => self.name(&mut connect.task),
             _ => {}
         }
     }

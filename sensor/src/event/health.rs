@@ -30,7 +30,7 @@ pub struct Counted {
     pub sent: u64,
     pub lost: u64,
     /// Of `seen`: by the second program of a tracepoint, since the kernel had skipped the first.
-    pub rescued: u64,
+    pub fallback_handled: u64,
     /// Events for which the kernel skipped both; absent where it does not count.
     pub skipped: Option<u64>,
 }

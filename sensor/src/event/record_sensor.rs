@@ -33,7 +33,7 @@ pub struct Sensor {
     pub records: Option<Records>,
     /// The SSH server's own process: for the eye, not for the record.
     #[serde(skip)]
-    pub plumbing: bool,
+    pub sshd_internal: bool,
 }
 
 #[skip_serializing_none]
@@ -59,14 +59,14 @@ pub struct ProgramAccount {
     pub seen: u64,
     pub sent: u64,
     pub lost: u64,
-    pub rescued: u64,
+    pub fallback_handled: u64,
     pub skipped: Option<u64>,
 }
 
 impl From<&Counted> for ProgramAccount {
     fn from(counted: &Counted) -> Self {
-        let Counted { name, seen, sent, lost, rescued, skipped } = counted.clone();
-        Self { name, seen, sent, lost, rescued, skipped }
+        let Counted { name, seen, sent, lost, fallback_handled, skipped } = counted.clone();
+        Self { name, seen, sent, lost, fallback_handled, skipped }
     }
 }
 

@@ -67,7 +67,7 @@ pub struct SshSession {
     pub adopted: Option<bool>,
     pub commands: Option<u64>,
     pub processes: Option<u64>,
-    pub processes_left: Option<u64>,
+    pub processes_surviving: Option<u64>,
     pub bytes_in: Option<u64>,
     pub bytes_out: Option<u64>,
 }
@@ -109,7 +109,7 @@ pub struct HostKey {
     /// What the client does with a key that it does not know: `strict`, `ask`, `accept-new` or `off`.
     pub checking: Option<&'static str>,
     /// Of a known key: is an entry of it for this server, by a name that could be found out?
-    pub named: Option<bool>,
+    pub host_matched: Option<bool>,
 }
 
 #[skip_serializing_none]

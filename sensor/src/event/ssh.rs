@@ -21,7 +21,7 @@ pub enum Direction {
 
 /// A channel of one connection carries another one, which has no socket of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Carried {
+pub struct Tunnelled {
     pub connection: ConnectionId,
     pub carrier: ConnectionId,
     /// The channel, by its number at the receiver of messages in this direction.
@@ -57,7 +57,7 @@ pub struct Packet {
 
 /// A process and the socket over which it speaks SSH; `endpoints` absent: over pipes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Bound {
+pub struct ConnectionOwner {
     pub process: ProcessId,
     pub connection: ConnectionId,
     pub endpoints: Option<(SocketAddr, SocketAddr)>,

@@ -14,7 +14,7 @@ use super::{
     deploy::{Facts, ToolFile},
     host_key::KnownHosts,
     labels::Label,
-    ssh::{Bound, Carried, Packet},
+    ssh::{ConnectionOwner, Packet, Tunnelled},
 };
 
 /// Seconds are for people: start times are compared in USER_HZ ticks, which is all that /proc knows.
@@ -24,11 +24,11 @@ pub const NS_PER_TICK: u64 = 10_000_000;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     pub time: u64,
-    pub what: What,
+    pub what: EventKind,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum What {
+pub enum EventKind {
     /// First in every stream.
     Host(Host),
     /// CLOCK_REALTIME - CLOCK_BOOTTIME in ns: at the start and whenever it stepped.
@@ -36,9 +36,9 @@ pub enum What {
         offset: i64,
     },
     /// A process that was there before the probes.
-    Found(Box<Found>),
+    ProcessSnapshot(Box<ProcessSnapshot>),
     /// All processes found have been told.
-    Seeded,
+    SnapshotComplete,
     /// What an executable file is; told before the first event that depends on it.
     Program {
         file: FileId,
@@ -78,9 +78,9 @@ pub enum What {
     /// A message of an SSH connection.
     Ssh(Box<Packet>),
     /// Who speaks SSH over which connection.
-    SshBound(Bound),
+    SshOwner(ConnectionOwner),
     /// Which connection runs through which.
-    SshCarried(Carried),
+    SshTunnelled(Tunnelled),
     /// What a configuration file of a deploy holds.
     ConfigFile(Box<ConfigFile>),
     /// What the files say of a host key that a client was shown.
@@ -92,9 +92,9 @@ pub enum What {
     /// What is known of a deploy, or of a child of one, before its exec.
     Deploy(Box<Facts>),
     /// A library through which a process may speak SSH is probed since then, boot time in ns.
-    Readable(ProcessId, u64),
-    /// As `SshBound`, of a process whose connections are not told apart from here on.
-    SshMixed(Bound),
+    LibraryProbed(ProcessId, u64),
+    /// As `SshOwner`, of a process whose connections are not told apart from here on.
+    SshAmbiguous(ConnectionOwner),
     /// The host's own mount namespace: its passwd file says who a login's user is.
     HostNamespace {
         mnt_ns: u32,
@@ -237,7 +237,7 @@ pub struct Path {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Found {
+pub struct ProcessSnapshot {
     pub task: Task,
     pub file: Option<FileId>,
     pub role: Role,
@@ -248,7 +248,7 @@ pub struct Found {
     pub ssh_connection: Option<(SocketAddr, SocketAddr)>,
 }
 
-impl Found {
+impl ProcessSnapshot {
     /// The exec by which it became what it is.
     pub fn as_exec(&self, working_directory: Option<Path>) -> Exec {
         Exec {

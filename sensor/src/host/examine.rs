@@ -15,7 +15,7 @@ use object::read::ReadCache;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    holders::Real,
+    holders::InodeIdentity,
     libraries, program,
     sites::{self, Convention, NotCovered, SiteRole},
     snapshot::{Stamp, file_id_of},
@@ -29,7 +29,7 @@ const LIBRARY_MAX: u64 = program::FILE_MAX;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Examined {
     pub file: FileId,
-    pub real: Real,
+    pub real: InodeIdentity,
     pub stamp: Stamp,
     /// Its user.
     pub owner: u32,
@@ -137,7 +137,7 @@ fn identify(open: &File, name: &Path) -> io::Result<Examined> {
     }
     Ok(Examined {
         file: file_id_of(&metadata),
-        real: Real::of_open(open, &metadata),
+        real: InodeIdentity::of_open(open, &metadata),
         stamp: Stamp::from(&metadata),
         owner: metadata.uid(),
         name: name.into(),

@@ -15,7 +15,7 @@ use super::{
     inside, program,
     snapshot::{Stamp, file_id_of},
 };
-use crate::event::stream::{Degraded, Event, Exec, FileId, Found, Role, Task, What};
+use crate::event::stream::{Degraded, Event, Exec, FileId, ProcessSnapshot, Role, Task, EventKind};
 
 /// Larger passwd files are read this far.
 const PASSWD_MAX: u64 = 4 << 20;
@@ -45,18 +45,18 @@ impl Facts {
     pub fn tell(&mut self, event: &Event, out: &mut Vec<Event>) {
         let time = event.time;
         match &event.what {
-            What::Exec(exec) => {
+            EventKind::Exec(exec) => {
                 self.task(time, &exec.task, out);
                 if let (Some(file), true) = (exec.file, exec.served.is_some()) {
                     self.program(time, exec, file, out);
                 }
             }
-            What::Found(found) => {
+            EventKind::ProcessSnapshot(found) => {
                 self.task(time, &found.task, out);
                 self.server_found(time, found, out);
             }
-            What::Connect(connect) => self.task(time, &connect.task, out),
-            What::Exit(exit) => self.user(time, &exit.task, out),
+            EventKind::Connect(connect) => self.task(time, &connect.task, out),
+            EventKind::Exit(exit) => self.user(time, &exit.task, out),
             _ => {}
         }
     }
@@ -67,7 +67,7 @@ impl Facts {
             && bounded_insert(&mut self.cgroups, id)
         {
             match cgroup_path(&self.proc, task.id.tgid) {
-                Some(path) => out.push(Event { time, what: What::Cgroup { id, path: path.into() } }),
+                Some(path) => out.push(Event { time, what: EventKind::Cgroup { id, path: path.into() } }),
                 None => drop(self.cgroups.remove(&id)),
             }
         }
@@ -86,13 +86,13 @@ impl Facts {
             if bounded_insert(&mut self.users, (mnt_ns, uid))
                 && let Some(name) = names.get(&uid)
             {
-                out.push(Event { time, what: What::User { mnt_ns, uid, name: name.as_str().into() } });
+                out.push(Event { time, what: EventKind::User { mnt_ns, uid, name: name.as_str().into() } });
             }
         }
     }
 
     /// A server that is running: what it executes for a connection is, as a rule, itself, and that can be gone before we look.
-    fn server_found(&mut self, time: u64, found: &Found, out: &mut Vec<Event>) {
+    fn server_found(&mut self, time: u64, found: &ProcessSnapshot, out: &mut Vec<Event>) {
         let Some(file) = found.file.filter(|file| found.role.is_server() && !self.programs.contains_key(file)) else {
             return;
         };
@@ -114,7 +114,7 @@ impl Facts {
             Ok(role) => self.learn(time, file, stamp, role, out),
             Err(error) => out.push(Event {
                 time,
-                what: What::Degraded(Degraded {
+                what: EventKind::Degraded(Degraded {
                     what: format!("executable of process {tgid} (inode {})", file.inode),
                     why: format!("it serves a TCP connection, but cannot be read: {error}"),
                     effect: "if it is an SSH server, this session is not recognised".into(),
@@ -136,7 +136,7 @@ impl Facts {
             self.programs.clear();
         }
         self.programs.insert(file, (stamp, role));
-        out.push(Event { time, what: What::Program { file, role } });
+        out.push(Event { time, what: EventKind::Program { file, role } });
     }
 }
 
@@ -206,12 +206,12 @@ mod tests {
         let (mut exec, mut facts, mut out) = (exec_of_nobody(), Facts::new("/proc".as_ref()), Vec::new());
         let file = exec.file.unwrap();
         facts.program(1, &exec, file, &mut out);
-        assert_eq!(out, [Event { time: 1, what: What::Program { file, role: Role::Other } }]);
+        assert_eq!(out, [Event { time: 1, what: EventKind::Program { file, role: Role::Other } }]);
         // At its path is another file now.
         let (other, mut out) = (FileId { inode: file.inode + 1, ..file }, Vec::new());
         exec.file = Some(other);
         facts.program(1, &exec, other, &mut out);
-        assert!(matches!(&out[..], [Event { what: What::Degraded(_), .. }]), "{out:?}");
+        assert!(matches!(&out[..], [Event { what: EventKind::Degraded(_), .. }]), "{out:?}");
     }
 
     #[test]

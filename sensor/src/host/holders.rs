@@ -28,7 +28,7 @@ const READ_MAX: u64 = 4 << 20;
 
 /// What is known of the inode behind a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Real {
+pub struct InodeIdentity {
     /// The lower half: overlayfs may use the upper one (`xino`).
     inode: u32,
     size: u64,
@@ -36,7 +36,7 @@ pub struct Real {
     overlaid: bool,
 }
 
-impl Real {
+impl InodeIdentity {
     /// Of a file that is open, or found (O_PATH).
     pub(super) fn of_open(open: &File, metadata: &fs::Metadata) -> Self {
         let overlaid =
@@ -63,7 +63,7 @@ impl Real {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Probed {
     pub file: FileId,
-    pub real: Real,
+    pub real: InodeIdentity,
     /// Its paths, each in a root of its own.
     pub names: Vec<PathBuf>,
 }
@@ -124,7 +124,9 @@ fn roots(processes: &[(u32, PathBuf)], at: &mut dyn FnMut(u32) -> bool) -> Optio
 
 fn is_at(root: &Path, name: &Path, file: FileId, probed: &Probed) -> bool {
     let found = fs::metadata(root.join(name.strip_prefix("/").unwrap_or(name)));
-    found.is_ok_and(|found| file_id_of(&found) == file || Real::from(&found, probed.real.overlaid) == probed.real)
+    found.is_ok_and(|found| {
+        file_id_of(&found) == file || InodeIdentity::from(&found, probed.real.overlaid) == probed.real
+    })
 }
 
 /// Leaves out what a process has mapped. Where it is known by its number, its device or its name must be the same too (overlays and snapshots have devices that stat(2) does not tell; a
@@ -197,7 +199,7 @@ mod tests {
     }
 
     fn probed(path: &Path, name: &str) -> Vec<Probed> {
-        let real = Real::of_open(&File::open(path).unwrap(), &fs::metadata(path).unwrap());
+        let real = InodeIdentity::of_open(&File::open(path).unwrap(), &fs::metadata(path).unwrap());
         vec![Probed { file: file_id(path).unwrap(), real, names: vec![name.into()] }]
     }
 
@@ -248,10 +250,10 @@ mod tests {
 
     #[test]
     fn only_through_an_overlay_are_two_numbers_one_file() {
-        let real = Real { inode: 5, size: 100, changed: (1, 2), overlaid: false };
-        let above = Real { overlaid: true, ..real };
+        let real = InodeIdentity { inode: 5, size: 100, changed: (1, 2), overlaid: false };
+        let above = InodeIdentity { overlaid: true, ..real };
         assert!(real.is_same(above) && above.is_same(real) && above.is_same(above));
         assert!(!real.is_same(real), "a snapshot of a file system");
-        assert!(!above.is_same(Real { changed: (1, 3), ..above }), "a copy that was made for a container");
+        assert!(!above.is_same(InodeIdentity { changed: (1, 3), ..above }), "a copy that was made for a container");
     }
 }

@@ -14,7 +14,7 @@ use serde_bytes::ByteBuf;
 use super::identity;
 use crate::event::{
     ssh::{ConnectionId, Direction, Key, Message},
-    stream::{Event, ProcessId, Task, What},
+    stream::{Event, EventKind, ProcessId, Task},
 };
 
 /// Outgoing connections remembered: a client is shown the key within a round trip or two.
@@ -48,17 +48,17 @@ impl KnownHosts {
     /// Notices who connects; a key that a client was shown, with the client.
     pub fn observe(&mut self, event: &Event) -> Option<(Task, Shown)> {
         match &event.what {
-            What::Connect(connect) => {
+            EventKind::Connect(connect) => {
                 let about = (connect.task.clone(), connect.remote);
                 bounded(&mut self.connections, &mut self.connected, CONNECTIONS_MAX, connect.socket, about);
                 None
             }
-            What::Exec(exec) if exec.args.list.first().is_some_and(|arg| is_ssh(arg)) => {
+            EventKind::Exec(exec) if exec.args.list.first().is_some_and(|arg| is_ssh(arg)) => {
                 let (id, args) = (exec.task.id, exec.args.list.clone());
                 bounded(&mut self.commands, &mut self.executed, COMMANDS_MAX, id, args);
                 None
             }
-            What::Ssh(packet) if packet.direction == Direction::In && packet.process.is_none() => {
+            EventKind::Ssh(packet) if packet.direction == Direction::In && packet.process.is_none() => {
                 let Message::HostKey(key) = &packet.message else { return None };
                 let (task, remote) = self.connections.remove(&packet.connection)?;
                 let args = self.commands.get(&task.id).cloned();

@@ -19,5 +19,5 @@ pub mod program;
 pub mod sites;
 pub mod snapshot;
 pub mod sockets;
-pub mod speakers;
+pub mod ssh_binaries;
 pub mod tools;

@@ -19,7 +19,9 @@ use serde::{Deserialize, Serialize};
 use super::sockets::Sockets;
 use crate::{
     decode::redact::redact_args,
-    event::stream::{Args, Credentials, FileId, FileStamp, Found, Names, Path, ProcessId, Role, Served, Task},
+    event::stream::{
+        Args, Credentials, FileId, FileStamp, Names, Path, ProcessId, ProcessSnapshot, Role, Served, Task,
+    },
 };
 
 /// argv kept of a process found: it is shown only as somebody's parent.
@@ -31,7 +33,7 @@ const FDS_MAX: usize = 64;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Seen {
     /// Its role is not known yet, and what it serves is said of every process that has a connection.
-    pub found: Found,
+    pub found: ProcessSnapshot,
     /// It listens on TCP.
     pub listens: bool,
     /// Where it is now, in its own root.
@@ -98,7 +100,7 @@ fn examine(process: &Process, stat: &Stat, proc: &FsPath, sockets: &mut Sockets)
     let number = |file: &str| std::fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok().and_then(unset);
     let namespace = |kind: &str| namespace_number(&folder.join("ns").join(kind));
     let orphan = stat.ppid <= 1;
-    let found = Found {
+    let found = ProcessSnapshot {
         task: Task {
             id: ProcessId { tgid: process.pid as u32, start: stat.starttime },
             tid: process.pid as u32,

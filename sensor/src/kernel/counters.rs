@@ -1,7 +1,7 @@
 //! What the programs counted, summed over CPUs, and the kernel's own count of runs that never happened.
 //!
 //! `recursion_misses` (since 5.12, in the program's fdinfo) are runs that the kernel skipped because the program was already running on that
-//! CPU. A second program stands in (`sensor-ebpf/src/turn.rs`) and counts what it rescued; the rest is lost and in no counter of ours, so it is part of
+//! CPU. A second program stands in (`sensor-ebpf/src/program_slot.rs`) and counts what it fallback_handled; the rest is lost and in no counter of ours, so it is part of
 //! the account.
 
 use std::{
@@ -49,7 +49,7 @@ impl Program {
     }
 }
 
-pub struct Account {
+pub struct ProgramCounters {
     map: PerCpuArray<MapData, Counters>,
     /// What the kernel says of each program; open as long as this: read twice a second on a busy host.
     infos: Vec<(&'static str, File)>,
@@ -57,7 +57,7 @@ pub struct Account {
     _fds: Vec<ProgramFd>,
 }
 
-impl Account {
+impl ProgramCounters {
     pub(super) fn new(map: Map, fds: Vec<(&'static str, ProgramFd)>) -> Result<Self, Error> {
         let map = PerCpuArray::try_from(map).map_err(|error| used(&error))?;
         let open = |(name, fd): &(&'static str, ProgramFd)| {
@@ -81,24 +81,25 @@ impl Account {
                     sum.lost_read += cpu.lost_read;
                     sum.truncated += cpu.truncated;
                     sum.untracked += cpu.untracked;
-                    sum.rescued += cpu.rescued;
+                    sum.fallback_handled += cpu.fallback_handled;
                 }
                 let misses =
                     self.infos.iter().filter(|(known, _)| *known == name).map(|(_, info)| recursion_misses(info));
                 // The SSH probes have no second program: what is skipped is lost.
-                let skipped = if row >= program::SSH_PACKET { misses.sum() } else { skipped(misses, sum.rescued) };
+                let skipped =
+                    if row >= program::SSH_PACKET { misses.sum() } else { skipped(misses, sum.fallback_handled) };
                 Ok(Program { name, counters: sum, skipped })
             })
             .collect()
     }
 }
 
-/// At most so many events were lost: an event that is lost was skipped twice, and what the second program rescued was not. Exact but for sockets that
+/// At most so many events were lost: an event that is lost was skipped twice, and what the second program fallback_handled was not. Exact but for sockets that
 /// nobody tracks: the second program leaves those uncounted.
-fn skipped(misses: impl Iterator<Item = Option<u64>>, rescued: u64) -> Option<u64> {
+fn skipped(misses: impl Iterator<Item = Option<u64>>, fallback_handled: u64) -> Option<u64> {
     let misses: Vec<u64> = misses.collect::<Option<_>>()?;
     let (first, others) = misses.split_first()?;
-    Some(others.iter().copied().chain([first.saturating_sub(rescued)]).min().unwrap_or(0))
+    Some(others.iter().copied().chain([first.saturating_sub(fallback_handled)]).min().unwrap_or(0))
 }
 
 fn recursion_misses(info: &File) -> Option<u64> {
@@ -118,7 +119,7 @@ mod tests {
 
     #[test]
     fn an_event_is_lost_only_if_both_programs_were_skipped() {
-        let of = |misses: &[Option<u64>], rescued| skipped(misses.iter().copied(), rescued);
+        let of = |misses: &[Option<u64>], fallback_handled| skipped(misses.iter().copied(), fallback_handled);
         assert_eq!(of(&[Some(5), Some(0)], 4), Some(0), "a thread's event was skipped once");
         assert_eq!(of(&[Some(5), Some(3)], 4), Some(1));
         assert_eq!(of(&[Some(5)], 0), Some(5), "a program without a second");

@@ -16,8 +16,8 @@ use aya::{
 use sensor_common::{CONTROL_MAP, Layout, RING_BYTES};
 
 use super::{
-    Account, BTF, ChannelBytes, Control, Error, Holder, Ring, layout,
-    leftovers::Leftovers,
+    BTF, ChannelBytes, Control, Error, Holder, ProgramCounters, Ring, layout,
+    stale_entries::StaleEntryGc,
     uprobes::{self, Attach, AttachError, Programs, Uprobes},
 };
 use crate::event::stream::{FileId, Probe};
@@ -96,7 +96,7 @@ pub struct Kernel {
     control: Control,
     /// Marks seen by the last sweep.
     marks: HashSet<[u64; 2]>,
-    leftovers: Leftovers,
+    leftovers: StaleEntryGc,
     layout: Layout,
     probes: Vec<Probe>,
 }
@@ -136,7 +136,7 @@ impl Kernel {
         }
         Ok(Self {
             uprobes: Uprobes::new(uprobes, options.holder.clone()),
-            leftovers: Leftovers::default(),
+            leftovers: StaleEntryGc::default(),
             ebpf,
             control,
             marks: HashSet::new(),
@@ -237,7 +237,7 @@ impl Kernel {
     }
 
     /// The counters' reading end. Once only.
-    pub fn account(&mut self) -> Result<Account, Error> {
+    pub fn account(&mut self) -> Result<ProgramCounters, Error> {
         let mut fds = Vec::new();
         for spec in PROBES {
             let name = program_name(spec);
@@ -256,7 +256,7 @@ impl Kernel {
             }
         }
         let map = self.ebpf.take_map("COUNTERS").ok_or(Error::Map("COUNTERS"))?;
-        Account::new(map, fds)
+        ProgramCounters::new(map, fds)
     }
 
     /// Tells the probes which processes listened on TCP before they were attached.
@@ -304,7 +304,7 @@ fn program_name(spec: &ProbeSpec) -> String {
     spec.name.replace('-', "_")
 }
 
-/// Attaches a probe. A tracepoint has two programs (`sensor-ebpf/src/turn.rs`): the kernel calls them in the order in
+/// Attaches a probe. A tracepoint has two programs (`sensor-ebpf/src/program_slot.rs`): the kernel calls them in the order in
 /// which they were attached.
 fn attach(ebpf: &mut Ebpf, spec: &ProbeSpec, options: &Options, uprobes: &mut Programs) -> Result<(), String> {
     let name = program_name(spec);

@@ -11,7 +11,7 @@ use sensor_common::ssh::direction;
 use crate::{
     event::{
         ssh::{ConnectionId, Direction, Message, Packet},
-        stream::{Event, ProcessId, TcpState, What},
+        stream::{Event, EventKind, ProcessId, TcpState},
     },
     kernel::ChannelBytes,
 };
@@ -53,15 +53,15 @@ impl Channels {
     /// What is to be told before this event.
     pub(super) fn before(&mut self, event: &Event, out: &mut Vec<Event>) {
         match &event.what {
-            What::SshBound(bound) | What::SshMixed(bound) => {
+            EventKind::SshOwner(bound) | EventKind::SshAmbiguous(bound) => {
                 self.known(bound.connection);
                 if self.processes.len() < KEPT_MAX {
                     self.processes.insert(bound.process, (bound.connection, bound.endpoints.is_none()));
                 }
             }
-            What::Ssh(packet) if packet.process.is_some() => self.packet(packet),
-            What::Tcp(change) if change.new == TcpState::Close => self.ended(event.time, change.socket, out),
-            What::Exit(exit) => {
+            EventKind::Ssh(packet) if packet.process.is_some() => self.packet(packet),
+            EventKind::Tcp(change) if change.new == TcpState::Close => self.ended(event.time, change.socket, out),
+            EventKind::Exit(exit) => {
                 if let Some((connection, over_pipes)) = self.processes.remove(&exit.task.id) {
                     self.tell(event.time, connection, out);
                     if over_pipes {
@@ -119,7 +119,7 @@ impl Channels {
                 cut: false,
                 message,
             };
-            out.push(Event { time, what: What::Ssh(Box::new(packet)) });
+            out.push(Event { time, what: EventKind::Ssh(Box::new(packet)) });
         }
     }
 

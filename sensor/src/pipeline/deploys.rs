@@ -1,6 +1,6 @@
 //! Before the recording: secrets that tool definitions name are removed, and what a deploy needs to be known of the host is read while its process is there.
 //!
-//! In: an exec, decoded. Out: the same without those secrets, and before it a fact (`What::Deploy`) with the project's configuration or a hook's safe variables. The middle recognises the deploy
+//! In: an exec, decoded. Out: the same without those secrets, and before it a fact (`EventKind::Deploy`) with the project's configuration or a hook's safe variables. The middle recognises the deploy
 //! again by the same definitions, so a recording replays without the host.
 
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::{
     deploy::{self, Invocation, Tools},
     event::{
         deploy::{Facts, FileState, Kind, ToolFile},
-        stream::{self, Args, Event, Exec, What},
+        stream::{self, Args, Event, EventKind, Exec},
     },
     host::config_files::Deploying,
     inspect::{Answer, Question, Said, Unknown, questions::Invoked},
@@ -45,15 +45,15 @@ impl Deploys {
     }
 
     /// New definitions.
-    pub(super) fn set_tools(&mut self, tools: Tools, own: Vec<ToolFile>) -> What {
+    pub(super) fn set_tools(&mut self, tools: Tools, own: Vec<ToolFile>) -> EventKind {
         self.tools = tools;
         self.own.clone_from(&own);
-        What::DeployTools(own)
+        EventKind::DeployTools(own)
     }
 
     /// The user's definitions, for the stream.
-    pub(super) fn own_tools(&self) -> Option<What> {
-        (!self.own.is_empty()).then(|| What::DeployTools(self.own.clone()))
+    pub(super) fn own_tools(&self) -> Option<EventKind> {
+        (!self.own.is_empty()).then(|| EventKind::DeployTools(self.own.clone()))
     }
 
     /// Removes secrets from the arguments of an event, and asks for the facts that it needs.
@@ -67,11 +67,11 @@ impl Deploys {
     ) {
         let time = event.time;
         let exec = match &mut event.what {
-            What::Exec(exec) if self.may_match(&exec.args, exec.executable.as_ref()) => {
+            EventKind::Exec(exec) if self.may_match(&exec.args, exec.executable.as_ref()) => {
                 self.redact(&mut exec.args, exec.executable.as_ref());
                 (**exec).clone()
             }
-            What::Found(found) if self.may_match(&found.args, found.executable.as_ref()) => {
+            EventKind::ProcessSnapshot(found) if self.may_match(&found.args, found.executable.as_ref()) => {
                 self.redact(&mut found.args, found.executable.as_ref());
                 found.as_exec(found_in.cloned())
             }
@@ -81,7 +81,7 @@ impl Deploys {
     }
 
     fn may_match(&self, args: &Args, executable: Option<&stream::Path>) -> bool {
-        self.tools.concern(args, executable.map(|path| &*path.bytes))
+        self.tools.may_match(args, executable.map(|path| &*path.bytes))
     }
 
     fn redact(&self, args: &mut Args, executable: Option<&stream::Path>) {
@@ -166,7 +166,7 @@ impl Deploys {
         // What only looks changes nothing, and needs no account of what it read.
         let looks = matches!(invocation.kind, Kind::Inspect | Kind::None);
         let deploying = if looks { None } else { self.deploying(&invocation, &facts, &asked.exec) };
-        (vec![Event { time: asked.time, what: What::Deploy(Box::new(facts)) }], deploying)
+        (vec![Event { time: asked.time, what: EventKind::Deploy(Box::new(facts)) }], deploying)
     }
 
     /// What is to be hashed for this deploy: nothing, if it has no files here (a `docker login`, anywhere). Its files are those of tool, service and destination, wherever they are checked out.
@@ -202,7 +202,7 @@ impl Deploys {
     pub(super) fn variables(time: u64, facts: Facts, said: Result<Said, Unknown>) -> Vec<Event> {
         let Ok(Said::Answer(Answer::Variables(variables))) = said else { return Vec::new() };
         let facts = Facts { variables: safe(variables), ..facts };
-        vec![Event { time, what: What::Deploy(Box::new(facts)) }]
+        vec![Event { time, what: EventKind::Deploy(Box::new(facts)) }]
     }
 }
 

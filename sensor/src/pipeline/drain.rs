@@ -21,7 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::{
     decode::{Decoder, Error as DecodeError},
-    event::stream::{Drains, Event, What},
+    event::stream::{Drains, Event, EventKind},
     host::identity,
     kernel::{Drained, Ring, Waker},
 };
@@ -257,7 +257,7 @@ impl Latency {
 
 fn weight(event: &Event) -> usize {
     let args = match &event.what {
-        What::Exec(exec) => exec.args.list.iter().map(|arg| arg.len() + size_of::<serde_bytes::ByteBuf>()).sum(),
+        EventKind::Exec(exec) => exec.args.list.iter().map(|arg| arg.len() + size_of::<serde_bytes::ByteBuf>()).sum(),
         _ => 0,
     };
     EVENT_BYTES + args
@@ -265,11 +265,11 @@ fn weight(event: &Event) -> usize {
 
 fn kind(event: &Event) -> &'static str {
     match &event.what {
-        What::Exec(_) => "exec",
-        What::Fork(_) => "fork",
-        What::Exit(_) => "exit",
-        What::Connect(_) => "connect",
-        What::Tcp(_) => "tcp-state",
+        EventKind::Exec(_) => "exec",
+        EventKind::Fork(_) => "fork",
+        EventKind::Exit(_) => "exit",
+        EventKind::Connect(_) => "connect",
+        EventKind::Tcp(_) => "tcp-state",
         _ => "ssh",
     }
 }

@@ -1,7 +1,7 @@
 //! Facts that an event needs: names of users, paths of cgroups.
 //!
 //! What enters: tasks of events. What leaves: questions about names, facts for the stream. Names come from passwd files: of a mount namespace whose file is the host's own they are names
-//! (`What::User`); of any other they are claims of the user who wrote that file (`What::ContainerUser`), since a user can make a namespace with a passwd file of their own. The user who logged in (the audit
+//! (`EventKind::User`); of any other they are claims of the user who wrote that file (`EventKind::ContainerUser`), since a user can make a namespace with a passwd file of their own. The user who logged in (the audit
 //! id) is known to the host alone. Each name is asked for once and kept until `forget` (SIGHUP); one that could not be found out is asked for again after a while.
 
 use std::{
@@ -16,7 +16,7 @@ use super::{
     gate::{Gate, Wait},
 };
 use crate::{
-    event::stream::{Event, FileId, ProcessId, Task, What},
+    event::stream::{Event, EventKind, FileId, ProcessId, Task},
     inspect::{Answer, Question, Said, Subject, Unknown, questions::Names},
 };
 
@@ -80,24 +80,24 @@ impl Facts {
     /// Asks for what an event needs; what it is to wait for. Facts that are had at once go before it.
     pub(super) fn want(&mut self, event: &Event, gate: &mut Gate, asking: &mut Asking, waits: &mut Vec<Wait>) {
         let task = match &event.what {
-            What::Exec(exec) => &exec.task,
-            What::Found(found) => &found.task,
-            What::Connect(connect) => &connect.task,
-            What::Exit(exit) => &exit.task,
+            EventKind::Exec(exec) => &exec.task,
+            EventKind::ProcessSnapshot(found) => &found.task,
+            EventKind::Connect(connect) => &connect.task,
+            EventKind::Exit(exit) => &exit.task,
             _ => return,
         };
         // Of a kernel thread, and of one that may not be looked at, the root cannot be had.
         let lends = match &event.what {
-            What::Found(found) => found.executable.is_some(),
+            EventKind::ProcessSnapshot(found) => found.executable.is_some(),
             _ => true,
         };
-        self.entered(task, matches!(event.what, What::Exit(_)), lends);
+        self.entered(task, matches!(event.what, EventKind::Exit(_)), lends);
         // Of a process that has ended nothing is asked: another one's event will.
-        let ends = matches!(event.what, What::Exit(_)) && task.mnt_ns != self.host_ns;
+        let ends = matches!(event.what, EventKind::Exit(_)) && task.mnt_ns != self.host_ns;
         if !ends {
             self.names(task, gate, asking, waits);
         }
-        if !matches!(event.what, What::Exit(_)) {
+        if !matches!(event.what, EventKind::Exit(_)) {
             self.cgroup(event.time, task, gate);
         }
     }
@@ -195,8 +195,8 @@ impl Facts {
         let fact = |(uid, name): (u32, String)| {
             let (mnt_ns, name) = (named.mnt_ns, name.into());
             let what = match is_own {
-                true => What::User { mnt_ns, uid, name },
-                false => What::ContainerUser { mnt_ns, uid, name },
+                true => EventKind::User { mnt_ns, uid, name },
+                false => EventKind::ContainerUser { mnt_ns, uid, name },
             };
             Event { time, what }
         };
@@ -214,7 +214,7 @@ impl Facts {
             self.cgroups.clear();
         }
         self.cgroups.insert(id);
-        gate.push(Event { time, what: What::Cgroup { id, path: path.into() } }, &[], Instant::now());
+        gate.push(Event { time, what: EventKind::Cgroup { id, path: path.into() } }, &[], Instant::now());
     }
 }
 

@@ -108,10 +108,10 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::stream::What;
+    use crate::event::stream::EventKind;
 
     fn event(time: u64) -> Event {
-        Event { time, what: What::Tick }
+        Event { time, what: EventKind::Tick }
     }
 
     fn times(gate: &mut Gate, now: Instant) -> Vec<u64> {

@@ -2,7 +2,7 @@
 
 use super::source::{Failure, SWEEP, Source};
 use crate::{
-    event::stream::{Degraded, Event, Lost, What},
+    event::stream::{Degraded, Event, EventKind, Lost},
     kernel::Program,
 };
 
@@ -24,7 +24,7 @@ impl Source {
             ),
             effect: "names, programs or configuration are absent in their records".into(),
         };
-        out.push(Event { time, what: What::Degraded(degraded) });
+        out.push(Event { time, what: EventKind::Degraded(degraded) });
     }
 
     pub(super) fn report_losses(&mut self, time: u64, out: &mut Vec<Event>) -> Result<(), Failure> {
@@ -41,7 +41,7 @@ impl Source {
         let since = self.reported_at;
         let mut report = |stage: &str, kind: String, count: u64| {
             if count > 0 {
-                out.push(Event { time, what: What::Lost(Lost { stage: stage.into(), kind, count, since }) });
+                out.push(Event { time, what: EventKind::Lost(Lost { stage: stage.into(), kind, count, since }) });
             }
         };
         for (now, then) in accounts.iter().zip(&self.reported) {

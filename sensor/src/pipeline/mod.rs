@@ -52,7 +52,7 @@ use crate::{
         deploy::ToolFile,
         labels::Label,
         record::Record,
-        stream::{Event, Limits, Lost, What},
+        stream::{Event, EventKind, Limits, Lost},
     },
     kernel,
     stats::Stats,
@@ -215,7 +215,7 @@ pub fn replay<R: io::Read>(
             }
             Err(error) => {
                 let lost = Lost { stage: "recording".into(), kind: error.to_string(), count: 1, since: last };
-                middle.observe(Event { time: last, what: What::Lost(lost) }, writer.records());
+                middle.observe(Event { time: last, what: EventKind::Lost(lost) }, writer.records());
                 writer.render();
                 result = Err(error);
                 break;

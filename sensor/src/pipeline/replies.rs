@@ -12,7 +12,7 @@ use super::{
 use crate::{
     event::{
         host_key::{Extent, KnownHosts},
-        stream::{Event, What},
+        stream::{Event, EventKind},
     },
     host::{
         config_files::look::{Look, Whose},
@@ -28,7 +28,7 @@ impl Source {
             self.answer(answered, out);
         }
         for degraded in self.asking.take_degraded() {
-            out.push(Event { time: identity::boot_time(), what: What::Degraded(degraded) });
+            out.push(Event { time: identity::boot_time(), what: EventKind::Degraded(degraded) });
         }
         self.release(out);
     }
@@ -57,7 +57,7 @@ impl Source {
                     Ok(Said::Answer(Answer::KnownHosts(known))) => known,
                     said => Box::new(KnownHosts { connection, extent: unread(&said), ..KnownHosts::default() }),
                 };
-                self.gate.push(Event { time, what: What::KnownHosts(known) }, &[], Instant::now());
+                self.gate.push(Event { time, what: EventKind::KnownHosts(known) }, &[], Instant::now());
                 return;
             }
             Purpose::Configuration(look) => {

@@ -23,7 +23,7 @@ use crate::{
     event::{
         deploy::ToolFile,
         labels::Label,
-        stream::{Counted, Degraded, Event, Limits, Path as EventPath, What},
+        stream::{Counted, Degraded, Event, EventKind, Limits, Path as EventPath},
     },
     host::{
         config_files::{ConfigFiles, Settings},
@@ -32,7 +32,7 @@ use crate::{
         mounts,
     },
     inspect::{Inspector, Question},
-    kernel::{self, Account, Control, Holder, Kernel, Options, Program, Readable},
+    kernel::{self, Control, Holder, Kernel, Options, Program, ProgramCounters, Readable},
     stats::Stats,
 };
 
@@ -76,7 +76,7 @@ pub struct Source {
     pub(super) probes: Vec<crate::event::stream::Probe>,
     pub(super) gaps: Vec<Degraded>,
     pub(super) control: Control,
-    pub(super) account: Account,
+    pub(super) account: ProgramCounters,
     pub(super) channels: Channels,
     pub(super) known_hosts: KnownHosts,
     /// Ticks until the next such search.
@@ -211,7 +211,7 @@ impl Source {
         let offset = identity::clock_offset();
         if (offset - self.offset).abs() >= CLOCK_STEP_NS {
             self.offset = offset;
-            out.push(Event { time, what: What::Clock { offset } });
+            out.push(Event { time, what: EventKind::Clock { offset } });
         }
         self.unaccounted.1 += 1;
         // Reading the kernel's accounts takes a tenth of a millisecond: on an idle host there is nothing new in them.
@@ -227,7 +227,7 @@ impl Source {
             self.programs.sweep(&mut self.asking);
             self.attacher.sweep_ssh(self.channels.carried(), self.proc.clone());
         }
-        out.push(Event { time, what: What::Tick });
+        out.push(Event { time, what: EventKind::Tick });
         self.release(out);
         Ok(())
     }
@@ -243,7 +243,7 @@ impl Source {
         self.facts.forget();
         let tools = self.deploys.set_tools(tools.0, tools.1);
         // In turn: what came before is judged by what was in force then, though it may still wait for facts.
-        for what in [What::Labels(labels), tools, What::Reloaded { all, limits }] {
+        for what in [EventKind::Labels(labels), tools, EventKind::Reloaded { all, limits }] {
             self.gate.push(Event { time: identity::boot_time(), what }, &[], Instant::now());
         }
         self.release(out);
@@ -255,7 +255,7 @@ impl Source {
             why,
             effect: "the configuration and output in use before stay in use".into(),
         };
-        out.push(Event { time: identity::boot_time(), what: What::Degraded(degraded) });
+        out.push(Event { time: identity::boot_time(), what: EventKind::Degraded(degraded) });
     }
 
     /// For the event loop: readable when a watched folder changes.
@@ -289,16 +289,16 @@ impl Source {
         out.extend(found);
         let time = identity::boot_time();
         self.report_losses(time, out)?;
-        out.push(Event { time, what: What::Drains(self.drain.account().drains) });
+        out.push(Event { time, what: EventKind::Drains(self.drain.account().drains) });
         let counted = |program: &Program| Counted {
             name: program.name.into(),
             seen: program.counters.seen,
             sent: program.counters.sent,
             lost: program.lost(),
-            rescued: program.counters.rescued,
+            fallback_handled: program.counters.fallback_handled,
             skipped: program.skipped,
         };
-        out.push(Event { time, what: What::Stop(self.reported.iter().map(counted).collect()) });
+        out.push(Event { time, what: EventKind::Stop(self.reported.iter().map(counted).collect()) });
         Ok(())
     }
 

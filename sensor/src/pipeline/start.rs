@@ -15,7 +15,7 @@ use super::{
     source::{Failure, Source},
 };
 use crate::{
-    event::stream::{Degraded, Event, Probe, Role, What},
+    event::stream::{Degraded, Event, EventKind, Probe, Role},
     host::{
         identity, mounts, privileges,
         snapshot::{self, Seen},
@@ -50,11 +50,11 @@ impl Source {
         self.readable = self.asking.readable();
         self.offset = identity::clock_offset();
         let mut push = |what| out.push(Event { time, what });
-        push(What::Host(identity::host(&self.proc, time)));
-        push(What::Clock { offset: self.offset });
-        push(What::Labels(std::mem::take(&mut self.labels)));
+        push(EventKind::Host(identity::host(&self.proc, time)));
+        push(EventKind::Clock { offset: self.offset });
+        push(EventKind::Labels(std::mem::take(&mut self.labels)));
         if let Some(mnt_ns) = self.facts.host_ns() {
-            push(What::HostNamespace { mnt_ns });
+            push(EventKind::HostNamespace { mnt_ns });
         }
         out.extend(self.deploys.own_tools().map(|what| Event { time, what }));
         self.facts.begin(&mut self.asking);
@@ -117,12 +117,12 @@ impl Source {
         let mut push = |what| out.push(Event { time, what });
         let mut probes: Vec<Probe> = std::mem::take(&mut self.probes);
         probes.extend(self.programs.take_probes());
-        push(What::Probes(probes));
+        push(EventKind::Probes(probes));
         for gap in self.gaps.drain(..) {
-            push(What::Degraded(gap));
+            push(EventKind::Degraded(gap));
         }
         if !mounts::sees_whole_cgroup_tree(&self.proc) {
-            push(What::Degraded(Degraded {
+            push(EventKind::Degraded(Degraded {
                 what: "cgroup/connect4, cgroup/connect6".into(),
                 why: "this process is in a cgroup namespace of its own (in Kubernetes: hostPID with cgroupns: host)"
                     .into(),
@@ -135,14 +135,14 @@ impl Source {
             (true, skipped) => Some(format!("{skipped} of them did not answer")),
         };
         if let Some(why) = why {
-            push(What::Degraded(Degraded {
+            push(EventKind::Degraded(Degraded {
                 what: "processes that were there at the start".into(),
                 why,
                 effect: "what they start is in no session unless its own session is known".into(),
             }));
         }
         if !self.asking.is_running() {
-            push(What::Degraded(Degraded {
+            push(EventKind::Degraded(Degraded {
                 what: "the inspector".into(),
                 why: "it could not be started".into(),
                 effect: "what users' files say is unknown: names in containers, configuration, libraries".into(),
@@ -155,13 +155,17 @@ impl Source {
             found.role = found.file.and_then(|file| self.programs.role(file)).unwrap_or(Role::Other);
             if let Some(file) = found.file.filter(|_| found.role.is_server()) {
                 // What it executes for a connection is, as a rule, itself, and that can be gone before it is looked at.
-                out.push(Event { time, what: What::Program { file, role: found.role } });
+                out.push(Event { time, what: EventKind::Program { file, role: found.role } });
             } else {
                 found.served = None;
             }
-            self.enter(Event { time, what: What::Found(Box::new(found)) }, working_directory.as_ref(), out);
+            self.enter(
+                Event { time, what: EventKind::ProcessSnapshot(Box::new(found)) },
+                working_directory.as_ref(),
+                out,
+            );
         }
-        self.gate.push(Event { time: identity::boot_time(), what: What::Seeded }, &[], Instant::now());
+        self.gate.push(Event { time: identity::boot_time(), what: EventKind::SnapshotComplete }, &[], Instant::now());
         self.release(out);
     }
 

@@ -25,12 +25,12 @@ pub struct Table {
     width: Option<usize>,
     zone: TimeZone,
     /// Also the server's own processes.
-    plumbing: bool,
+    sshd_internal: bool,
 }
 
 impl Table {
-    pub fn new(color: bool, width: Option<usize>, plumbing: bool) -> Self {
-        Self { color, width, zone: TimeZone::system(), plumbing }
+    pub fn new(color: bool, width: Option<usize>, sshd_internal: bool) -> Self {
+        Self { color, width, zone: TimeZone::system(), sshd_internal }
     }
 
     pub fn heading(&self) -> String {
@@ -43,7 +43,7 @@ impl Table {
 
     /// Appends the line of a record. Nothing for the server's own processes, unless asked for.
     pub fn render(&self, record: &Record, out: &mut Vec<u8>) {
-        if !self.plumbing && is_plumbing(record) {
+        if !self.sshd_internal && is_plumbing(record) {
             return;
         }
         let (event, style) = if is_failed_login(record) { ("login", "31") } else { event(record.action) };
@@ -101,7 +101,7 @@ fn event(action: Action) -> (&'static str, &'static str) {
         Action::DeployStep => ("step", "35"),
         Action::DeployFinished => ("done", "1;35"),
         Action::SensorStarted | Action::SensorStopped | Action::SensorConfigReloaded => ("sensor", "2"),
-        Action::SensorDegraded => ("blind", "33"),
+        Action::SensorDegraded => ("degraded", "33"),
         Action::SensorEventsLost => ("LOST", "1;31"),
         Action::SensorSuppressed => ("held", "33"),
     }
@@ -109,7 +109,7 @@ fn event(action: Action) -> (&'static str, &'static str) {
 
 /// Processes of the SSH server itself.
 fn is_plumbing(record: &Record) -> bool {
-    matches!(record.action, Action::ProcessStarted | Action::ProcessEnded) && record.sensor.plumbing
+    matches!(record.action, Action::ProcessStarted | Action::ProcessEnded) && record.sensor.sshd_internal
 }
 
 /// A connection to an SSH server that ended before anybody had logged in.
@@ -167,7 +167,7 @@ fn what(record: &Record) -> String {
             let mut text = plural(session.commands.unwrap_or(0), "command")
                 + ", "
                 + &plural(session.processes.unwrap_or(0), "process");
-            if let Some(left @ 1..) = session.processes_left {
+            if let Some(left @ 1..) = session.processes_surviving {
                 let _ = write!(text, ", {left} still running");
             }
             text

@@ -23,7 +23,7 @@ const MARKS: [&str; 3] = ["\"deploy-", "\"sensor-started\"", "\"sensor-stopped\"
 
 pub struct Index {
     marks: AhoCorasick,
-    found: HashMap<Key, Draft>,
+    found: HashMap<Key, DeployBuilder>,
     /// By host id: the newest start or stop of a sensor there.
     sensors: HashMap<String, Sensor>,
     kept: usize,
@@ -41,7 +41,7 @@ struct Key {
 
 /// One host's view of a deploy, while it is read.
 #[derive(Default)]
-pub(super) struct Draft {
+pub(super) struct DeployBuilder {
     pub deploy: Deploy,
     /// The deploy tool ran here: its start or end is known.
     pub ran_here: bool,
@@ -115,12 +115,12 @@ impl Index {
             return;
         };
         let key = Key { host: fields.host.id.clone(), id: id.clone() };
-        let draft = self.found.entry(key).or_insert_with(|| Draft {
+        let draft = self.found.entry(key).or_insert_with(|| DeployBuilder {
             deploy: Deploy { id, host: Host::from(&fields.host), ..Deploy::default() },
             first: fields.time,
             last: fields.time,
             run: fields.sensor.boot_id.clone(),
-            ..Draft::default()
+            ..DeployBuilder::default()
         });
         draft.observe(fields);
         draft.kept += size;
@@ -144,7 +144,7 @@ impl Index {
     /// The deploys that were found, the oldest first.
     pub fn deploys(self) -> Vec<Deploy> {
         let sensors = self.sensors;
-        let mut drafts: Vec<Draft> = self.found.into_values().collect();
+        let mut drafts: Vec<DeployBuilder> = self.found.into_values().collect();
         for draft in &mut drafts {
             draft.count();
             let goes_on = |sensor: &Sensor| !sensor.stopped && sensor.run == draft.run;
@@ -159,7 +159,7 @@ impl Index {
     }
 }
 
-impl Draft {
+impl DeployBuilder {
     fn observe(&mut self, fields: &Fields) {
         self.first = self.first.min(fields.time);
         self.last = self.last.max(fields.time);

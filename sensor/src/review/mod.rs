@@ -31,4 +31,4 @@ pub use deploy::Deploy;
 pub use filter::Filter;
 pub use index::Index;
 pub use node::Node;
-pub use story::Story;
+pub use story::DeployDetail;

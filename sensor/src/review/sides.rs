@@ -8,15 +8,16 @@ use std::collections::HashMap;
 
 use super::{
     deploy::{Deploy, View, add_all},
-    index::Draft,
+    index::DeployBuilder,
 };
 use crate::event::record::Time;
 
 /// NTP keeps hosts closer than this; and no two deploys of one version by one performer follow each other faster.
 const SLACK_NS: i64 = 60_000_000_000;
 
-pub(super) fn join(drafts: Vec<Draft>) -> Vec<Deploy> {
-    let (mut runs, mut views): (Vec<Draft>, Vec<Draft>) = drafts.into_iter().partition(|draft| draft.ran_here);
+pub(super) fn join(drafts: Vec<DeployBuilder>) -> Vec<Deploy> {
+    let (mut runs, mut views): (Vec<DeployBuilder>, Vec<DeployBuilder>) =
+        drafts.into_iter().partition(|draft| draft.ran_here);
     runs.sort_by_key(|run| run.first);
     views.sort_by(|a, b| (a.first, &a.deploy.host).cmp(&(b.first, &b.deploy.host)));
     for run in &mut runs {
@@ -28,7 +29,7 @@ pub(super) fn join(drafts: Vec<Draft>) -> Vec<Deploy> {
         .enumerate()
         .flat_map(|(at, run)| run.deploy.connections.iter().map(move |id| (id.clone(), at)))
         .collect();
-    let mut alone: Vec<Draft> = Vec::new();
+    let mut alone: Vec<DeployBuilder> = Vec::new();
     for view in views {
         let by_id = view.served.keys().find_map(|id| by_connection.get(id)).copied();
         match by_id.or_else(|| same_act(&runs, &view)).and_then(|at| runs.get_mut(at)) {
@@ -45,13 +46,13 @@ pub(super) fn join(drafts: Vec<Draft>) -> Vec<Deploy> {
 }
 
 /// The run that a target's view fits without a common connection: of several, the one that began last.
-fn same_act(runs: &[Draft], view: &Draft) -> Option<usize> {
+fn same_act(runs: &[DeployBuilder], view: &DeployBuilder) -> Option<usize> {
     runs.iter().rposition(|run| may_be_of(run, view) && is_same(run, view, false))
 }
 
 /// Could the view be of a connection of this run? Performer and version are what a script can say of itself: a tool that
 /// made no connection, or others, takes no host's steps by them.
-fn may_be_of(run: &Draft, view: &Draft) -> bool {
+fn may_be_of(run: &DeployBuilder, view: &DeployBuilder) -> bool {
     let others = !run.deploy.connections.is_empty()
         && !view.served.is_empty()
         && run.deploy.connections.iter().all(|id| !view.served.contains_key(id));
@@ -63,7 +64,7 @@ fn may_be_of(run: &Draft, view: &Draft) -> bool {
 }
 
 /// The same performer and version at the same time, and nothing against it; `strict`: service and destination agree too, also where they are absent.
-fn is_same(a: &Draft, b: &Draft, strict: bool) -> bool {
+fn is_same(a: &DeployBuilder, b: &DeployBuilder, strict: bool) -> bool {
     let known = |value: &Option<String>, other: &Option<String>| value.is_some() && value == other;
     let agrees = |value: &Option<String>, other: &Option<String>| {
         value == other || !strict && (value.is_none() || other.is_none())
@@ -77,7 +78,7 @@ fn is_same(a: &Draft, b: &Draft, strict: bool) -> bool {
 }
 
 /// A target's view stands for the deploy itself.
-fn target(mut view: Draft) -> Draft {
+fn target(mut view: DeployBuilder) -> DeployBuilder {
     view.deploy.started = Some(Time(view.first));
     view.deploy.seen_from = vec!["target"];
     let own = own_view(&view);
@@ -88,7 +89,7 @@ fn target(mut view: Draft) -> Draft {
     view
 }
 
-fn absorb(run: &mut Draft, view: Draft) {
+fn absorb(run: &mut DeployBuilder, view: DeployBuilder) {
     let own = own_view(&view);
     run.last = run.last.max(view.last);
     let (deploy, of_target) = (&mut run.deploy, view.deploy);
@@ -128,7 +129,7 @@ fn absorb(run: &mut Draft, view: Draft) {
     }
 }
 
-fn own_view(view: &Draft) -> View {
+fn own_view(view: &DeployBuilder) -> View {
     let id = Some(view.deploy.id.clone()).filter(|id| !view.served.contains_key(id));
     View { host: view.deploy.host.clone(), id, connections: view.served.keys().cloned().collect() }
 }

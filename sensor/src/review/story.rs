@@ -22,7 +22,7 @@ use super::{
 /// What may be kept, by the size of the lines that it came from.
 const KEPT_MAX: usize = 256 << 20;
 
-pub struct Story {
+pub struct DeployDetail {
     deploy: Deploy,
     needles: AhoCorasick,
     /// (host id, deploy id)
@@ -35,7 +35,7 @@ pub struct Story {
     pub left_out: u64,
 }
 
-impl Story {
+impl DeployDetail {
     pub fn new(deploy: Deploy) -> Result<Self, BuildError> {
         let views = deploy.targets.iter().filter_map(|view| Some((view.host.id.clone(), view.id.clone()?)));
         let ids: HashSet<_> = [(deploy.host.id.clone(), deploy.id.clone())].into_iter().chain(views).collect();

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    Deploy, Filter, Index, Node, Story,
+    Deploy, DeployDetail, Filter, Index, Node,
     deploy::{Outcome, State},
     node::Kind,
 };
@@ -35,7 +35,7 @@ fn deploys(lines: &[String]) -> Vec<Deploy> {
 
 fn tree(lines: &[String], id: &str) -> (Deploy, Vec<Node>) {
     let deploy = deploys(lines).into_iter().find(|deploy| deploy.is_called(id)).unwrap();
-    let mut story = Story::new(deploy).unwrap();
+    let mut story = DeployDetail::new(deploy).unwrap();
     for line in lines {
         story.observe(line.as_bytes()).unwrap();
     }

@@ -8,11 +8,11 @@ use std::mem::{offset_of, size_of};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use sensor::{
     decode::{Decoder, recording},
-    event::stream::{Event, What},
+    event::stream::{Event, EventKind},
 };
 use sensor_common::{
     self as abi, Args, Connect, Exec, Exit, Fork, Head, Task, TcpState, VERSION, kind,
-    ssh::{self, Bound, LargeClear, LargePacket, SmallClear, SmallPacket},
+    ssh::{self, ConnectionOwner, LargeClear, LargePacket, SmallClear, SmallPacket},
 };
 
 /// A secret of one byte becomes `[REDACTED]`.
@@ -47,7 +47,7 @@ fn record(input: &mut Unstructured<'_>) -> Result<Vec<u8>> {
         (ssh::kind::PACKET, size_of::<LargePacket>()),
         (ssh::kind::CLEAR, size_of::<SmallClear>()),
         (ssh::kind::CLEAR, size_of::<LargeClear>()),
-        (ssh::kind::BOUND, size_of::<Bound>()),
+        (ssh::kind::BOUND, size_of::<ConnectionOwner>()),
         (10, 64),
     ])?;
     let filler = input.arbitrary()?;
@@ -110,7 +110,7 @@ pub(crate) fn length(input: &mut Unstructured<'_>, limit: u32) -> Result<[u8; 4]
 }
 
 pub(crate) fn check(event: &Event) {
-    if let What::Exec(exec) = &event.what {
+    if let EventKind::Exec(exec) = &event.what {
         let bytes: usize = exec.args.list.iter().map(|arg| arg.len()).sum();
         assert!(bytes <= abi::ARGS_MAX as usize * ARGS_GROWTH, "argv of {bytes} bytes");
     }

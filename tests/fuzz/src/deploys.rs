@@ -8,7 +8,7 @@ use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use sensor::{
     event::hidden::is_hidden,
     render::review::Look,
-    review::{Index, Node, Story, lines},
+    review::{DeployDetail, Index, Node, lines},
 };
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ fn read(log: &[u8]) {
     let look = Look { color: false, width: Some(100), zone: jiff::tz::TimeZone::UTC };
     assert_harmless(&look.list(&deploys));
     for deploy in deploys.into_iter().take(3) {
-        let mut story = Story::new(deploy).expect("few ids");
+        let mut story = DeployDetail::new(deploy).expect("few ids");
         lines::read(log, &mut lines::Report::default(), |line| story.observe(line)).expect("memory can be read");
         let (deploy, tree) = story.tell();
         assert!(tree.iter().map(depth).max().unwrap_or(0) <= DEPTH);

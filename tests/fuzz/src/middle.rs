@@ -10,7 +10,7 @@ use sensor::{
     event::{
         hidden::is_hidden,
         record::Record,
-        stream::{Event, Limits, What},
+        stream::{Event, EventKind, Limits},
     },
     render::{json::Json, table::Table},
 };
@@ -45,7 +45,7 @@ fn records(events: &[Event], all: bool) -> Vec<Record> {
     let mut records = Vec::new();
     let mut limits = LIMITS;
     for event in events {
-        if let What::Reloaded { limits: new, .. } = &event.what {
+        if let EventKind::Reloaded { limits: new, .. } = &event.what {
             // What is there stays, but no more comes.
             limits.processes = limits.processes.max(new.processes);
             limits.sessions = limits.sessions.max(new.sessions);
@@ -78,7 +78,7 @@ impl Default for Lines {
 
 impl Lines {
     pub(crate) fn learn(&mut self, event: &Event) {
-        if let What::Host(host) = &event.what {
+        if let EventKind::Host(host) = &event.what {
             self.json.set_host(host);
         }
     }

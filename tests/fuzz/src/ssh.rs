@@ -15,7 +15,7 @@ use sensor::{
 };
 use sensor_common::{
     Head, Socket, VERSION,
-    ssh::{Bound, CLEAR_LARGE, CLEAR_SMALL, Clear, PACKET_LARGE, PACKET_SMALL, Packet, kind, message},
+    ssh::{CLEAR_LARGE, CLEAR_SMALL, Clear, ConnectionOwner, PACKET_LARGE, PACKET_SMALL, Packet, kind, message},
 };
 
 use crate::{
@@ -68,10 +68,10 @@ pub(crate) fn record(input: &mut Unstructured<'_>, places: &mut Places) -> Resul
 }
 
 fn bound(input: &mut Unstructured<'_>, id: [u8; 8]) -> Result<Vec<u8>> {
-    let mut record = vec![0; size_of::<Bound>()];
+    let mut record = vec![0; size_of::<ConnectionOwner>()];
     put(&mut record, offset_of!(Head, kind), &kind::BOUND.to_ne_bytes());
-    put(&mut record, offset_of!(Bound, tgid), &tgid(input)?);
-    socket(input, &mut record, offset_of!(Bound, socket), id)?;
+    put(&mut record, offset_of!(ConnectionOwner, tgid), &tgid(input)?);
+    socket(input, &mut record, offset_of!(ConnectionOwner, socket), id)?;
     Ok(record)
 }
 

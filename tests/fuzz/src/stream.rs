@@ -14,8 +14,8 @@ use sensor::event::{
     deploy::{Facts, Project},
     labels::Label,
     stream::{
-        Args, Connect, Credentials, Degraded, Event, Exec, Exit, FileId, Fork, Found, Host, Limits, Lost, Names, Path,
-        Probe, ProcessId, Role, Served, Status, Task, TcpChange, TcpState, What,
+        Args, Connect, Credentials, Degraded, Event, EventKind, Exec, Exit, FileId, Fork, Host, Limits, Lost, Names,
+        Path, Probe, ProcessId, ProcessSnapshot, Role, Served, Status, Task, TcpChange, TcpState,
     },
 };
 use serde_bytes::ByteBuf;
@@ -24,11 +24,11 @@ pub(crate) fn event(input: &mut Unstructured<'_>) -> Result<Event> {
     Ok(Event { time: number(input, 20_000_000_000)?, what: what(input)? })
 }
 
-fn what(input: &mut Unstructured<'_>) -> Result<What> {
+fn what(input: &mut Unstructured<'_>) -> Result<EventKind> {
     Ok(match input.int_in_range(0..=33u8)? {
-        0 => What::Host(Host { boot: text(input)?, ..Host::default() }),
-        1 => What::Clock { offset: input.arbitrary()? },
-        2 | 3 => What::Found(Box::new(Found {
+        0 => EventKind::Host(Host { boot: text(input)?, ..Host::default() }),
+        1 => EventKind::Clock { offset: input.arbitrary()? },
+        2 | 3 => EventKind::ProcessSnapshot(Box::new(ProcessSnapshot {
             task: task(input)?,
             file: maybe(input, file)?,
             role: role(input)?,
@@ -37,12 +37,12 @@ fn what(input: &mut Unstructured<'_>) -> Result<What> {
             served: maybe(input, served)?,
             ssh_connection: maybe(input, |input| Ok((address(input)?, address(input)?)))?,
         })),
-        4 => What::Seeded,
-        5 | 6 => What::Program { file: file(input)?, role: role(input)? },
-        7 => What::User { mnt_ns: small(input)?, uid: small(input)?, name: text(input)?.into() },
-        8 => What::Cgroup { id: small(input)?.into(), path: text(input)?.into() },
-        9..=12 => What::Fork(Fork { task: task(input)?, creator: process(input)?, served: maybe(input, served)? }),
-        13..=16 => What::Exec(Box::new(Exec {
+        4 => EventKind::SnapshotComplete,
+        5 | 6 => EventKind::Program { file: file(input)?, role: role(input)? },
+        7 => EventKind::User { mnt_ns: small(input)?, uid: small(input)?, name: text(input)?.into() },
+        8 => EventKind::Cgroup { id: small(input)?.into(), path: text(input)?.into() },
+        9..=12 => EventKind::Fork(Fork { task: task(input)?, creator: process(input)?, served: maybe(input, served)? }),
+        13..=16 => EventKind::Exec(Box::new(Exec {
             task: task(input)?,
             file: maybe(input, file)?,
             role: None,
@@ -54,9 +54,9 @@ fn what(input: &mut Unstructured<'_>) -> Result<What> {
             thread: maybe(input, small)?,
             stamp: None,
         })),
-        17..=19 => What::Exit(Exit { task: task(input)?, status: Status::from_wait(input.arbitrary()?) }),
-        20 => What::Connect(Connect { task: task(input)?, socket: number(input, 5)?, remote: address(input)? }),
-        21 => What::Tcp(TcpChange {
+        17..=19 => EventKind::Exit(Exit { task: task(input)?, status: Status::from_wait(input.arbitrary()?) }),
+        20 => EventKind::Connect(Connect { task: task(input)?, socket: number(input, 5)?, remote: address(input)? }),
+        21 => EventKind::Tcp(TcpChange {
             socket: number(input, 5)?,
             local: address(input)?,
             remote: address(input)?,
@@ -67,48 +67,48 @@ fn what(input: &mut Unstructured<'_>) -> Result<What> {
             bytes_out: input.arbitrary()?,
         }),
         22 => rare(input)?,
-        23 => What::Stop(Vec::new()),
+        23 => EventKind::Stop(Vec::new()),
         24..=30 => ssh(input)?,
-        31 => What::Deploy(Box::new(Facts {
+        31 => EventKind::Deploy(Box::new(Facts {
             process: process(input)?,
             tool: text(input)?.into(),
             project: maybe(input, project)?,
             variables: vec![("KAMAL_PERFORMER".into(), text(input)?)],
             working_directory: maybe(input, path)?,
         })),
-        _ => What::Tick,
+        _ => EventKind::Tick,
     })
 }
 
 /// A message of an SSH connection, or who speaks over it, as the decoder tells it.
-fn ssh(input: &mut Unstructured<'_>) -> Result<What> {
+fn ssh(input: &mut Unstructured<'_>) -> Result<EventKind> {
     let record = crate::ssh::record(input, &mut HashMap::new())?;
     let mut events = Vec::new();
     let _ = Decoder::default().decode(&record, &mut events);
-    Ok(events.pop().map_or(What::Tick, |event| event.what))
+    Ok(events.pop().map_or(EventKind::Tick, |event| event.what))
 }
 
-fn rare(input: &mut Unstructured<'_>) -> Result<What> {
+fn rare(input: &mut Unstructured<'_>) -> Result<EventKind> {
     Ok(match input.int_in_range(0..=5u8)? {
-        0 => What::Lost(Lost {
+        0 => EventKind::Lost(Lost {
             stage: text(input)?,
             kind: text(input)?,
             count: input.arbitrary()?,
             since: input.arbitrary()?,
         }),
-        1 => What::Degraded(Degraded { what: text(input)?, why: text(input)?, effect: text(input)? }),
-        2 => What::Probes(vec![Probe {
+        1 => EventKind::Degraded(Degraded { what: text(input)?, why: text(input)?, effect: text(input)? }),
+        2 => EventKind::Probes(vec![Probe {
             name: text(input)?,
             target: text(input)?,
             state: text(input)?,
             why: maybe(input, text)?,
         }]),
-        3 => What::ConfigFile(Box::new(config_file(input)?)),
-        4 => What::Labels(vec![Label { name: text(input)?, patterns: vec![text(input)?] }]),
+        3 => EventKind::ConfigFile(Box::new(config_file(input)?)),
+        4 => EventKind::Labels(vec![Label { name: text(input)?, patterns: vec![text(input)?] }]),
         _ => {
             let [processes, sessions, connections] =
                 [small(input)? as usize, small(input)? as usize, small(input)? as usize];
-            What::Reloaded { all: input.arbitrary()?, limits: Limits { processes, sessions, connections } }
+            EventKind::Reloaded { all: input.arbitrary()?, limits: Limits { processes, sessions, connections } }
         }
     })
 }

@@ -12,7 +12,7 @@ use std::{
 
 use sensor::{
     decode::recording::{Reader, Writer},
-    event::stream::{Event, NS_PER_TICK, ProcessId, Served, Task, What},
+    event::stream::{Event, EventKind, NS_PER_TICK, ProcessId, Served, Task},
 };
 
 /// The times of one repetition, against those of the recording.
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 fn repeat(input: &str, output: &str, times: &str) -> Result<(), Box<dyn std::error::Error>> {
     let times: u64 = times.parse()?;
     let events: Vec<Event> = Reader::new(BufReader::new(File::open(input)?))?.collect::<Result<_, _>>()?;
-    let seeded = events.iter().position(|event| event.what == What::Seeded).map_or(0, |at| at + 1);
+    let seeded = events.iter().position(|event| event.what == EventKind::SnapshotComplete).map_or(0, |at| at + 1);
     let (before, after) = events.split_at(seeded);
     let from = after.first().map_or(0, |event| event.time);
     let length = after.last().map_or(0, |event| event.time).saturating_sub(from);
@@ -54,7 +54,7 @@ fn repeat(input: &str, output: &str, times: &str) -> Result<(), Box<dyn std::err
         let shift = Shift { from, by: round * period };
         for event in after {
             // Only the last one stops.
-            if !matches!(event.what, What::Stop(_)) || round + 1 == times {
+            if !matches!(event.what, EventKind::Stop(_)) || round + 1 == times {
                 out.write(&shift.event(event.clone()))?;
             }
         }
@@ -66,21 +66,21 @@ impl Shift {
     fn event(&self, mut event: Event) -> Event {
         event.time += self.by;
         match &mut event.what {
-            What::Fork(fork) => {
+            EventKind::Fork(fork) => {
                 self.task(&mut fork.task);
                 self.process(&mut fork.creator);
                 self.served(&mut fork.served);
             }
-            What::Exec(exec) => {
+            EventKind::Exec(exec) => {
                 self.task(&mut exec.task);
                 self.served(&mut exec.served);
             }
-            What::Exit(exit) => self.task(&mut exit.task),
-            What::Connect(connect) => {
+            EventKind::Exit(exit) => self.task(&mut exit.task),
+            EventKind::Connect(connect) => {
                 self.task(&mut connect.task);
                 connect.socket += self.by;
             }
-            What::Tcp(change) => change.socket += self.by,
+            EventKind::Tcp(change) => change.socket += self.by,
             _ => {}
         }
         event

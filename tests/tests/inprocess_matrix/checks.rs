@@ -138,7 +138,7 @@ fn host_key(shown: &str, stage: &Stage, run: &Run, record: &Record) {
     assert_eq!(record.text("ssh.host_key.status"), status, "{shown}: {record:?}");
     let fingerprint = lab::fingerprint(&stage.lab.sshd.file("host_key.pub"));
     assert_eq!(record.text("ssh.host_key.fingerprint"), fingerprint, "{shown}");
-    assert_eq!(record.get("ssh.host_key.named"), (status == "known").then_some(&true.into()), "{shown}");
+    assert_eq!(record.get("ssh.host_key.host_matched"), (status == "known").then_some(&true.into()), "{shown}");
     assert_eq!(record.pid(), run.done.pid, "{shown}");
     let went_on = run.case.knows_host() || run.case.succeeds();
     assert_eq!(record.text("event.outcome"), if went_on { "success" } else { "failure" }, "{shown}");

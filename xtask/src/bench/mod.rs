@@ -27,11 +27,11 @@ use clap::Subcommand;
 #[derive(clap::Args)]
 pub(crate) struct BenchArgs {
     #[command(subcommand)]
-    what: What,
+    what: EventKind,
 }
 
 #[derive(Subcommand)]
-enum What {
+enum EventKind {
     /// fork+exec with and without the sensor, beside auditd; memory, idle and with live sessions
     Exec(exec::ExecArgs),
     /// The tree of a large deploy from its logs
@@ -54,13 +54,13 @@ enum What {
 
 pub(crate) fn run(args: BenchArgs) -> Result<()> {
     match args.what {
-        What::Exec(args) => exec::run(&args),
-        What::Deploys(args) => deploys::run(&args),
-        What::Login(args) => login::run(&args),
-        What::Ssh(args) => ssh::run(&args),
-        What::Inprocess(args) => inprocess::run(&args),
-        What::Replay(args) => replay::run(&args),
-        What::Worker(args) => worker::run(&args),
-        What::Under(args) => child::become_program(&args),
+        EventKind::Exec(args) => exec::run(&args),
+        EventKind::Deploys(args) => deploys::run(&args),
+        EventKind::Login(args) => login::run(&args),
+        EventKind::Ssh(args) => ssh::run(&args),
+        EventKind::Inprocess(args) => inprocess::run(&args),
+        EventKind::Replay(args) => replay::run(&args),
+        EventKind::Worker(args) => worker::run(&args),
+        EventKind::Under(args) => child::become_program(&args),
     }
 }

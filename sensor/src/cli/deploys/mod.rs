@@ -19,7 +19,7 @@ use super::{Error, args::Output, trace, write};
 use crate::{
     config::Config,
     render::{json_text::visible, review::Look},
-    review::{Deploy, Filter, Index, Story, deploy::Outcome},
+    review::{Deploy, DeployDetail, Filter, Index, deploy::Outcome},
     sink::stderr,
 };
 use args::{DeploysArgs, DeploysVerb};
@@ -114,7 +114,7 @@ impl Asked {
             stderr::say(&format!("`{id}` is the beginning of {}", ids.join(", ")));
             return Ok(AMBIGUOUS);
         };
-        let mut story = Story::new(deploy.clone()).map_err(|error| patterns(&error))?;
+        let mut story = DeployDetail::new(deploy.clone()).map_err(|error| patterns(&error))?;
         let first = self.logs.report;
         // Lines that are broken were counted by the first reading, unless only this one has looked into them.
         let mut broken = 0;

@@ -6,16 +6,16 @@
 use super::{super::Correlate, local::Beginning};
 use crate::event::{
     record::Record,
-    stream::{Found, NS_PER_TICK},
+    stream::{NS_PER_TICK, ProcessSnapshot},
 };
 
 impl Correlate {
     /// A process that was there: is it a deploy, or a step of one?
-    pub(in crate::correlate) fn deploy_found(&mut self, found: &Found, out: &mut Vec<Record>) {
+    pub(in crate::correlate) fn deploy_found(&mut self, found: &ProcessSnapshot, out: &mut Vec<Record>) {
         let id = found.task.id;
         let below = self.processes.get(id).is_some_and(|process| process.deploy.is_some());
         let executable = found.executable.as_ref().map(|path| path.bytes.as_slice());
-        if !below && !self.deploys.tools.concern(&found.args, executable) {
+        if !below && !self.deploys.tools.may_match(&found.args, executable) {
             return;
         }
         let exec = found.as_exec(self.deploys.folder_of(id));
@@ -25,7 +25,7 @@ impl Correlate {
         }
         let program = self.program(&exec);
         if let Some(process) = self.processes.get_mut(id) {
-            process.told = self.scope.tells(process.session, true, process.watched);
+            process.emitted = self.scope.in_scope(process.session, true, process.watched);
             process.title.clone_from(&program.title);
             process.command_line = program.command_line.clone().map(Into::into);
         }

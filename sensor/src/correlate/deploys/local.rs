@@ -14,7 +14,7 @@ use super::{
     outcome::{Ended, Seen, verdict},
 };
 use crate::{
-    deploy::{self, Invocation, Remote, classify_local},
+    deploy::{self, ClassifiedStep, Invocation, classify_local},
     event::{
         deploy::{Evidence, Facts},
         record::{Action, Error, Outcome, Record},
@@ -30,7 +30,7 @@ const CHILDREN_MAX: usize = 256;
 /// A child that is a step and runs.
 #[derive(Debug)]
 pub(in crate::correlate) struct Child {
-    step: Remote,
+    step: ClassifiedStep,
     /// What its record will say of the process.
     about: Box<Record>,
     began: u64,
@@ -71,7 +71,7 @@ impl Correlate {
         let process = self.processes.get(id)?;
         if let Some(run) = process.deploy.clone().and_then(|deploy| self.deploys.runs.get_mut(&deploy)) {
             let again = self.deploys.tools.read(exec, facts.as_ref());
-            if let Some(again) = again.filter(|again| run.invocation.asks_the_same_as(again)) {
+            if let Some(again) = again.filter(|again| run.invocation.same_request(again)) {
                 run.seen.executed |= is_executed(&again, exec);
                 run.invocation.goes_on_as(&again);
                 // `sudo kamal`, `timeout 1h kamal`: the tool itself is the child.
@@ -110,7 +110,7 @@ impl Correlate {
     fn outer(&self, exec: &Exec, invocation: &Invocation) -> Option<Arc<str>> {
         exec.task.names.cgroup.as_deref().and_then(super::super::build::container_id)?;
         let same =
-            |run: &&Run| run.invocation.container && run.inner.is_none() && run.invocation.asks_the_same_as(invocation);
+            |run: &&Run| run.invocation.container && run.inner.is_none() && run.invocation.same_request(invocation);
         let runs = self.deploys.runs.values().map(Box::as_ref).filter(same);
         runs.max_by_key(|run| (run.began, run.id.clone())).map(|run| run.id.clone())
     }
@@ -118,9 +118,9 @@ impl Correlate {
     /// A command of a session that a tool sent: its programs are steps, and start no deploy of their own.
     fn is_remote_step(&self, process: &Process) -> bool {
         let session = process.session.and_then(|key| self.sessions.get(key));
-        let talk = session.and_then(|session| session.socket).and_then(|socket| self.talks.get(socket));
-        let (Some(talk), Some(command)) = (talk, &process.command) else { return false };
-        talk.channels
+        let conn = session.and_then(|session| session.socket).and_then(|socket| self.conns.get(socket));
+        let (Some(conn), Some(command)) = (conn, &process.command) else { return false };
+        conn.channels
             .iter()
             .filter_map(|channel| channel.command.as_ref())
             .any(|own| own.id == *command && own.step.is_some())

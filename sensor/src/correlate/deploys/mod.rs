@@ -27,14 +27,14 @@ use std::{
 
 pub(super) use records::describe_id;
 pub(in crate::correlate) use remote::StepOf;
-pub(in crate::correlate) use target::Talked;
+pub(in crate::correlate) use target::DeployCandidate;
 
 use names::Names;
 use outcome::Seen;
 use target::Groups;
 
 use crate::{
-    deploy::{Invocation, Remote, Tools},
+    deploy::{ClassifiedStep, Invocation, Tools},
     event::{
         deploy::{Facts, ToolFile},
         record::Record,
@@ -194,7 +194,7 @@ impl Run {
     }
 
     /// The secrets of a step, by their names in the project.
-    fn handled(&mut self, step: &mut Remote) {
+    fn handled(&mut self, step: &mut ClassifiedStep) {
         step.secrets = self.invocation.secrets_of(&step.secrets, self.facts.as_ref());
         self.add_secrets(step.secrets.clone());
     }

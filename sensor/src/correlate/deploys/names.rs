@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::deploy::Remote;
+use crate::deploy::ClassifiedStep;
 
 /// Values confirmed by acts; a deploy has a version, a service, a destination and a handful of roles.
 const CONFIRMED_MAX: usize = 256;
@@ -52,7 +52,7 @@ impl Names {
     }
 
     /// Learns from a command, and completes it.
-    pub(super) fn learn(&mut self, step: &mut Remote) {
+    pub(super) fn learn(&mut self, step: &mut ClassifiedStep) {
         if step.labelled || self.service.is_none() {
             self.service = step.service.clone().or_else(|| self.service.take());
             self.destination = step.destination.clone().or_else(|| self.destination.take());
@@ -92,7 +92,7 @@ impl Names {
     }
 
     /// A command over a connection ended with 0: what it acted on is more than a claim.
-    pub(super) fn confirm(&mut self, step: &Remote) {
+    pub(super) fn confirm(&mut self, step: &ClassifiedStep) {
         self.replaced |= step.kind == "rename" && self.previous.is_some();
         if !step.confirms {
             return;
@@ -128,7 +128,7 @@ impl Names {
     }
 
     /// A container was stopped: the version before, if the new one serves.
-    pub(super) fn retired(&mut self, step: &Remote) {
+    pub(super) fn retired(&mut self, step: &ClassifiedStep) {
         let version = step.container.as_ref().and_then(|name| self.split(name)).and_then(|(_, version)| version);
         let Some(version) = version.filter(|_| self.served) else { return };
         let version = version.split("_replaced_").next().unwrap_or_default().to_owned();

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use super::Run;
 use crate::{
-    deploy::{Acts, Invocation, Remote, Tool},
+    deploy::{Acts, ClassifiedStep, Invocation, Tool},
     event::{
         deploy::{Evidence, Kind},
         record::Outcome,
@@ -61,7 +61,7 @@ struct Failed {
 
 /// The end of a step.
 pub(super) struct Ended<'a> {
-    pub(super) step: &'a Remote,
+    pub(super) step: &'a ClassifiedStep,
     pub(super) host: Option<&'a str>,
     pub(super) line: &'a str,
     /// None: it is not known how.
@@ -79,7 +79,7 @@ pub(super) struct Verdict {
 
 impl Seen {
     /// A command runs over a connection of the run: is it one of the tool?
-    pub(super) fn commanded(&mut self, invocation: &Invocation, step: &Remote) {
+    pub(super) fn commanded(&mut self, invocation: &Invocation, step: &ClassifiedStep) {
         self.commands |= match invocation.tool.remote.is_empty() {
             // What Ansible or Fabric sends has no form of its own: whose command it is depends on who sends it.
             true => self.executed,

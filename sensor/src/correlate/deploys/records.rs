@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Run, names::Names};
 use crate::{
-    deploy::Remote,
+    deploy::ClassifiedStep,
     event::{
         deploy::FileState,
         record::{Action, Deploy, DeployConfig, DeployFields, DeployStep, Image, Outcome, Record},
@@ -22,7 +22,7 @@ pub(in crate::correlate) fn describe_id(record: &mut Record, id: Option<&Arc<str
 /// What a step says of itself.
 pub(super) fn describe_step(
     record: &mut Record,
-    step: &Remote,
+    step: &ClassifiedStep,
     line: Option<String>,
     host: Option<String>,
     status: Option<u32>,
@@ -135,7 +135,7 @@ impl Run {
     pub(super) fn describe_step(
         &self,
         record: &mut Record,
-        step: &Remote,
+        step: &ClassifiedStep,
         line: Option<String>,
         host: Option<String>,
         status: Option<u32>,

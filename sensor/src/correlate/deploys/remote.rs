@@ -8,13 +8,13 @@ use super::{
     super::{
         Correlate,
         connections::Connection,
-        ssh::{Command, Role, Talk},
+        ssh::{Command, Role, SshConnection},
     },
     outcome::Ended,
     records::{claims, describe_step, fields_of},
 };
 use crate::{
-    deploy::{Remote, Tool, classify},
+    deploy::{ClassifiedStep, Tool, classify},
     event::{
         record::{Action, Command as CommandFields, Deploy, Outcome, Record},
         text::escape,
@@ -25,26 +25,26 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(in crate::correlate) struct StepOf {
     pub(super) tool: Arc<Tool>,
-    pub(super) step: Remote,
+    pub(super) step: ClassifiedStep,
 }
 
 impl Correlate {
     /// The deploy that a connection belongs to, as soon as it can be known.
-    pub(in crate::correlate) fn deploy_of_talk(&mut self, talk: &mut Talk) {
-        if talk.deploy.is_none() {
-            talk.deploy = match talk.role {
+    pub(in crate::correlate) fn deploy_of_talk(&mut self, conn: &mut SshConnection) {
+        if conn.deploy.is_none() {
+            conn.deploy = match conn.role {
                 Some(Role::Server) => {
-                    talk.connection_id.as_deref().and_then(|id| self.deploys.by_connection(id)).cloned()
+                    conn.connection_id.as_deref().and_then(|id| self.deploys.by_connection(id)).cloned()
                 }
-                _ => talk.process.and_then(|id| self.processes.get(id)).and_then(|process| process.deploy.clone()),
+                _ => conn.process.and_then(|id| self.processes.get(id)).and_then(|process| process.deploy.clone()),
             };
         }
-        if talk.role == Some(Role::Client)
-            && let (Some(deploy), Some(connection)) = (&talk.deploy, &talk.connection_id)
-            && !std::mem::replace(&mut talk.deploy_told, true)
+        if conn.role == Some(Role::Client)
+            && let (Some(deploy), Some(connection)) = (&conn.deploy, &conn.connection_id)
+            && !std::mem::replace(&mut conn.deploy_emitted, true)
         {
             self.deploys.connected(deploy, connection);
-            if let Some(host) = host(talk) {
+            if let Some(host) = host(conn) {
                 self.deploys.contacted(deploy, host);
             }
         }
@@ -53,35 +53,35 @@ impl Correlate {
     /// A command starts: which step is it?
     pub(in crate::correlate) fn deploy_command(
         &mut self,
-        talk: &mut Talk,
+        conn: &mut SshConnection,
         command: &mut Command,
         out: &mut Vec<Record>,
     ) {
         let text = command.line.as_deref().map(|line| escape(line).0.into_owned());
-        let Some(deploy) = talk.deploy.clone() else {
-            if let (Some(Role::Server), "exec", Some(line)) = (talk.role, command.kind, text) {
-                self.target_command(talk, command, &line, out);
+        let Some(deploy) = conn.deploy.clone() else {
+            if let (Some(Role::Server), "exec", Some(line)) = (conn.role, command.kind, text) {
+                self.target_command(conn, command, &line, out);
             }
             return;
         };
         let Some(run) = self.deploys.get_mut(&deploy) else {
             // Known by its commands only, or over on the other side.
             if let Some(line) = text {
-                self.target_command(talk, command, &line, out);
+                self.target_command(conn, command, &line, out);
             }
             return;
         };
         let tool = run.invocation.tool.clone();
         let mut step = match (&text, command.kind) {
             (Some(line), "exec") => classify(&tool, line),
-            (_, kind) => Remote { kind: kind.into(), ..Remote::default() },
+            (_, kind) => ClassifiedStep { kind: kind.into(), ..ClassifiedStep::default() },
         };
         run.names.learn(&mut step);
         run.handled(&mut step);
         run.seen.commanded(&run.invocation, &step);
-        if let Some(connection) = &talk.connection_id {
+        if let Some(connection) = &conn.connection_id {
             let (client, server) = run.commands.entry(connection.clone()).or_default();
-            *(if talk.role == Some(Role::Server) { server } else { client }) += 1;
+            *(if conn.role == Some(Role::Server) { server } else { client }) += 1;
         } else {
             run.local_steps += 1;
         }
@@ -92,7 +92,7 @@ impl Correlate {
     pub(in crate::correlate) fn deploy_command_ended(
         &mut self,
         time: u64,
-        talk: &mut Talk,
+        conn: &mut SshConnection,
         command: &Command,
         status: Option<u32>,
         out: &mut Vec<Record>,
@@ -103,7 +103,7 @@ impl Correlate {
             Some(_) => Outcome::Failure,
             None => Outcome::Unknown,
         };
-        let mut record = self.ssh_record(time, Action::DeployStep, outcome, talk);
+        let mut record = self.ssh_record(time, Action::DeployStep, outcome, conn);
         record.duration = Some(time.saturating_sub(command.time));
         if command.process.is_some() {
             record.process.clone_from(&command.process);
@@ -121,8 +121,8 @@ impl Correlate {
             }
             text.into_owned()
         });
-        let host = host(talk);
-        if let Some(run) = talk.deploy.as_deref().and_then(|deploy| self.deploys.get_mut(deploy)) {
+        let host = host(conn);
+        if let Some(run) = conn.deploy.as_deref().and_then(|deploy| self.deploys.get_mut(deploy)) {
             let shown = line.as_deref().unwrap_or(command.kind);
             let ended = Ended { step, host: host.as_deref(), line: shown, status, remote: true };
             run.seen.observe(&ended, tool);
@@ -134,9 +134,9 @@ impl Correlate {
                 }
             }
             run.describe_step(&mut record, step, line, host, status);
-            return self.tell(talk, record, out);
+            return self.emit(conn, record, out);
         }
-        let Some(target) = &mut talk.target else { return };
+        let Some(target) = &mut conn.target else { return };
         if status == Some(0) {
             target.names.confirm(step);
             target.names.served |= tool.definition.outcome.proof.contains(&step.kind);
@@ -147,13 +147,13 @@ impl Correlate {
         let mut fields = fields_of(&target.names, tool.name.clone());
         fields.previous_version.clone_from(&target.names.previous);
         fields.claimed = claims(&fields, &target.names);
-        let id = talk.deploy.clone().unwrap_or_default();
+        let id = conn.deploy.clone().unwrap_or_default();
         record.deploy = Some(Deploy { id, fields: Some(Box::new(fields)) });
         describe_step(&mut record, step, line, host, status);
-        if talk.deploy.is_some() {
-            self.tell(talk, record, out);
+        if conn.deploy.is_some() {
+            self.emit(conn, record, out);
         } else {
-            target.wait(record, step.marked || step.alone);
+            target.wait(record, step.marked || step.standalone);
         }
     }
 
@@ -171,19 +171,19 @@ impl Correlate {
     }
 
     /// A deploy's connection is over: did anybody log in?
-    pub(in crate::correlate) fn deploy_disconnected(&mut self, talk: &Talk) {
-        if talk.role != Some(Role::Client) || talk.authenticated || !talk.decrypted {
+    pub(in crate::correlate) fn deploy_disconnected(&mut self, conn: &SshConnection) {
+        if conn.role != Some(Role::Client) || conn.authenticated || !conn.decrypted {
             return;
         }
-        let Some(host) = host(talk) else { return };
-        if let Some(run) = talk.deploy.as_deref().and_then(|deploy| self.deploys.get_mut(deploy)) {
+        let Some(host) = host(conn) else { return };
+        if let Some(run) = conn.deploy.as_deref().and_then(|deploy| self.deploys.get_mut(deploy)) {
             run.seen.refused.get_or_insert(host);
         }
     }
 }
 
 /// The server's address, seen from either end.
-fn host(talk: &Talk) -> Option<String> {
-    let (local, remote) = talk.endpoints?;
-    Some(if talk.role == Some(Role::Server) { local.ip() } else { remote.ip() }.to_canonical().to_string())
+fn host(conn: &SshConnection) -> Option<String> {
+    let (local, remote) = conn.endpoints?;
+    Some(if conn.role == Some(Role::Server) { local.ip() } else { remote.ip() }.to_canonical().to_string())
 }

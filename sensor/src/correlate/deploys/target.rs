@@ -10,7 +10,7 @@ use std::{net::IpAddr, sync::Arc};
 use super::{
     super::{
         Correlate,
-        ssh::{Command, Talk},
+        ssh::{Command, SshConnection},
     },
     local::deploy_id,
     names::Names,
@@ -18,7 +18,7 @@ use super::{
     remote::StepOf,
 };
 use crate::{
-    deploy::{Remote, Tool, classify},
+    deploy::{ClassifiedStep, Tool, classify},
     event::{record::Record, ssh::ConnectionId},
 };
 
@@ -29,7 +29,7 @@ const WAITING_MAX: usize = 64;
 
 /// What is known of a connection to this host that may be a deploy's.
 #[derive(Debug, Default)]
-pub(in crate::correlate) struct Talked {
+pub(in crate::correlate) struct DeployCandidate {
     pub(super) names: Names,
     /// Steps that are not told yet, and whether one is enough to tell them all.
     waiting: Vec<(Record, bool)>,
@@ -39,7 +39,7 @@ pub(in crate::correlate) struct Talked {
     marked: bool,
 }
 
-impl Talked {
+impl DeployCandidate {
     pub(super) fn wait(&mut self, record: Record, enough: bool) {
         if self.waiting.len() < WAITING_MAX {
             self.waiting.push((record, enough));
@@ -114,10 +114,16 @@ impl Groups {
 
 impl Correlate {
     /// A command in a session of this host.
-    pub(super) fn target_command(&mut self, talk: &mut Talk, command: &mut Command, line: &str, out: &mut Vec<Record>) {
-        let software = talk.software.incoming.clone().unwrap_or_default();
-        let Some((tool, mut step, client)) = self.tool_of(&software, line, talk.deploy.is_some()) else { return };
-        let target = talk.target.get_or_insert_default();
+    pub(super) fn target_command(
+        &mut self,
+        conn: &mut SshConnection,
+        command: &mut Command,
+        line: &str,
+        out: &mut Vec<Record>,
+    ) {
+        let software = conn.software.incoming.clone().unwrap_or_default();
+        let Some((tool, mut step, client)) = self.tool_of(&software, line, conn.deploy.is_some()) else { return };
+        let target = conn.target.get_or_insert_default();
         target.client |= client;
         target.marked |= step.marked;
         target.names.learn(&mut step);
@@ -125,16 +131,16 @@ impl Correlate {
         step.secrets.retain(|name| !name.contains(':'));
         let ripe = target.is_ripe();
         command.step = Some(Box::new(StepOf { tool: tool.clone(), step }));
-        match &talk.deploy {
+        match &conn.deploy {
             Some(deploy) => self.deploys.groups.learn(deploy, &target.names),
-            None if ripe => self.is_deploy(talk, &tool, out),
+            None if ripe => self.is_deploy(conn, &tool, out),
             None => {}
         }
     }
 
     /// The tool that sends such a line to a client of this software; in a deploy's session whatever its client sends.
-    fn tool_of(&self, software: &[u8], line: &str, deploys: bool) -> Option<(Arc<Tool>, Remote, bool)> {
-        let mut best: Option<(u8, Arc<Tool>, Remote, bool)> = None;
+    fn tool_of(&self, software: &[u8], line: &str, deploys: bool) -> Option<(Arc<Tool>, ClassifiedStep, bool)> {
+        let mut best: Option<(u8, Arc<Tool>, ClassifiedStep, bool)> = None;
         for tool in self.deploys.tools.iter().filter(|tool| !tool.remote.is_empty()) {
             let clients = &tool.definition.target.clients;
             let client = clients.iter().any(|client| software.starts_with(client.as_bytes()));
@@ -154,21 +160,21 @@ impl Correlate {
     }
 
     /// This session is a deploy's: what waited is told.
-    fn is_deploy(&mut self, talk: &mut Talk, tool: &Tool, out: &mut Vec<Record>) {
-        let Some(target) = &mut talk.target else { return };
-        let of = talk.session_id.as_deref().unwrap_or_default();
+    fn is_deploy(&mut self, conn: &mut SshConnection, tool: &Tool, out: &mut Vec<Record>) {
+        let Some(target) = &mut conn.target else { return };
+        let of = conn.session_id.as_deref().unwrap_or_default();
         let wanted = Group {
             id: deploy_id(&format!("target {} {of}", self.host.boot)),
             tool: tool.name.clone(),
             service: target.names.service.clone(),
             destination: target.names.destination.clone(),
             version: target.names.version.clone(),
-            peer: talk.endpoints.map(|(_, remote)| remote.ip()),
-            user: talk.user.clone(),
-            open: vec![talk.id],
+            peer: conn.endpoints.map(|(_, remote)| remote.ip()),
+            user: conn.user.clone(),
+            open: vec![conn.id],
         };
         let id = self.deploys.groups.find(wanted);
-        talk.deploy = Some(id.clone());
+        conn.deploy = Some(id.clone());
         let names = target.names.clone();
         for (mut record, _) in std::mem::take(&mut target.waiting) {
             if let Some(deploy) = &mut record.deploy {
@@ -179,29 +185,29 @@ impl Correlate {
                     fields.claimed = claims(fields, &names);
                 }
             }
-            self.tell(talk, record, out);
+            self.emit(conn, record, out);
         }
-        self.share(talk);
+        self.share(conn);
     }
 
     /// The session is over and nothing named a service: what only the tool sends, or what its client ran that is enough (a login to a registry), was a deploy all the same.
-    pub(in crate::correlate) fn target_ended(&mut self, talk: &mut Talk, out: &mut Vec<Record>) {
-        self.told_late(talk, out);
-        self.deploys.groups.closed(talk.id);
+    pub(in crate::correlate) fn target_ended(&mut self, conn: &mut SshConnection, out: &mut Vec<Record>) {
+        self.told_late(conn, out);
+        self.deploys.groups.closed(conn.id);
     }
 
-    fn told_late(&mut self, talk: &mut Talk, out: &mut Vec<Record>) {
-        if talk.deploy.is_some() {
+    fn told_late(&mut self, conn: &mut SshConnection, out: &mut Vec<Record>) {
+        if conn.deploy.is_some() {
             return;
         }
-        let name = talk.target.as_ref().and_then(|target| {
+        let name = conn.target.as_ref().and_then(|target| {
             let enough = target.waiting.iter().find(|(_, enough)| *enough && (target.marked || target.client));
             let waiting = enough.or_else(|| target.waiting.first().filter(|_| target.marked));
             waiting?.0.deploy.as_ref()?.fields.as_ref()?.tool.clone()
         });
         let tool = self.deploys.tools.iter().find(|tool| Some(&tool.name) == name.as_ref()).cloned();
         if let Some(tool) = tool {
-            self.is_deploy(talk, &tool, out);
+            self.is_deploy(conn, &tool, out);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Correlate,
-    talk::{Attempt, Role, Talk},
+    connection::{Attempt, Role, SshConnection},
 };
 use crate::event::{
     record::{Action, Outcome, Record},
@@ -14,37 +14,37 @@ use crate::event::{
 const FAILED_MAX: usize = 8;
 
 impl Correlate {
-    pub(super) fn auth(&mut self, time: u64, talk: &mut Talk, packet: &Packet, out: &mut Vec<Record>) {
+    pub(super) fn auth(&mut self, time: u64, conn: &mut SshConnection, packet: &Packet, out: &mut Vec<Record>) {
         match &packet.message {
             Message::AuthRequest(request) => {
                 // Given up for another method, without an answer (RFC 4252, 5.1).
-                if let Some(attempt) = talk.attempt.take() {
-                    self.attempted(time, talk, &attempt, Outcome::Unknown, false, out);
+                if let Some(attempt) = conn.attempt.take() {
+                    self.attempted(time, conn, &attempt, Outcome::Unknown, false, out);
                 }
-                talk.user = Some(escape(&request.user).0.into());
-                talk.attempt = Some(Attempt { request: (**request).clone(), time });
+                conn.user = Some(escape(&request.user).0.into());
+                conn.attempt = Some(Attempt { request: (**request).clone(), time });
             }
             Message::AuthAsk => {
                 // An offered key would do. Any other method goes on with questions.
-                if let Some(attempt) = talk.attempt.take_if(|attempt| attempt.is_offer()) {
-                    self.attempted(time, talk, &attempt, Outcome::Success, false, out);
+                if let Some(attempt) = conn.attempt.take_if(|attempt| attempt.is_offer()) {
+                    self.attempted(time, conn, &attempt, Outcome::Success, false, out);
                 }
             }
             Message::AuthFailure { partial, .. } => {
-                if let Some(attempt) = talk.attempt.take() {
+                if let Some(attempt) = conn.attempt.take() {
                     let outcome = if *partial { Outcome::Success } else { Outcome::Failure };
-                    self.attempted(time, talk, &attempt, outcome, *partial, out);
+                    self.attempted(time, conn, &attempt, outcome, *partial, out);
                 }
             }
             Message::AuthSuccess => {
-                if let Some(attempt) = talk.attempt.take() {
-                    self.attempted(time, talk, &attempt, Outcome::Success, false, out);
-                    talk.login = Some(attempt.request);
+                if let Some(attempt) = conn.attempt.take() {
+                    self.attempted(time, conn, &attempt, Outcome::Success, false, out);
+                    conn.login = Some(attempt.request);
                 }
-                talk.authenticated = true;
-                if talk.role == Some(Role::Server) {
-                    self.share(talk);
-                    self.logged_in(time, talk, out);
+                conn.authenticated = true;
+                if conn.role == Some(Role::Server) {
+                    self.share(conn);
+                    self.logged_in(time, conn, out);
                 }
             }
             _ => {}
@@ -52,54 +52,54 @@ impl Correlate {
     }
 
     /// The server's session begins now, if lineage has not seen it begin.
-    fn logged_in(&mut self, time: u64, talk: &mut Talk, out: &mut Vec<Record>) {
-        self.tell_connection(talk, out);
-        if let Some(key) = self.sessions.by_socket(talk.id) {
+    fn logged_in(&mut self, time: u64, conn: &mut SshConnection, out: &mut Vec<Record>) {
+        self.emit_connection(conn, out);
+        if let Some(key) = self.sessions.by_socket(conn.id) {
             self.authenticated(key, time);
             self.start_session(key, out);
         }
     }
 
     /// The server ends a connection instead of answering the attempt that was one too many.
-    pub(super) fn attempts_exhausted(&mut self, time: u64, talk: &mut Talk, out: &mut Vec<Record>) {
-        if let Some(attempt) = talk.attempt.take() {
-            self.attempted(time, talk, &attempt, Outcome::Failure, false, out);
+    pub(super) fn attempts_exhausted(&mut self, time: u64, conn: &mut SshConnection, out: &mut Vec<Record>) {
+        if let Some(attempt) = conn.attempt.take() {
+            self.attempted(time, conn, &attempt, Outcome::Failure, false, out);
         }
     }
 
     /// The connection ended before an answer came.
-    pub(super) fn unanswered(&mut self, time: u64, talk: &mut Talk, out: &mut Vec<Record>) {
-        if let Some(attempt) = talk.attempt.take() {
-            self.attempted(time, talk, &attempt, Outcome::Unknown, false, out);
+    pub(super) fn unanswered(&mut self, time: u64, conn: &mut SshConnection, out: &mut Vec<Record>) {
+        if let Some(attempt) = conn.attempt.take() {
+            self.attempted(time, conn, &attempt, Outcome::Unknown, false, out);
         }
     }
 
     fn attempted(
         &mut self,
         time: u64,
-        talk: &mut Talk,
+        conn: &mut SshConnection,
         attempt: &Attempt,
         outcome: Outcome,
         partial: bool,
         out: &mut Vec<Record>,
     ) {
-        self.tell_connection(talk, out);
-        note_failure(talk, attempt, outcome);
+        self.emit_connection(conn, out);
+        note_failure(conn, attempt, outcome);
         let action = if attempt.is_offer() { Action::SshKeyOffered } else { Action::SshAuthentication };
-        let mut record = self.ssh_record(time, action, outcome, talk);
+        let mut record = self.ssh_record(time, action, outcome, conn);
         record.duration = Some(time.saturating_sub(attempt.time));
         super::records::describe_auth(&mut record, &attempt.request, partial);
-        self.tell(talk, record, out);
+        self.emit(conn, record, out);
     }
 }
 
-fn note_failure(talk: &mut Talk, attempt: &Attempt, outcome: Outcome) {
+fn note_failure(conn: &mut SshConnection, attempt: &Attempt, outcome: Outcome) {
     let method = escape(&attempt.request.method).0;
     if outcome == Outcome::Failure
         && method != "none"
-        && talk.failed.len() < FAILED_MAX
-        && !talk.failed.iter().any(|known| *known == method)
+        && conn.failed.len() < FAILED_MAX
+        && !conn.failed.iter().any(|known| *known == method)
     {
-        talk.failed.push(method.into_owned());
+        conn.failed.push(method.into_owned());
     }
 }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use super::{
     Correlate,
-    talk::{Asked, CHANNELS_MAX, Channel, Pair, REQUESTS_MAX, SESSIONS_MAX, Talk},
+    connection::{CHANNELS_MAX, Channel, Pair, PendingForward, REQUESTS_MAX, SESSIONS_MAX, SshConnection},
 };
 use crate::event::{
     record::{Action, Forward, Outcome, Record},
@@ -16,87 +16,102 @@ use crate::event::{
 };
 
 impl Correlate {
-    pub(super) fn channels(&mut self, time: u64, talk: &mut Talk, packet: &Packet, out: &mut Vec<Record>) {
+    pub(super) fn channels(&mut self, time: u64, conn: &mut SshConnection, packet: &Packet, out: &mut Vec<Record>) {
         let direction = packet.direction;
         match &packet.message {
-            Message::ChannelOpen(open) => self.opens(time, talk, direction, open, out),
+            Message::ChannelOpen(open) => self.opens(time, conn, direction, open, out),
             Message::ChannelConfirmed { recipient, sender } => {
-                self.opened(time, talk, direction, *recipient, *sender, out);
+                self.opened(time, conn, direction, *recipient, *sender, out);
             }
             Message::ChannelRefused { recipient, reason, description } => {
-                self.refused(time, talk, direction, *recipient, *reason, description, out);
+                self.refused(time, conn, direction, *recipient, *reason, description, out);
             }
             Message::ChannelEof { recipient, bytes } | Message::ChannelBytes { recipient, bytes } => {
-                if let Some(channel) = talk.channel(direction, *recipient) {
+                if let Some(channel) = conn.channel(direction, *recipient) {
                     *channel.bytes.at(direction) = Some(*bytes);
                 }
             }
             Message::ChannelClose { recipient, bytes } => {
-                self.closes(time, talk, direction, *recipient, *bytes, out);
+                self.closes(time, conn, direction, *recipient, *bytes, out);
             }
             Message::ChannelRequest { recipient, wants_reply, request } => {
-                self.requested(time, talk, packet, *recipient, *wants_reply, request, out);
+                self.requested(time, conn, packet, *recipient, *wants_reply, request, out);
             }
-            Message::ChannelSuccess { recipient } => self.answered(time, talk, direction, *recipient, true, out),
-            Message::ChannelFailure { recipient } => self.answered(time, talk, direction, *recipient, false, out),
+            Message::ChannelSuccess { recipient } => self.answered(time, conn, direction, *recipient, true, out),
+            Message::ChannelFailure { recipient } => self.answered(time, conn, direction, *recipient, false, out),
             Message::GlobalRequest { name, wants_reply, bind, path } => {
                 let text = |bytes: &[u8]| escape(bytes).0.into_owned();
                 let asked =
-                    matches!(name.as_slice(), b"tcpip-forward" | b"streamlocal-forward@openssh.com").then(|| Asked {
-                        time,
-                        forward: Forward {
-                            kind: text(name),
-                            bind_address: bind.as_ref().map(|(address, _)| text(address)),
-                            bind_port: bind.as_ref().map(|(_, port)| *port),
-                            path: path.as_ref().map(|path| text(path)),
-                        },
+                    matches!(name.as_slice(), b"tcpip-forward" | b"streamlocal-forward@openssh.com").then(|| {
+                        PendingForward {
+                            time,
+                            forward: Forward {
+                                kind: text(name),
+                                bind_address: bind.as_ref().map(|(address, _)| text(address)),
+                                bind_port: bind.as_ref().map(|(_, port)| *port),
+                                path: path.as_ref().map(|path| text(path)),
+                            },
+                        }
                     });
-                let waiting = talk.requests.at(direction);
+                let waiting = conn.requests.at(direction);
                 if *wants_reply && waiting.len() < REQUESTS_MAX {
                     waiting.push_back(asked);
                 } else if let Some(asked) = asked {
-                    self.forward(talk, asked, Outcome::Unknown, out);
+                    self.forward(conn, asked, Outcome::Unknown, out);
                 }
             }
             Message::RequestSuccess { port } => {
-                if let Some(Some(mut asked)) = talk.requests.at(direction.other()).pop_front() {
+                if let Some(Some(mut asked)) = conn.requests.at(direction.other()).pop_front() {
                     if asked.forward.bind_port == Some(0) {
                         asked.forward.bind_port = *port;
                     }
-                    self.forward(talk, asked, Outcome::Success, out);
+                    self.forward(conn, asked, Outcome::Success, out);
                 }
             }
             Message::RequestFailure => {
-                if let Some(Some(asked)) = talk.requests.at(direction.other()).pop_front() {
-                    self.forward(talk, asked, Outcome::Failure, out);
+                if let Some(Some(asked)) = conn.requests.at(direction.other()).pop_front() {
+                    self.forward(conn, asked, Outcome::Failure, out);
                 }
             }
             _ => {}
         }
         // A client's session begins with what it first asks of the server.
-        if direction == Direction::Out && talk.authenticated {
-            self.start_client(time, talk, out);
+        if direction == Direction::Out && conn.authenticated {
+            self.start_client(time, conn, out);
         }
     }
 
-    pub(super) fn forward(&mut self, talk: &mut Talk, asked: Asked, outcome: Outcome, out: &mut Vec<Record>) {
-        let mut record = self.ssh_record(asked.time, Action::SshForwardRequested, outcome, talk);
+    pub(super) fn forward(
+        &mut self,
+        conn: &mut SshConnection,
+        asked: PendingForward,
+        outcome: Outcome,
+        out: &mut Vec<Record>,
+    ) {
+        let mut record = self.ssh_record(asked.time, Action::SshForwardRequested, outcome, conn);
         super::records::protocol(&mut record).forward = Some(asked.forward);
-        self.tell(talk, record, out);
+        self.emit(conn, record, out);
     }
 
-    fn opens(&mut self, time: u64, talk: &mut Talk, direction: Direction, open: &ChannelOpen, out: &mut Vec<Record>) {
+    fn opens(
+        &mut self,
+        time: u64,
+        conn: &mut SshConnection,
+        direction: Direction,
+        open: &ChannelOpen,
+        out: &mut Vec<Record>,
+    ) {
         let is_session = |open: &ChannelOpen| open.kind == b"session";
         let session = is_session(open);
         let max = if session { SESSIONS_MAX } else { CHANNELS_MAX };
-        if talk.channels.iter().filter(|channel| is_session(&channel.open) == session).count() >= max {
-            return self.too_many(time, talk, session, max, out);
+        if conn.channels.iter().filter(|channel| is_session(&channel.open) == session).count() >= max {
+            return self.too_many(time, conn, session, max, out);
         }
         let (local, remote) = match direction {
             Direction::Out => (Some(open.sender), None),
             Direction::In => (None, Some(open.sender)),
         };
-        talk.channels.push(Channel {
+        conn.channels.push(Channel {
             local,
             remote,
             open: open.clone(),
@@ -111,13 +126,13 @@ impl Correlate {
             carries: None,
             carried_id: None,
         });
-        if direction == Direction::Out && talk.authenticated {
-            self.start_client(time, talk, out);
+        if direction == Direction::Out && conn.authenticated {
+            self.start_client(time, conn, out);
         }
     }
 
     /// Counted, said of the connection, and once of the sensor.
-    fn too_many(&mut self, time: u64, talk: &mut Talk, session: bool, max: usize, out: &mut Vec<Record>) {
+    fn too_many(&mut self, time: u64, conn: &mut SshConnection, session: bool, max: usize, out: &mut Vec<Record>) {
         self.channels_refused += 1;
         let what = if session { "sessions" } else { "channels that are no sessions" };
         let text = format!("over {max} {what} at a time: the others are not followed");
@@ -134,35 +149,35 @@ impl Correlate {
             };
             out.push(self.degraded(time, &degraded));
         }
-        self.protocol_error(time, talk, "too_many_channels", &text, out);
+        self.protocol_error(time, conn, "too_many_channels", &text, out);
     }
 
     fn opened(
         &mut self,
         time: u64,
-        talk: &mut Talk,
+        conn: &mut SshConnection,
         direction: Direction,
         recipient: u32,
         sender: u32,
         out: &mut Vec<Record>,
     ) {
-        let Some(channel) = talk.channel(direction, recipient).filter(|channel| !channel.confirmed) else { return };
+        let Some(channel) = conn.channel(direction, recipient).filter(|channel| !channel.confirmed) else { return };
         channel.confirmed = true;
         match direction {
             Direction::In => channel.remote = Some(sender),
             Direction::Out => channel.local = Some(sender),
         }
         let channel = channel.clone();
-        let mut record = self.channel_record(channel.time, Action::SshChannelOpened, Outcome::Success, talk, &channel);
+        let mut record = self.channel_record(channel.time, Action::SshChannelOpened, Outcome::Success, conn, &channel);
         record.duration = Some(time.saturating_sub(channel.time));
-        self.tell(talk, record, out);
+        self.emit(conn, record, out);
     }
 
     #[allow(clippy::too_many_arguments, reason = "one message's fields")]
     fn refused(
         &mut self,
         time: u64,
-        talk: &mut Talk,
+        conn: &mut SshConnection,
         direction: Direction,
         recipient: u32,
         reason: u32,
@@ -171,9 +186,9 @@ impl Correlate {
     ) {
         let is =
             |channel: &Channel| !channel.confirmed && channel.opener != direction && channel.open.sender == recipient;
-        let Some(at) = talk.channels.iter().position(is) else { return };
-        let channel = talk.channels.remove(at);
-        let mut record = self.channel_record(channel.time, Action::SshChannelOpened, Outcome::Failure, talk, &channel);
+        let Some(at) = conn.channels.iter().position(is) else { return };
+        let channel = conn.channels.remove(at);
+        let mut record = self.channel_record(channel.time, Action::SshChannelOpened, Outcome::Failure, conn, &channel);
         record.duration = Some(time.saturating_sub(channel.time));
         if let Some(channel) = &mut super::records::protocol(&mut record).channel {
             channel.reason = Some(open_failure(reason));
@@ -181,57 +196,57 @@ impl Correlate {
         let text = escape(description).0;
         record.error =
             (!text.is_empty()).then(|| crate::event::record::Error { code: None, message: Some(text.into_owned()) });
-        self.tell(talk, record, out);
+        self.emit(conn, record, out);
     }
 
     fn closes(
         &mut self,
         time: u64,
-        talk: &mut Talk,
+        conn: &mut SshConnection,
         direction: Direction,
         recipient: u32,
         bytes: u64,
         out: &mut Vec<Record>,
     ) {
-        let Some(channel) = talk.channel(direction, recipient) else { return };
+        let Some(channel) = conn.channel(direction, recipient) else { return };
         *channel.bytes.at(direction) = Some(bytes);
         *channel.closed.at(direction) = true;
         if !(channel.closed.incoming && channel.closed.outgoing) {
             return;
         }
         let (local, remote) = (channel.local, channel.remote);
-        if let Some(at) = talk.channels.iter().position(|channel| (channel.local, channel.remote) == (local, remote)) {
-            let channel = talk.channels.remove(at);
-            self.channel_ended(time, talk, channel, out);
+        if let Some(at) = conn.channels.iter().position(|channel| (channel.local, channel.remote) == (local, remote)) {
+            let channel = conn.channels.remove(at);
+            self.channel_ended(time, conn, channel, out);
         }
     }
 
-    fn channel_ended(&mut self, time: u64, talk: &mut Talk, mut channel: Channel, out: &mut Vec<Record>) {
+    fn channel_ended(&mut self, time: u64, conn: &mut SshConnection, mut channel: Channel, out: &mut Vec<Record>) {
         if let Some(carried) = channel.carries {
             self.ssh_ended(time, carried, None, out);
         }
         if let Some(mut command) = channel.command.take() {
-            self.command_started(talk, &mut command, channel.pty, Outcome::Unknown, out);
+            self.command_started(conn, &mut command, channel.pty, Outcome::Unknown, out);
             if !command.ended {
-                self.command_ended(time, talk, &command, channel.pty, None, out);
+                self.command_ended(time, conn, &command, channel.pty, None, out);
             }
         }
         if !channel.confirmed {
             return;
         }
-        let mut record = self.channel_record(time, Action::SshChannelClosed, Outcome::Success, talk, &channel);
+        let mut record = self.channel_record(time, Action::SshChannelClosed, Outcome::Success, conn, &channel);
         record.duration = Some(time.saturating_sub(channel.time));
-        self.tell(talk, record, out);
+        self.emit(conn, record, out);
     }
 
     /// The connection is over: so are its channels.
-    pub(super) fn channels_ended(&mut self, time: u64, talk: &mut Talk, out: &mut Vec<Record>) {
-        for channel in std::mem::take(&mut talk.channels) {
-            self.channel_ended(time, talk, channel, out);
+    pub(super) fn channels_ended(&mut self, time: u64, conn: &mut SshConnection, out: &mut Vec<Record>) {
+        for channel in std::mem::take(&mut conn.channels) {
+            self.channel_ended(time, conn, channel, out);
         }
-        for mut waiting in [std::mem::take(&mut talk.requests.incoming), std::mem::take(&mut talk.requests.outgoing)] {
+        for mut waiting in [std::mem::take(&mut conn.requests.incoming), std::mem::take(&mut conn.requests.outgoing)] {
             for asked in waiting.drain(..).flatten() {
-                self.forward(talk, asked, Outcome::Unknown, out);
+                self.forward(conn, asked, Outcome::Unknown, out);
             }
         }
     }

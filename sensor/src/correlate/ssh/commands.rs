@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{
     Correlate,
-    talk::{Asked, CHANNELS_MAX, Command, REQUESTS_MAX, Role, Talk, Waiting},
+    connection::{CHANNELS_MAX, Command, PendingForward, PendingReply, REQUESTS_MAX, Role, SshConnection},
 };
 use crate::event::{
     labels::Label,
@@ -26,17 +26,17 @@ impl Correlate {
     pub(super) fn requested(
         &mut self,
         time: u64,
-        talk: &mut Talk,
+        conn: &mut SshConnection,
         packet: &Packet,
         recipient: u32,
         wants_reply: bool,
         request: &Request,
         out: &mut Vec<Record>,
     ) {
-        self.session_of(talk);
-        let number = talk.commands + 1;
-        let session = talk.session_id.clone().unwrap_or_default();
-        let Some(channel) = talk.channel(packet.direction, recipient) else { return };
+        self.session_of(conn);
+        let number = conn.commands + 1;
+        let session = conn.session_id.clone().unwrap_or_default();
+        let Some(channel) = conn.channel(packet.direction, recipient) else { return };
         let command = |kind, line: Option<&[u8]>, redacted| Command {
             id: format!("{session}-{number}").into(),
             kind,
@@ -44,30 +44,31 @@ impl Correlate {
             redacted,
             cut: packet.cut,
             time,
-            told: false,
+            emitted: false,
             ended: false,
             process: None,
             step: None,
         };
-        let forward =
-            |kind: &str| Waiting::Forward(Asked { time, forward: Forward { kind: kind.into(), ..Forward::default() } });
+        let forward = |kind: &str| {
+            PendingReply::Forward(PendingForward { time, forward: Forward { kind: kind.into(), ..Forward::default() } })
+        };
         let (waiting, asked) = match request {
-            Request::Exec { line, redacted } => (Waiting::Command, Some(command("exec", Some(line), *redacted))),
-            Request::Shell => (Waiting::Command, Some(command("shell", None, false))),
-            Request::Subsystem(name) => (Waiting::Command, Some(command("subsystem", Some(name), false))),
+            Request::Exec { line, redacted } => (PendingReply::Command, Some(command("exec", Some(line), *redacted))),
+            Request::Shell => (PendingReply::Command, Some(command("shell", None, false))),
+            Request::Subsystem(name) => (PendingReply::Command, Some(command("subsystem", Some(name), false))),
             Request::Pty => {
                 channel.pty = true;
-                (Waiting::Other, None)
+                (PendingReply::Other, None)
             }
             Request::Other(name) if name.as_slice() == b"auth-agent-req@openssh.com" => (forward("agent"), None),
             Request::Other(name) if name.as_slice() == b"x11-req" => (forward("x11"), None),
             Request::ExitStatus(status) => {
-                return self.exited(time, talk, packet.direction, recipient, Ok(*status), out);
+                return self.exited(time, conn, packet.direction, recipient, Ok(*status), out);
             }
             Request::ExitSignal(name) => {
-                return self.exited(time, talk, packet.direction, recipient, Err(name), out);
+                return self.exited(time, conn, packet.direction, recipient, Err(name), out);
             }
-            Request::Env(_) | Request::Other(_) => (Waiting::Other, None),
+            Request::Env(_) | Request::Other(_) => (PendingReply::Other, None),
         };
         if wants_reply && channel.requests.len() < REQUESTS_MAX {
             channel.requests.push_back(waiting.clone());
@@ -78,16 +79,16 @@ impl Correlate {
         {
             let id = command.id.clone();
             channel.command = Some(command);
-            talk.commands = number;
-            if talk.role == Some(Role::Server) {
-                self.awaits_process(talk, id);
+            conn.commands = number;
+            if conn.role == Some(Role::Server) {
+                self.awaits_process(conn, id);
             }
         }
         if !wants_reply {
             match waiting {
-                Waiting::Command => self.settle_command(talk, packet.direction, recipient, Outcome::Unknown, out),
-                Waiting::Forward(asked) => self.forward(talk, asked, Outcome::Unknown, out),
-                Waiting::Other => {}
+                PendingReply::Command => self.settle_command(conn, packet.direction, recipient, Outcome::Unknown, out),
+                PendingReply::Forward(asked) => self.forward(conn, asked, Outcome::Unknown, out),
+                PendingReply::Other => {}
             }
         }
     }
@@ -95,39 +96,39 @@ impl Correlate {
     pub(super) fn answered(
         &mut self,
         _time: u64,
-        talk: &mut Talk,
+        conn: &mut SshConnection,
         direction: Direction,
         recipient: u32,
         yes: bool,
         out: &mut Vec<Record>,
     ) {
-        let Some(waiting) = talk.channel(direction, recipient).and_then(|channel| channel.requests.pop_front()) else {
+        let Some(waiting) = conn.channel(direction, recipient).and_then(|channel| channel.requests.pop_front()) else {
             return;
         };
         let outcome = if yes { Outcome::Success } else { Outcome::Failure };
         match waiting {
-            Waiting::Command => self.settle_command(talk, direction, recipient, outcome, out),
-            Waiting::Forward(asked) => self.forward(talk, asked, outcome, out),
-            Waiting::Other => {}
+            PendingReply::Command => self.settle_command(conn, direction, recipient, outcome, out),
+            PendingReply::Forward(asked) => self.forward(conn, asked, outcome, out),
+            PendingReply::Other => {}
         }
     }
 
     /// Tells a channel's command, now that it is known what became of the request. A refused one is over.
     fn settle_command(
         &mut self,
-        talk: &mut Talk,
+        conn: &mut SshConnection,
         direction: Direction,
         recipient: u32,
         outcome: Outcome,
         out: &mut Vec<Record>,
     ) {
-        let Some(channel) = talk.channel(direction, recipient) else { return };
+        let Some(channel) = conn.channel(direction, recipient) else { return };
         let pty = channel.pty;
         let Some(mut command) = channel.command.take() else { return };
-        self.command_started(talk, &mut command, pty, outcome, out);
+        self.command_started(conn, &mut command, pty, outcome, out);
         if outcome == Outcome::Failure {
-            self.no_process(talk, &command.id);
-        } else if let Some(channel) = talk.channel(direction, recipient) {
+            self.no_process(conn, &command.id);
+        } else if let Some(channel) = conn.channel(direction, recipient) {
             channel.command = Some(command);
         }
     }
@@ -135,45 +136,45 @@ impl Correlate {
     fn exited(
         &mut self,
         time: u64,
-        talk: &mut Talk,
+        conn: &mut SshConnection,
         direction: Direction,
         recipient: u32,
         status: Result<u32, &[u8]>,
         out: &mut Vec<Record>,
     ) {
-        let Some(channel) = talk.channel(direction, recipient) else { return };
+        let Some(channel) = conn.channel(direction, recipient) else { return };
         let pty = channel.pty;
         let Some(mut command) = channel.command.take().filter(|command| !command.ended) else { return };
-        self.command_started(talk, &mut command, pty, Outcome::Success, out);
-        self.command_ended(time, talk, &command, pty, Some(status), out);
+        self.command_started(conn, &mut command, pty, Outcome::Success, out);
+        self.command_ended(time, conn, &command, pty, Some(status), out);
         command.ended = true;
-        if let Some(channel) = talk.channel(direction, recipient) {
+        if let Some(channel) = conn.channel(direction, recipient) {
             channel.command = Some(command);
         }
     }
 
     pub(super) fn command_started(
         &mut self,
-        talk: &mut Talk,
+        conn: &mut SshConnection,
         command: &mut Command,
         pty: bool,
         outcome: Outcome,
         out: &mut Vec<Record>,
     ) {
-        if std::mem::replace(&mut command.told, true) {
+        if std::mem::replace(&mut command.emitted, true) {
             return;
         }
         if outcome != Outcome::Failure {
-            self.deploy_command(talk, command, out);
+            self.deploy_command(conn, command, out);
         }
-        let record = self.command_record(command.time, Action::SshCommandStarted, outcome, talk, command, pty);
-        self.tell(talk, record, out);
+        let record = self.command_record(command.time, Action::SshCommandStarted, outcome, conn, command, pty);
+        self.emit(conn, record, out);
     }
 
     pub(super) fn command_ended(
         &mut self,
         time: u64,
-        talk: &mut Talk,
+        conn: &mut SshConnection,
         command: &Command,
         pty: bool,
         status: Option<Result<u32, &[u8]>>,
@@ -184,7 +185,7 @@ impl Correlate {
             Some(_) => Outcome::Failure,
             None => Outcome::Unknown,
         };
-        let mut record = self.command_record(time, Action::SshCommandEnded, outcome, talk, command, pty);
+        let mut record = self.command_record(time, Action::SshCommandEnded, outcome, conn, command, pty);
         record.duration = Some(time.saturating_sub(command.time));
         if let Some(fields) = record.ssh.as_mut().and_then(|ssh| ssh.command.as_mut()) {
             match status {
@@ -193,14 +194,14 @@ impl Correlate {
                 None => {}
             }
         }
-        self.tell(talk, record, out);
+        self.emit(conn, record, out);
         let status = status.and_then(|status| status.map_or_else(signal_status, Some));
-        self.deploy_command_ended(time, talk, command, status, out);
+        self.deploy_command_ended(time, conn, command, status, out);
     }
 
     /// The next process that sshd starts for this session is this command's.
-    fn awaits_process(&mut self, talk: &Talk, id: Arc<str>) {
-        if let Some(session) = self.sessions.by_socket(talk.id).and_then(|key| self.sessions.get_mut(key))
+    fn awaits_process(&mut self, conn: &SshConnection, id: Arc<str>) {
+        if let Some(session) = self.sessions.by_socket(conn.id).and_then(|key| self.sessions.get_mut(key))
             && session.awaited.len() < CHANNELS_MAX
         {
             session.awaited.push_back(id);
@@ -221,8 +222,8 @@ impl Correlate {
         Some(found.collect::<Vec<_>>()).filter(|labels| !labels.is_empty())
     }
 
-    fn no_process(&mut self, talk: &Talk, id: &Arc<str>) {
-        if let Some(session) = self.sessions.by_socket(talk.id).and_then(|key| self.sessions.get_mut(key)) {
+    fn no_process(&mut self, conn: &SshConnection, id: &Arc<str>) {
+        if let Some(session) = self.sessions.by_socket(conn.id).and_then(|key| self.sessions.get_mut(key)) {
             session.awaited.retain(|awaited| awaited != id);
         }
     }
@@ -236,23 +237,23 @@ impl Correlate {
     ) -> Option<Arc<str>> {
         let session = self.sessions.get_mut(key)?;
         let (id, socket) = (session.awaited.pop_front()?, session.socket?);
-        let mut talk = self.talks.take(socket)?;
+        let mut conn = self.conns.take(socket)?;
         let mut about = Record::new(0, Action::ProcessStarted, Outcome::Success);
         self.describe_process(&mut about, exec.task.id, self.processes.get(exec.task.id));
         let at =
-            talk.channels.iter().position(|channel| channel.command.as_ref().is_some_and(|command| command.id == id));
-        if let Some(channel) = at.and_then(|at| talk.channels.get_mut(at)) {
+            conn.channels.iter().position(|channel| channel.command.as_ref().is_some_and(|command| command.id == id));
+        if let Some(channel) = at.and_then(|at| conn.channels.get_mut(at)) {
             let pty = channel.pty;
             if let Some(mut command) = channel.command.take() {
                 command.process = about.process;
                 // It runs: no need to wait for the answer.
-                self.command_started(&mut talk, &mut command, pty, Outcome::Success, out);
-                if let Some(channel) = at.and_then(|at| talk.channels.get_mut(at)) {
+                self.command_started(&mut conn, &mut command, pty, Outcome::Success, out);
+                if let Some(channel) = at.and_then(|at| conn.channels.get_mut(at)) {
                     channel.command = Some(command);
                 }
             }
         }
-        self.talks.put(talk);
+        self.conns.put(conn);
         Some(id)
     }
 }

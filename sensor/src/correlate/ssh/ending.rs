@@ -5,14 +5,14 @@
 
 use super::{
     Correlate,
-    talk::{Role, Talk},
+    connection::{Role, SshConnection},
 };
 use crate::{
     decode::ssh::fingerprint::negotiate,
     event::record::{Action, Destination, Error, Outcome, Record},
 };
 
-impl Talk {
+impl SshConnection {
     /// Keys of both sides, as far as it can be known.
     pub(super) fn has_keys(&self) -> bool {
         let both = self.new_keys.incoming && self.new_keys.outgoing;
@@ -81,18 +81,18 @@ impl Talk {
 
 impl Correlate {
     /// `connection-closed` of a client's connection on which no session began, or of which that is not known.
-    pub(super) fn client_left(&mut self, time: u64, talk: &Talk, bytes: Option<(u64, u64)>) -> Record {
-        let (outcome, error) = if !talk.has_keys() {
-            (Outcome::Failure, Some(talk.no_keys()))
-        } else if !talk.is_read() && (talk.encrypted.outgoing || talk.clear_lost.is_some()) {
+    pub(super) fn client_left(&mut self, time: u64, conn: &SshConnection, bytes: Option<(u64, u64)>) -> Record {
+        let (outcome, error) = if !conn.has_keys() {
+            (Outcome::Failure, Some(conn.no_keys()))
+        } else if !conn.is_read() && (conn.encrypted.outgoing || conn.clear_lost.is_some()) {
             (Outcome::Unknown, None)
         } else {
-            (Outcome::Failure, Some(before_login(talk)))
+            (Outcome::Failure, Some(before_login(conn)))
         };
-        let mut record = self.ssh_record(time, Action::ConnectionClosed, outcome, talk);
-        record.duration = Some(time.saturating_sub(talk.began));
+        let mut record = self.ssh_record(time, Action::ConnectionClosed, outcome, conn);
+        record.duration = Some(time.saturating_sub(conn.began));
         record.error = error;
-        super::protocol(&mut record).disconnect.clone_from(&talk.disconnect);
+        super::protocol(&mut record).disconnect.clone_from(&conn.disconnect);
         if let Some((bytes_in, bytes_out)) = bytes {
             if let Some(source) = &mut record.source {
                 source.bytes = Some(bytes_out);
@@ -104,9 +104,9 @@ impl Correlate {
 }
 
 /// With keys, and without a login.
-fn before_login(talk: &Talk) -> Error {
-    let (code, message) = match talk.failed.as_slice() {
-        [] if talk.user.is_none() => (
+fn before_login(conn: &SshConnection) -> Error {
+    let (code, message) = match conn.failed.as_slice() {
+        [] if conn.user.is_none() => (
             "host_key_not_accepted",
             "the client left after the key exchange, before it had asked for authentication".to_owned(),
         ),

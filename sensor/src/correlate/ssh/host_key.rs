@@ -1,11 +1,11 @@
 //! `ssh-host-key`: the key that a server showed to a client of this host, what the client's files say of it, and whether the client went on.
 //!
-//! Two things come in any order: the decision (the client sends something under the new keys, read or not, or the connection ends) and what the files say (`What::KnownHosts`, read beside the
+//! Two things come in any order: the decision (the client sends something under the new keys, read or not, or the connection ends) and what the files say (`EventKind::KnownHosts`, read beside the
 //! stream). The record waits for both, for the second not longer than `WAIT_NS`. OpenSSH and Net::SSH look before they send NEWKEYS, Paramiko after; who goes is gone before anything else is sent.
 
 use super::{
     Correlate,
-    talk::{Role, Talk},
+    connection::{Role, SshConnection},
 };
 use crate::event::{
     host_key::{Extent, KnownHosts, Marker},
@@ -19,7 +19,7 @@ pub(super) const WAIT_NS: u64 = 4_000_000_000;
 const WAITING_MAX: usize = 256;
 
 /// A decision whose files are still to be told.
-pub(in crate::correlate) struct Undecided {
+pub(in crate::correlate) struct PendingHostKey {
     connection: ConnectionId,
     since: u64,
     record: Box<Record>,
@@ -27,46 +27,52 @@ pub(in crate::correlate) struct Undecided {
 
 impl Correlate {
     /// Does this message say that the client went on?
-    pub(super) fn notice_host_key(&mut self, time: u64, talk: &mut Talk, packet: &Packet, out: &mut Vec<Record>) {
-        if talk.role != Some(Role::Client) {
+    pub(super) fn notice_host_key(
+        &mut self,
+        time: u64,
+        conn: &mut SshConnection,
+        packet: &Packet,
+        out: &mut Vec<Record>,
+    ) {
+        if conn.role != Some(Role::Client) {
             return;
         }
         match &packet.message {
-            Message::HostKey(_) => talk.host_key_shown = Some(time),
+            Message::HostKey(_) => conn.host_key_shown = Some(time),
             Message::Disconnect { .. } => {}
             _ if packet.process.is_some() && packet.direction == Direction::Out => {
-                self.host_key_decided(talk, Outcome::Success, out);
+                self.host_key_decided(conn, Outcome::Success, out);
             }
             _ => {}
         }
     }
 
     /// A program that cannot be read is known by then to be such a one.
-    pub(super) fn host_key_not_read(&mut self, talk: &mut Talk, out: &mut Vec<Record>) {
-        if talk.encrypted.outgoing {
-            self.host_key_decided(talk, Outcome::Success, out);
+    pub(super) fn host_key_not_read(&mut self, conn: &mut SshConnection, out: &mut Vec<Record>) {
+        if conn.encrypted.outgoing {
+            self.host_key_decided(conn, Outcome::Success, out);
         }
     }
 
     /// The connection ended.
-    pub(super) fn host_key_not_decided(&mut self, talk: &mut Talk, out: &mut Vec<Record>) {
-        let outcome = match talk.encrypted.outgoing {
+    pub(super) fn host_key_not_decided(&mut self, conn: &mut SshConnection, out: &mut Vec<Record>) {
+        let outcome = match conn.encrypted.outgoing {
             true => Outcome::Success,
-            false if talk.is_read() || talk.clear_lost.is_none() => Outcome::Failure,
+            false if conn.is_read() || conn.clear_lost.is_none() => Outcome::Failure,
             false => Outcome::Unknown,
         };
-        self.host_key_decided(talk, outcome, out);
+        self.host_key_decided(conn, outcome, out);
     }
 
-    fn host_key_decided(&mut self, talk: &mut Talk, outcome: Outcome, out: &mut Vec<Record>) {
-        let (Some(time), Some(key)) = (talk.host_key_shown.take(), talk.host_key.clone()) else { return };
-        self.tell_connection(talk, out);
-        let mut record = self.ssh_record(time, Action::SshHostKey, outcome, talk);
+    fn host_key_decided(&mut self, conn: &mut SshConnection, outcome: Outcome, out: &mut Vec<Record>) {
+        let (Some(time), Some(key)) = (conn.host_key_shown.take(), conn.host_key.clone()) else { return };
+        self.emit_connection(conn, out);
+        let mut record = self.ssh_record(time, Action::SshHostKey, outcome, conn);
         super::records::describe_host_key(&mut record, &key);
-        match talk.known_hosts.take() {
+        match conn.known_hosts.take() {
             Some(known) => out.push(told(record, &known)),
             None if self.undecided.len() < WAITING_MAX => {
-                self.undecided.push(Undecided { connection: talk.id, since: self.now, record: Box::new(record) });
+                self.undecided.push(PendingHostKey { connection: conn.id, since: self.now, record: Box::new(record) });
             }
             None => out.push(without_files(record, "busy")),
         }
@@ -76,14 +82,14 @@ impl Correlate {
     pub(in crate::correlate) fn known_hosts(&mut self, known: &KnownHosts, out: &mut Vec<Record>) {
         if let Some(at) = self.undecided.iter().position(|waiting| waiting.connection == known.connection) {
             out.push(told(*self.undecided.remove(at).record, known));
-        } else if let Some(talk) = self.talks.get_mut(known.connection) {
-            talk.known_hosts = Some(Box::new(known.clone()));
+        } else if let Some(conn) = self.conns.get_mut(known.connection) {
+            conn.known_hosts = Some(Box::new(known.clone()));
         }
     }
 
     /// Nothing came.
     pub(super) fn host_keys_without_files(&mut self, time: u64, out: &mut Vec<Record>) {
-        let late = |waiting: &mut Undecided| waiting.since.saturating_add(WAIT_NS) <= time;
+        let late = |waiting: &mut PendingHostKey| waiting.since.saturating_add(WAIT_NS) <= time;
         out.extend(self.undecided.extract_if(.., late).map(|waiting| without_files(*waiting.record, "no-answer")));
     }
 }
@@ -94,7 +100,7 @@ fn told(mut record: Record, known: &KnownHosts) -> Record {
         host_key.status_reason = known.extent.reason().filter(|_| host_key.status.is_none());
         host_key.checking = known.checking.map(crate::event::host_key::Checking::name);
         if host_key.status == Some("known") {
-            host_key.named = Some(known.entries.iter().any(|entry| entry.same_key && entry.named));
+            host_key.host_matched = Some(known.entries.iter().any(|entry| entry.same_key && entry.named));
         }
     }
     record
@@ -126,7 +132,7 @@ fn status(known: &KnownHosts) -> Option<&'static str> {
 impl HostKey {
     /// As far as the key itself goes.
     pub(super) fn new(kind: String, fingerprint: Option<String>) -> Self {
-        Self { kind, fingerprint, status: None, status_reason: None, checking: None, named: None }
+        Self { kind, fingerprint, status: None, status_reason: None, checking: None, host_matched: None }
     }
 }
 

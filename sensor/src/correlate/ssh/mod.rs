@@ -8,26 +8,26 @@
 
 mod attempt;
 mod auth;
-mod bound;
-mod carried;
 mod changes;
 mod channels;
 mod commands;
+mod connection;
+mod connections;
 mod ending;
 mod host_key;
+mod owner;
 mod records;
-mod talk;
-mod talks;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
 pub(super) use attempt::Servers;
 pub(super) use changes::Changes;
-pub(super) use host_key::Undecided;
+use connection::Pair;
+pub(super) use connection::{Command, Role, SshConnection};
+pub(super) use connections::SshConnections;
+pub(super) use host_key::PendingHostKey;
 pub(super) use records::{describe_auth, named, protocol};
-use talk::Pair;
-pub(super) use talk::{Command, Role, Talk};
-pub(super) use talks::Talks;
 
 use super::{Correlate, build::session_id, sessions::Facts};
 use crate::{
@@ -49,123 +49,123 @@ const CLOSE_WAIT_NS: u64 = 1_000_000_000;
 impl Correlate {
     /// A message of an SSH connection.
     pub(super) fn ssh(&mut self, time: u64, packet: &Packet, out: &mut Vec<Record>) {
-        let Some(mut talk) = self.talks.take_or_new(packet.connection, time) else { return };
-        if talk.endpoints.is_none() {
-            talk.endpoints = packet.endpoints;
+        let Some(mut conn) = self.conns.take_or_new(packet.connection, time) else { return };
+        if conn.endpoints.is_none() {
+            conn.endpoints = packet.endpoints;
         }
-        notice_role(&mut talk, packet);
-        self.deploy_of_talk(&mut talk);
+        notice_role(&mut conn, packet);
+        self.deploy_of_talk(&mut conn);
         if let Some(process) = packet.process {
-            self.release(&mut talk, out);
-            Self::decrypted(time, &mut talk, process, packet);
+            self.release(&mut conn, out);
+            Self::decrypted(time, &mut conn, process, packet);
         }
-        self.message(time, &mut talk, packet, out);
-        self.share(&talk);
-        self.name_carried(&talk);
-        self.talks.put(talk);
+        self.message(time, &mut conn, packet, out);
+        self.share(&conn);
+        self.name_carried(&conn);
+        self.conns.put(conn);
     }
 
-    fn decrypted(time: u64, talk: &mut Talk, process: ProcessId, packet: &Packet) {
-        talk.speaks(process);
+    fn decrypted(time: u64, conn: &mut SshConnection, process: ProcessId, packet: &Packet) {
+        conn.speaks(process);
         // What this side sends is its own; that it sends confirms what came before.
-        talk.unverified = packet.direction == Direction::In && (packet.before_mac || !verifies_first(talk));
-        if !talk.decrypted {
-            talk.decrypted = true;
+        conn.unverified = packet.direction == Direction::In && (packet.before_mac || !verifies_first(conn));
+        if !conn.decrypted {
+            conn.decrypted = true;
             // A connection's first message after the keys is a request for authentication, or the end.
-            talk.late |= !matches!(packet.message, Message::AuthRequest(_) | Message::Disconnect { .. });
-            if talk.keyed.is_none() {
-                talk.keyed = Some(time);
+            conn.missed_start |= !matches!(packet.message, Message::AuthRequest(_) | Message::Disconnect { .. });
+            if conn.keyed.is_none() {
+                conn.keyed = Some(time);
             }
         }
     }
 
-    fn message(&mut self, time: u64, talk: &mut Talk, packet: &Packet, out: &mut Vec<Record>) {
+    fn message(&mut self, time: u64, conn: &mut SshConnection, packet: &Packet, out: &mut Vec<Record>) {
         let direction = packet.direction;
         match &packet.message {
             Message::Identification(software) => {
-                let first = talk.software.incoming.is_none() && talk.software.outgoing.is_none();
-                *talk.software.at(direction) = Some(software.to_vec());
-                if first && talk.role == Some(Role::Client) {
-                    self.spoke(talk.process, talk.endpoints.map(|(_, remote)| remote));
+                let first = conn.software.incoming.is_none() && conn.software.outgoing.is_none();
+                *conn.software.at(direction) = Some(software.to_vec());
+                if first && conn.role == Some(Role::Client) {
+                    self.spoke(conn.process, conn.endpoints.map(|(_, remote)| remote));
                 }
             }
             Message::KexInit(kexinit) => {
-                *talk.kexinit.at(direction) = Some(kexinit.clone());
+                *conn.kexinit.at(direction) = Some(kexinit.clone());
             }
-            Message::HostKey(key) => talk.host_key = Some(key.clone()),
+            Message::HostKey(key) => conn.host_key = Some(key.clone()),
             Message::NewKeys => {
-                *talk.new_keys.at(direction) = true;
-                talk.keyed.get_or_insert(time);
+                *conn.new_keys.at(direction) = true;
+                conn.keyed.get_or_insert(time);
             }
             Message::ClearLost(loss) => {
-                talk.clear_lost = Some(*loss);
+                conn.clear_lost = Some(*loss);
                 if *loss == ClearLoss::Malformed {
                     let text = "the clear phase is not SSH as RFC 4253 has it";
-                    self.protocol_error(time, talk, "malformed", text, out);
+                    self.protocol_error(time, conn, "malformed", text, out);
                 }
             }
             Message::Disconnect { reason, description } => {
-                self.disconnected(time, talk, direction, *reason, description, out);
+                self.disconnected(time, conn, direction, *reason, description, out);
             }
             Message::Malformed { number, .. } => {
                 let text = format!("message {number} does not hold what its number promises");
-                self.protocol_error(time, talk, "malformed", &text, out);
+                self.protocol_error(time, conn, "malformed", &text, out);
             }
-            Message::Encrypted => *talk.encrypted.at(direction) = true,
+            Message::Encrypted => *conn.encrypted.at(direction) = true,
             // Of a compressed direction nothing more is told; the connection's record says that it is.
             Message::KexStart | Message::Rekey | Message::Compressed => {}
             Message::AuthRequest(_)
             | Message::AuthFailure { .. }
             | Message::AuthSuccess
             | Message::AuthAsk
-            | Message::AuthAnswer => self.auth(time, talk, packet, out),
-            _ => self.channels(time, talk, packet, out),
+            | Message::AuthAnswer => self.auth(time, conn, packet, out),
+            _ => self.channels(time, conn, packet, out),
         }
-        if talk.decrypted {
-            self.tell_connection(talk, out);
+        if conn.decrypted {
+            self.emit_connection(conn, out);
         }
-        self.notice_host_key(time, talk, packet, out);
+        self.notice_host_key(time, conn, packet, out);
     }
 
     fn disconnected(
         &mut self,
         time: u64,
-        talk: &mut Talk,
+        conn: &mut SshConnection,
         direction: Direction,
         reason: u32,
         description: &[u8],
         out: &mut Vec<Record>,
     ) {
         let name = disconnect_reason(reason);
-        let by = talk.role.map(|role| role.sender(direction));
+        let by = conn.role.map(|role| role.sender(direction));
         let text = String::from_utf8_lossy(description).into_owned();
         let description = Some(text.clone()).filter(|text| !text.is_empty());
-        talk.disconnect = Some(Disconnect { reason: name.clone(), description, by });
+        conn.disconnect = Some(Disconnect { reason: name.clone(), description, by });
         if by == Some("server") {
-            self.attempts_exhausted(time, talk, out);
+            self.attempts_exhausted(time, conn, out);
         }
         if !matches!(reason, 4 | 10..=15) {
-            self.protocol_error(time, talk, &name, &text, out);
+            self.protocol_error(time, conn, &name, &text, out);
         }
     }
 
-    fn protocol_error(&mut self, time: u64, talk: &mut Talk, code: &str, text: &str, out: &mut Vec<Record>) {
-        if talk.errors >= talk::ERRORS_MAX || talk.is_relayed() {
+    fn protocol_error(&mut self, time: u64, conn: &mut SshConnection, code: &str, text: &str, out: &mut Vec<Record>) {
+        if conn.errors >= connection::ERRORS_MAX || conn.is_relayed() {
             return;
         }
-        talk.errors += 1;
-        let mut record = self.ssh_record(time, Action::SshProtocolError, Outcome::Failure, talk);
+        conn.errors += 1;
+        let mut record = self.ssh_record(time, Action::SshProtocolError, Outcome::Failure, conn);
         record.error = Some(Error { code: Some(code.into()), message: Some(text.into()) });
-        self.tell(talk, record, out);
+        self.emit(conn, record, out);
     }
 
     /// Writes a record, or holds it until what it says is confirmed.
-    pub(in crate::correlate) fn tell(&mut self, talk: &mut Talk, record: Record, out: &mut Vec<Record>) {
-        if talk.decrypted && talk.unverified {
-            if talk.held.is_empty() {
-                talk.held_since = self.now;
+    pub(in crate::correlate) fn emit(&mut self, conn: &mut SshConnection, record: Record, out: &mut Vec<Record>) {
+        if conn.decrypted && conn.unverified {
+            if conn.held.is_empty() {
+                conn.held_since = self.now;
             }
-            talk.held.push(record);
+            conn.held.push(record);
         } else {
             out.push(record);
         }
@@ -173,37 +173,37 @@ impl Correlate {
 
     /// The connection went on: what was held is true.
     #[allow(clippy::unused_self, reason = "reads as the others do")]
-    fn release(&self, talk: &mut Talk, out: &mut Vec<Record>) {
-        out.append(&mut talk.held);
+    fn release(&self, conn: &mut SshConnection, out: &mut Vec<Record>) {
+        out.append(&mut conn.held);
     }
 
     /// A process of a session did something: what its connection said is confirmed.
     pub(super) fn confirm(&mut self, socket: Option<ConnectionId>, out: &mut Vec<Record>) {
-        if let Some(talk) = socket.and_then(|id| self.talks.get_mut(id)) {
-            out.append(&mut talk.held);
+        if let Some(conn) = socket.and_then(|id| self.conns.get_mut(id)) {
+            out.append(&mut conn.held);
         }
     }
 
     /// Timers: unconfirmed records, connections that cannot be decrypted, clients that are gone.
     pub(super) fn ssh_tick(&mut self, time: u64, out: &mut Vec<Record>) {
-        for id in self.talks.which(|talk| !talk.held.is_empty() && talk.held_since.saturating_add(HOLD_NS) <= time) {
+        for id in self.conns.which(|conn| !conn.held.is_empty() && conn.held_since.saturating_add(HOLD_NS) <= time) {
             self.confirm(Some(id), out);
         }
-        let waits = |talk: &Talk| {
-            !talk.connection_told && talk.keyed.is_some_and(|keyed| keyed.saturating_add(KEYED_WAIT_NS) <= time)
+        let waits = |conn: &SshConnection| {
+            !conn.connection_emitted && conn.keyed.is_some_and(|keyed| keyed.saturating_add(KEYED_WAIT_NS) <= time)
         };
-        for id in self.talks.which(waits) {
-            if let Some(mut talk) = self.talks.take(id) {
-                self.tell_connection(&mut talk, out);
-                self.host_key_not_read(&mut talk, out);
-                self.share(&talk);
-                self.talks.put(talk);
+        for id in self.conns.which(waits) {
+            if let Some(mut conn) = self.conns.take(id) {
+                self.emit_connection(&mut conn, out);
+                self.host_key_not_read(&mut conn, out);
+                self.share(&conn);
+                self.conns.put(conn);
             }
         }
         self.host_keys_without_files(time, out);
-        let gone = |talk: &Talk| talk.closing.is_some_and(|since| since.saturating_add(CLOSE_WAIT_NS) <= time);
-        for id in self.talks.which(gone) {
-            let since = self.talks.get(id).and_then(|talk| talk.closing);
+        let gone = |conn: &SshConnection| conn.closing.is_some_and(|since| since.saturating_add(CLOSE_WAIT_NS) <= time);
+        for id in self.conns.which(gone) {
+            let since = self.conns.get(id).and_then(|conn| conn.closing);
             let left = self.ssh_ended(since.unwrap_or(time), id, None, out);
             out.extend(left);
         }
@@ -211,15 +211,15 @@ impl Correlate {
 
     /// The process that a client's connection belongs to is gone: what is left to say of it needs to know what it was.
     pub(super) fn ssh_exited(&mut self, time: u64, process: ProcessId) {
-        if self.talks.len() == 0 {
+        if self.conns.len() == 0 {
             return;
         }
-        for id in self.talks.which(|talk| talk.process == Some(process) && talk.role != Some(Role::Server)) {
-            if let Some(talk) = self.talks.get_mut(id) {
-                talk.closing.get_or_insert(time);
-                talk.gone = self.processes.get(process).cloned().map(Box::new);
-                let session = talk.gone.as_ref().and_then(|process| process.session);
-                talk.parent = session.and_then(|key| self.sessions.get(key)).map(|session| session.id.clone());
+        for id in self.conns.which(|conn| conn.process == Some(process) && conn.role != Some(Role::Server)) {
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.closing.get_or_insert(time);
+                conn.gone = self.processes.get(process).cloned().map(Box::new);
+                let session = conn.gone.as_ref().and_then(|process| process.session);
+                conn.parent = session.and_then(|key| self.sessions.get(key)).map(|session| session.id.clone());
             }
         }
     }
@@ -232,53 +232,53 @@ impl Correlate {
         bytes: Option<(u64, u64)>,
         out: &mut Vec<Record>,
     ) -> Option<Record> {
-        let mut talk = self.talks.end(id)?;
+        let mut conn = self.conns.end(id)?;
         // Nothing came after these.
-        for mut record in talk.held.drain(..) {
+        for mut record in conn.held.drain(..) {
             record.sensor.unconfirmed = Some(true);
             out.push(record);
         }
-        talk.unverified = false;
-        self.tell_connection(&mut talk, out);
-        self.host_key_not_decided(&mut talk, out);
-        self.unanswered(time, &mut talk, out);
-        self.channels_ended(time, &mut talk, out);
-        self.target_ended(&mut talk, out);
-        self.deploy_disconnected(&talk);
-        self.share(&talk);
-        if talk.role != Some(Role::Client) {
+        conn.unverified = false;
+        self.emit_connection(&mut conn, out);
+        self.host_key_not_decided(&mut conn, out);
+        self.unanswered(time, &mut conn, out);
+        self.channels_ended(time, &mut conn, out);
+        self.target_ended(&mut conn, out);
+        self.deploy_disconnected(&conn);
+        self.share(&conn);
+        if conn.role != Some(Role::Client) {
             return None;
         }
-        if talk.started || talk.authenticated {
-            self.start_client(time, &mut talk, out);
-            let mut record = self.ssh_record(time, Action::SshSessionEnded, Outcome::Success, &talk);
-            record.duration = Some(time.saturating_sub(talk.began));
+        if conn.started || conn.authenticated {
+            self.start_client(time, &mut conn, out);
+            let mut record = self.ssh_record(time, Action::SshSessionEnded, Outcome::Success, &conn);
+            record.duration = Some(time.saturating_sub(conn.began));
             if let Some(ssh) = &mut record.ssh {
-                ssh.session.commands = Some(talk.commands);
+                ssh.session.commands = Some(conn.commands);
                 ssh.session.bytes_in = bytes.map(|(bytes_in, _)| bytes_in);
                 ssh.session.bytes_out = bytes.map(|(_, bytes_out)| bytes_out);
             }
-            Self::add_login(&mut record, &talk);
-            records::protocol(&mut record).disconnect.clone_from(&talk.disconnect);
+            Self::add_login(&mut record, &conn);
+            records::protocol(&mut record).disconnect.clone_from(&conn.disconnect);
             out.push(record);
             return None;
         }
-        Some(self.client_left(time, &talk, bytes))
+        Some(self.client_left(time, &conn, bytes))
     }
 
     /// `ssh-connection`, once.
-    fn tell_connection(&mut self, talk: &mut Talk, out: &mut Vec<Record>) {
-        let began = talk.software.incoming.is_some() || talk.software.outgoing.is_some();
-        if talk.connection_told || talk.is_relayed() || !(began || talk.decrypted) {
+    fn emit_connection(&mut self, conn: &mut SshConnection, out: &mut Vec<Record>) {
+        let began = conn.software.incoming.is_some() || conn.software.outgoing.is_some();
+        if conn.connection_emitted || conn.is_relayed() || !(began || conn.decrypted) {
             return;
         }
-        talk.connection_told = true;
-        self.notice_miss(talk);
-        let record = self.connection_record(talk);
+        conn.connection_emitted = true;
+        self.notice_miss(conn);
+        let record = self.connection_record(conn);
         out.push(record);
-        let Pair { incoming, outgoing } = &mut talk.kexinit;
+        let Pair { incoming, outgoing } = &mut conn.kexinit;
         if let (Some(incoming), Some(outgoing)) = (incoming, outgoing)
-            && let Some(role) = talk.role
+            && let Some(role) = conn.role
         {
             let (client, server) = if role == Role::Client { (outgoing, incoming) } else { (incoming, outgoing) };
             fingerprint::keep_agreed(client, server);
@@ -286,66 +286,66 @@ impl Correlate {
     }
 
     /// `ssh-session-started` of a client.
-    fn start_client(&mut self, time: u64, talk: &mut Talk, out: &mut Vec<Record>) {
-        if talk.role != Some(Role::Client) || std::mem::replace(&mut talk.started, true) {
+    fn start_client(&mut self, time: u64, conn: &mut SshConnection, out: &mut Vec<Record>) {
+        if conn.role != Some(Role::Client) || std::mem::replace(&mut conn.started, true) {
             return;
         }
-        let mut record = self.ssh_record(time, Action::SshSessionStarted, Outcome::Success, talk);
-        Self::add_login(&mut record, talk);
-        self.tell(talk, record, out);
+        let mut record = self.ssh_record(time, Action::SshSessionStarted, Outcome::Success, conn);
+        Self::add_login(&mut record, conn);
+        self.emit(conn, record, out);
     }
 
     /// Tells the session of lineage what the protocol knows.
-    pub(in crate::correlate) fn share(&mut self, talk: &Talk) {
-        if talk.role == Some(Role::Client) {
+    pub(in crate::correlate) fn share(&mut self, conn: &SshConnection) {
+        if conn.role == Some(Role::Client) {
             return;
         }
-        let Some(session) = self.sessions.by_socket(talk.id).and_then(|key| self.sessions.get_mut(key)) else { return };
+        let Some(session) = self.sessions.by_socket(conn.id).and_then(|key| self.sessions.get_mut(key)) else { return };
         session.ssh = Some(Facts {
-            user: talk.user.clone(),
-            connection: talk.connection_id.clone(),
-            capture: talk.capture(),
-            login: talk.login.clone().map(Box::new),
-            disconnect: talk.disconnect.clone(),
-            commands: talk.decrypted.then_some(talk.commands),
+            user: conn.user.clone(),
+            connection: conn.connection_id.clone(),
+            capture: conn.capture(),
+            login: conn.login.clone().map(Box::new),
+            disconnect: conn.disconnect.clone(),
+            commands: conn.decrypted.then_some(conn.commands),
         });
-        session.deploy.clone_from(&talk.deploy);
+        session.deploy.clone_from(&conn.deploy);
     }
 
     /// `ssh.session.id`: of the session by lineage in the server role, else of this process's connection.
-    fn session_of(&mut self, talk: &mut Talk) {
-        let by_lineage = self.sessions.by_socket(talk.id).and_then(|key| self.sessions.get(key));
+    fn session_of(&mut self, conn: &mut SshConnection) {
+        let by_lineage = self.sessions.by_socket(conn.id).and_then(|key| self.sessions.get(key));
         if let Some(session) = by_lineage {
-            talk.session_id = Some(session.id.clone());
-        } else if talk.session_id.is_none() {
-            let entity = talk.process.map(|process| self.processes.entity(process));
+            conn.session_id = Some(session.id.clone());
+        } else if conn.session_id.is_none() {
+            let entity = conn.process.map(|process| self.processes.entity(process));
             let entity = entity.as_deref().unwrap_or_default();
-            talk.session_id = Some(session_id(&format!("{entity} {}", talk.id)));
+            conn.session_id = Some(session_id(&format!("{entity} {}", conn.id)));
         }
     }
 }
 
 /// What a message says about who is who.
-fn notice_role(talk: &mut Talk, packet: &Packet) {
+fn notice_role(conn: &mut SshConnection, packet: &Packet) {
     let client_sends = match &packet.message {
         Message::KexStart | Message::AuthRequest(_) | Message::AuthAnswer => true,
         Message::HostKey(_) | Message::AuthFailure { .. } | Message::AuthSuccess | Message::AuthAsk => false,
         _ => return,
     };
     let client = (packet.direction == Direction::Out) == client_sends;
-    talk.role.get_or_insert(if client { Role::Client } else { Role::Server });
-    if talk.connection_id.is_none()
-        && let Some(role) = talk.role
-        && let (Some(client), Some(server)) = talk.kexinit.by_role(role)
+    conn.role.get_or_insert(if client { Role::Client } else { Role::Server });
+    if conn.connection_id.is_none()
+        && let Some(role) = conn.role
+        && let (Some(client), Some(server)) = conn.kexinit.by_role(role)
     {
-        talk.connection_id = Some(fingerprint::connection_id(&client.cookie, &server.cookie).into());
+        conn.connection_id = Some(fingerprint::connection_id(&client.cookie, &server.cookie).into());
     }
 }
 
 /// Is the incoming cipher one that checks before it decrypts?
-fn verifies_first(talk: &Talk) -> bool {
-    let Some(role) = talk.role else { return false };
-    let (Some(client), Some(server)) = talk.kexinit.by_role(role) else { return false };
+fn verifies_first(conn: &SshConnection) -> bool {
+    let Some(role) = conn.role else { return false };
+    let (Some(client), Some(server)) = conn.kexinit.by_role(role) else { return false };
     let agreed = fingerprint::negotiate(client, server);
     let (cipher, mac) = match role {
         Role::Client => (agreed.cipher_server, agreed.mac_server),

@@ -6,7 +6,7 @@ use super::{
     Correlate,
     changes::Pairing,
     commands::LINE_MAX,
-    talk::{Channel, Command, Role, Talk},
+    connection::{Channel, Command, Role, SshConnection},
 };
 use crate::{
     correlate::{build::network, deploys::describe_id},
@@ -76,26 +76,26 @@ impl Correlate {
         time: u64,
         action: Action,
         outcome: Outcome,
-        talk: &Talk,
+        conn: &SshConnection,
     ) -> Record {
         let mut record = Record::new(self.wall(time), action, outcome);
-        let session = self.sessions.by_socket(talk.id).and_then(|key| self.sessions.get(key));
-        match (session, talk.role) {
+        let session = self.sessions.by_socket(conn.id).and_then(|key| self.sessions.get(key));
+        match (session, conn.role) {
             (Some(session), role) if role != Some(Role::Client) => self.describe_session(&mut record, session),
-            _ => self.describe_end(&mut record, talk),
+            _ => self.describe_end(&mut record, conn),
         }
-        let user = talk.user.clone();
+        let user = conn.user.clone();
         if let Some(destination) = &mut record.destination
             && let Some(name) = &user
         {
             destination.user.get_or_insert_default().name = Some(name.clone());
         }
-        if talk.role == Some(Role::Server)
+        if conn.role == Some(Role::Server)
             && let Some(name) = &user
         {
             record.user.get_or_insert_default().name = Some(name.clone());
         }
-        if let Some((local, remote)) = talk.endpoints
+        if let Some((local, remote)) = conn.endpoints
             && let Some(network) = &mut record.network
         {
             network.community_id = Some(fingerprint::community_id(local, remote));
@@ -104,24 +104,24 @@ impl Correlate {
         related.user.extend(user.filter(|name| !related.user.contains(name)));
         let (session, application) = record.ssh.take().map(|ssh| (ssh.session, ssh.application)).unwrap_or_default();
         record.ssh = Some(Ssh {
-            role: talk.role.map(Role::name),
-            capture: talk.capture(),
-            connection: talk.connection_id.clone().map(|id| Id { id }),
+            role: conn.role.map(Role::name),
+            capture: conn.capture(),
+            connection: conn.connection_id.clone().map(|id| Id { id }),
             session,
             application,
             ..Ssh::default()
         });
-        describe_id(&mut record, talk.deploy.as_ref());
+        describe_id(&mut record, conn.deploy.as_ref());
         record
     }
 
     /// A connection without a session by lineage: a client's, or a server's that we do not follow.
-    fn describe_end(&self, record: &mut Record, talk: &Talk) {
-        let process = talk.process.and_then(|id| self.processes.get(id)).or(talk.gone.as_deref());
-        if let Some(task) = &talk.owner {
+    fn describe_end(&self, record: &mut Record, conn: &SshConnection) {
+        let process = conn.process.and_then(|id| self.processes.get(id)).or(conn.gone.as_deref());
+        if let Some(task) = &conn.owner {
             Self::describe_task(record, task);
             self.describe_owner(record, task, process);
-        } else if let Some(id) = talk.process {
+        } else if let Some(id) = conn.process {
             self.describe_process(record, id, process);
             if let Some(process) = process {
                 record.user = process.user.as_ref().map(|(id, name)| User {
@@ -132,21 +132,21 @@ impl Correlate {
             }
         }
         let parent = process.and_then(|process| process.session).and_then(|key| self.sessions.get(key));
-        let id = talk.session_id.clone().unwrap_or_else(|| {
-            let entity = talk.process.map(|process| self.processes.entity(process));
-            super::session_id(&format!("{} {}", entity.as_deref().unwrap_or_default(), talk.id))
+        let id = conn.session_id.clone().unwrap_or_else(|| {
+            let entity = conn.process.map(|process| self.processes.entity(process));
+            super::session_id(&format!("{} {}", entity.as_deref().unwrap_or_default(), conn.id))
         });
-        let carrier = talk.carried.as_ref().and_then(|carrier| carrier.session.clone());
-        let parent = parent.map(|session| session.id.clone()).or_else(|| talk.parent.clone()).or(carrier);
+        let carrier = conn.carried.as_ref().and_then(|carrier| carrier.session.clone());
+        let parent = parent.map(|session| session.id.clone()).or_else(|| conn.parent.clone()).or(carrier);
         let parent = parent.map(|id| Id { id });
         let application = process.and_then(|process| process.application.clone());
         let session = SshSession { id, parent, ..SshSession::default() };
         record.ssh = Some(Ssh { session, application, ..Ssh::default() });
-        let Some((local, remote)) = talk.endpoints else {
-            record.destination = Some(carried_to(talk));
+        let Some((local, remote)) = conn.endpoints else {
+            record.destination = Some(carried_to(conn));
             return;
         };
-        let (from, to, direction) = match talk.role {
+        let (from, to, direction) = match conn.role {
             Some(Role::Server) => (remote, local, "ingress"),
             _ => (local, remote, "egress"),
         };
@@ -160,14 +160,14 @@ impl Correlate {
     }
 
     /// `ssh-connection`.
-    pub(super) fn connection_record(&mut self, talk: &Talk) -> Record {
-        let complete = talk.has_keys();
+    pub(super) fn connection_record(&mut self, conn: &SshConnection) -> Record {
+        let complete = conn.has_keys();
         let outcome = if complete { Outcome::Success } else { Outcome::Failure };
-        let mut record = self.ssh_record(talk.keyed.unwrap_or(talk.began), Action::SshConnection, outcome, talk);
-        record.duration = talk.keyed.map(|keyed| keyed.saturating_sub(talk.began));
-        record.error = (!complete).then(|| talk.no_keys());
-        let role = talk.role.unwrap_or(Role::Client);
-        let (client, server) = talk.software.by_role(role);
+        let mut record = self.ssh_record(conn.keyed.unwrap_or(conn.began), Action::SshConnection, outcome, conn);
+        record.duration = conn.keyed.map(|keyed| keyed.saturating_sub(conn.began));
+        record.error = (!complete).then(|| conn.no_keys());
+        let role = conn.role.unwrap_or(Role::Client);
+        let (client, server) = conn.software.by_role(role);
         let (client, server) = (client.clone(), server.clone());
         let software = |record: &mut Record, bytes: Option<Vec<u8>>, field| {
             bytes.map(|bytes| Software { software: text(record, &bytes, field) })
@@ -178,12 +178,12 @@ impl Correlate {
         );
         let fields = protocol(&mut record);
         // Who is who is not known before the key exchange.
-        if talk.role.is_some() {
+        if conn.role.is_some() {
             (fields.client, fields.server) = (client_software, server_software);
         }
-        fields.host_key = talk.host_key.as_ref().map(key).map(|key| HostKey::new(key.kind, key.fingerprint));
-        if let Some(role) = talk.role {
-            let (client, server) = talk.kexinit.by_role(role);
+        fields.host_key = conn.host_key.as_ref().map(key).map(|key| HostKey::new(key.kind, key.fingerprint));
+        if let Some(role) = conn.role {
+            let (client, server) = conn.kexinit.by_role(role);
             fields.hassh = client.as_deref().map(fingerprint::hassh_client);
             fields.hassh_server = server.as_deref().map(fingerprint::hassh_server);
             if let (Some(client), Some(server)) = (client, server) {
@@ -199,16 +199,16 @@ impl Correlate {
             }
         }
         let hashes = [&fields.hassh, &fields.hassh_server].into_iter().flatten().cloned().collect::<Vec<_>>();
-        let fingerprint = talk.host_key.as_ref().and_then(|key| key.fingerprint.clone());
+        let fingerprint = conn.host_key.as_ref().and_then(|key| key.fingerprint.clone());
         record.related.get_or_insert_default().hash = hashes.into_iter().chain(fingerprint).collect();
-        if complete && talk.role == Some(Role::Client) {
-            self.compare_with_last(&mut record, talk);
+        if complete && conn.role == Some(Role::Client) {
+            self.compare_with_last(&mut record, conn);
         }
         record
     }
 
     /// What differs from the last time that this application spoke to this server.
-    fn compare_with_last(&mut self, record: &mut Record, talk: &Talk) {
+    fn compare_with_last(&mut self, record: &mut Record, conn: &SshConnection) {
         let application = record.ssh.as_ref().and_then(|ssh| ssh.application.as_ref());
         let application = match application {
             Some(app) => app.script.as_ref().or(app.module.as_ref()).unwrap_or(&app.name).as_str().into(),
@@ -217,15 +217,15 @@ impl Correlate {
                 None => return,
             },
         };
-        let Some((_, server)) = talk.endpoints else { return };
+        let Some((_, server)) = conn.endpoints else { return };
         let user = record.user.as_ref().and_then(|user| user.id.clone());
         let changed = self.changes.compare(Pairing { user, application, server }, protocol(record));
         protocol(record).changed = (!changed.is_empty()).then_some(changed);
     }
 
     /// The method and key with which a session began.
-    pub(super) fn add_login(record: &mut Record, talk: &Talk) {
-        if let Some(login) = &talk.login {
+    pub(super) fn add_login(record: &mut Record, conn: &SshConnection) {
+        if let Some(login) = &conn.login {
             describe_auth(record, login, false);
         }
     }
@@ -235,10 +235,10 @@ impl Correlate {
         time: u64,
         action: Action,
         outcome: Outcome,
-        talk: &Talk,
+        conn: &SshConnection,
         channel: &Channel,
     ) -> Record {
-        let mut record = self.ssh_record(time, action, outcome, talk);
+        let mut record = self.ssh_record(time, action, outcome, conn);
         let kind = text(&mut record, &channel.open.kind, "ssh.channel.type");
         let address = |end: &Option<(serde_bytes::ByteBuf, u32)>| {
             end.as_ref().map(|(address, port)| Address { address: escape(address).0.into_owned(), port: *port })
@@ -262,11 +262,11 @@ impl Correlate {
         time: u64,
         action: Action,
         outcome: Outcome,
-        talk: &Talk,
+        conn: &SshConnection,
         command: &Command,
         pty: bool,
     ) -> Record {
-        let mut record = self.ssh_record(time, action, outcome, talk);
+        let mut record = self.ssh_record(time, action, outcome, conn);
         if command.process.is_some() {
             record.process.clone_from(&command.process);
         }
@@ -297,8 +297,8 @@ impl Correlate {
 }
 
 /// Where a connection without a socket leads, as the channel has it that carries it.
-fn carried_to(talk: &Talk) -> Destination {
-    let to = talk.carried.as_ref().and_then(|carrier| carrier.destination.as_ref());
+fn carried_to(conn: &SshConnection) -> Destination {
+    let to = conn.carried.as_ref().and_then(|carrier| carrier.destination.as_ref());
     let Some((address, port)) = to else { return Destination::default() };
     let address = escape(address).0.into_owned();
     let is_ip = address.parse::<std::net::IpAddr>().is_ok();

@@ -8,7 +8,7 @@ use crate::{
     event::{
         host_key::{Extent, KnownHosts},
         ssh::{AuthRequest, ChannelOpen, KexInit, Key, MalformedWhat, Request},
-        stream::{Event, Limits, What},
+        stream::{Event, EventKind, Limits},
     },
 };
 
@@ -29,7 +29,7 @@ impl Bench {
         Self { correlate: Correlate::new(LIMITS, Scope::default()), time: 1_000_000_000, records: Vec::new() }
     }
 
-    fn observe(&mut self, what: What) {
+    fn observe(&mut self, what: EventKind) {
         self.time += 1_000_000;
         self.correlate.observe(&Event { time: self.time, what }, &mut self.records);
     }
@@ -38,7 +38,7 @@ impl Bench {
         let process = (!clear).then_some(ProcessId { tgid: 7, start: 1 });
         let endpoints = clear.then(|| ("10.0.0.1:22".parse().unwrap(), "10.0.0.2:5000".parse().unwrap()));
         let packet = Packet { connection, process, endpoints, direction, before_mac: false, cut: false, message };
-        self.observe(What::Ssh(Box::new(packet)));
+        self.observe(EventKind::Ssh(Box::new(packet)));
     }
 
     /// A server's connection with keys, by this cipher.
@@ -170,7 +170,7 @@ fn what_is_held_is_told_soon_if_the_connection_stays_open() {
     bench.packet(1, Direction::In, false, Message::Malformed { number: 98, what: MalformedWhat::Length });
     let before = bench.records.len();
     bench.time += HOLD_NS;
-    bench.observe(What::Tick);
+    bench.observe(EventKind::Tick);
     assert_eq!(bench.told()[before..], [("ssh-protocol-error", Outcome::Failure)]);
     assert_eq!(bench.records[before].sensor.unconfirmed, None);
 }
@@ -210,7 +210,7 @@ fn host_key_reason(bench: &Bench) -> Option<&'static str> {
 #[test]
 fn a_host_key_is_told_when_the_files_are_read_and_the_client_has_decided() {
     let fact = |connection| {
-        What::KnownHosts(Box::new(KnownHosts { connection, extent: Extent::Whole, ..KnownHosts::default() }))
+        EventKind::KnownHosts(Box::new(KnownHosts { connection, extent: Extent::Whole, ..KnownHosts::default() }))
     };
     let mut bench = Bench::new();
     // The files are read when the client is gone already.
@@ -231,7 +231,7 @@ fn a_host_key_is_told_when_the_files_are_read_and_the_client_has_decided() {
     bench.packet(3, Direction::Out, true, Message::NewKeys);
     bench.end(3);
     bench.time += host_key::WAIT_NS;
-    bench.observe(What::Tick);
+    bench.observe(EventKind::Tick);
     assert_eq!(host_keys(&bench)[2..], [(None, Outcome::Failure)]);
     assert_eq!(host_key_reason(&bench), Some("no-answer"));
     bench.observe(fact(3));
@@ -260,7 +260,7 @@ fn a_program_that_cannot_be_decrypted_has_its_connection_all_the_same() {
     bench.keyed(1, CHACHA);
     assert!(bench.records.is_empty(), "the first decrypted packet may still come");
     bench.time += KEYED_WAIT_NS;
-    bench.observe(What::Tick);
+    bench.observe(EventKind::Tick);
     assert_eq!(bench.told(), [("ssh-connection", Outcome::Success)]);
     assert_eq!(bench.records[0].ssh.as_ref().unwrap().capture, "handshake");
 }
@@ -301,17 +301,17 @@ fn channels_and_connections_have_their_limits_and_refusals_are_told() {
     for connection in 2..20 {
         bench.packet(connection, Direction::Out, true, Message::Identification(text("x")));
     }
-    assert_eq!(bench.correlate.talks.len(), LIMITS.sessions);
-    bench.observe(What::Tick);
+    assert_eq!(bench.correlate.conns.len(), LIMITS.sessions);
+    bench.observe(EventKind::Tick);
     let told = bench.told();
     let errors = told.iter().filter(|(name, _)| *name == "ssh-protocol-error").count();
-    assert_eq!(errors, usize::from(talk::ERRORS_MAX), "told a few times, not ten thousand");
+    assert_eq!(errors, usize::from(connection::ERRORS_MAX), "told a few times, not ten thousand");
     let lost: Vec<(String, u64)> = bench
         .records
         .iter()
         .filter_map(|r| r.sensor.lost.as_ref())
         .map(|lost| (lost.kind.clone(), lost.count))
         .collect();
-    assert!(lost.contains(&("ssh-channel-refused".into(), 10_000 - talk::SESSIONS_MAX as u64)), "{lost:?}");
+    assert!(lost.contains(&("ssh-channel-refused".into(), 10_000 - connection::SESSIONS_MAX as u64)), "{lost:?}");
     assert!(lost.contains(&("ssh-connection-refused".into(), 15)), "{lost:?}");
 }

@@ -11,7 +11,7 @@ impl Story {
         let message = Message::Identification(b"SSH-2.0-Test".to_vec().into());
         let packet =
             Packet { connection, process: None, endpoints: None, direction, before_mac: false, cut: false, message };
-        self.event(What::Ssh(Box::new(packet)))
+        self.event(EventKind::Ssh(Box::new(packet)))
     }
 
     /// A login as `login` has it; of the server's program `role` is known.

@@ -1,6 +1,6 @@
 //! Remote commands: what Kamal 2.12.0 and 1.9.3 were seen to send, line by line.
 
-use super::super::{Remote, Tool, classify, classify_local};
+use super::super::{ClassifiedStep, Tool, classify, classify_local};
 use super::tools;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ fn kamal() -> Arc<Tool> {
 }
 
 /// `kind service/destination/role version container-or-prefix`, `.` for absent.
-fn brief(found: &Remote) -> String {
+fn brief(found: &ClassifiedStep) -> String {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| ".".into());
     let name = found.container.clone().or_else(|| found.prefix.clone());
     format!(

@@ -28,7 +28,7 @@ use std::{
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::event::stream::{Credentials, Event, Lost, ProcessId, What};
+use crate::event::stream::{Credentials, Event, EventKind, Lost, ProcessId};
 use look::{Look, Looks};
 use watch::Watch;
 use worker::Worker;
@@ -129,7 +129,7 @@ impl ConfigFiles {
         if self.refused > 0 {
             let kind = "deploy whose configuration was not looked at".into();
             let lost = Lost { stage: "config".into(), kind, count: std::mem::take(&mut self.refused), since: now };
-            out.push(Event { time: now, what: What::Lost(lost) });
+            out.push(Event { time: now, what: EventKind::Lost(lost) });
         }
     }
 

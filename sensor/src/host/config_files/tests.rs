@@ -73,7 +73,7 @@ impl Stage {
 
 fn of_deploy(events: Vec<Event>) -> Vec<ConfigFile> {
     let fact = |event: Event| match event.what {
-        What::ConfigFile(file) if matches!(file.cause, Cause::Deploy(_)) => Some(*file),
+        EventKind::ConfigFile(file) if matches!(file.cause, Cause::Deploy(_)) => Some(*file),
         _ => None,
     };
     events.into_iter().filter_map(fact).collect()
@@ -205,7 +205,7 @@ fn too_many_deploys_at_once_are_counted() {
     }
     let mut out = Vec::new();
     files.poll(7, &mut out);
-    let [Event { what: What::Lost(lost), .. }] = out.as_slice() else { panic!("{out:?}") };
+    let [Event { what: EventKind::Lost(lost), .. }] = out.as_slice() else { panic!("{out:?}") };
     assert_eq!((lost.stage.as_str(), lost.count), ("config", 5));
 }
 

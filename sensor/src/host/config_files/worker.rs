@@ -29,7 +29,7 @@ use super::{
 use crate::{
     event::{
         config_file::{Author, Cause, ConfigFile, Contents, Unread, holds_secrets},
-        stream::{Degraded, Event, Path as EventPath, What},
+        stream::{Degraded, Event, EventKind, Path as EventPath},
     },
     host::{identity, privileges, snapshot::namespace_number},
 };
@@ -356,14 +356,14 @@ impl Worker {
     }
 
     fn tell(&self, fact: ConfigFile) {
-        self.push(What::ConfigFile(Box::new(fact)));
+        self.push(EventKind::ConfigFile(Box::new(fact)));
     }
 
     fn degraded(&self, what: &str, why: String, effect: &str) {
-        self.push(What::Degraded(Degraded { what: what.into(), why, effect: effect.into() }));
+        self.push(EventKind::Degraded(Degraded { what: what.into(), why, effect: effect.into() }));
     }
 
-    fn push(&self, what: What) {
+    fn push(&self, what: EventKind) {
         // Nobody is left to be told when the sensor has stopped.
         let _ = self.facts.send(Event { time: identity::boot_time(), what });
     }

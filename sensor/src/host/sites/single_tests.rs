@@ -1,6 +1,6 @@
 //! One probe where the text shows that it does, none where it does not: by functions in the forms that compilers make of OpenSSH's.
 
-use sensor_common::kept::{Arguments, Kept, Operand};
+use sensor_common::kept::{Arguments, CalleeSavedReg, Operand};
 
 use super::{tests::build, *};
 
@@ -106,12 +106,12 @@ fn sites(name: &str, filled: &[(&str, &str)], more: &str) -> Option<Vec<Site>> {
 const INNER_CALL: (&str, &str) = ("inner", "push %rax\npush %rax\ncall inner\npop %rsi\npop %rdi");
 
 fn outer_arguments() -> Arguments {
-    let sum = |base| Operand { base: Some(base), index: Some(Kept::Rbx), ..PLAIN };
+    let sum = |base| Operand { base: Some(base), index: Some(CalleeSavedReg::Rbx), ..PLAIN };
     Arguments {
-        context: Operand { base: Some(Kept::Rbp), displacement: 8, load: true, ..PLAIN },
-        out: sum(Kept::R14),
-        input: sum(Kept::R12),
-        len: Operand { base: Some(Kept::R13), ..PLAIN },
+        context: Operand { base: Some(CalleeSavedReg::Rbp), displacement: 8, load: true, ..PLAIN },
+        out: sum(CalleeSavedReg::R14),
+        input: sum(CalleeSavedReg::R12),
+        len: Operand { base: Some(CalleeSavedReg::R13), ..PLAIN },
     }
 }
 

@@ -4,7 +4,7 @@
 //! taken, if nothing is written to memory after it was read; a step that is not among the few that compilers make here means that a value is not known.
 
 use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
-use sensor_common::kept::{Arguments, Kept, Operand};
+use sensor_common::kept::{Arguments, CalleeSavedReg, Operand};
 
 /// `EVP_Cipher(ctx: rdi, out: rsi, in: rdx, inl: ecx)`
 pub(super) struct Values {
@@ -59,15 +59,15 @@ fn first(recent: &[Instruction]) -> u64 {
     straight.last().map_or(u64::MAX, Instruction::ip)
 }
 
-fn kept(register: Register) -> Option<Kept> {
+fn kept(register: Register) -> Option<CalleeSavedReg> {
     Some(match register {
-        Register::RBX => Kept::Rbx,
-        Register::RBP => Kept::Rbp,
-        Register::RSP => Kept::Rsp,
-        Register::R12 => Kept::R12,
-        Register::R13 => Kept::R13,
-        Register::R14 => Kept::R14,
-        Register::R15 => Kept::R15,
+        Register::RBX => CalleeSavedReg::Rbx,
+        Register::RBP => CalleeSavedReg::Rbp,
+        Register::RSP => CalleeSavedReg::Rsp,
+        Register::R12 => CalleeSavedReg::R12,
+        Register::R13 => CalleeSavedReg::R13,
+        Register::R14 => CalleeSavedReg::R14,
+        Register::R15 => CalleeSavedReg::R15,
         _ => return None,
     })
 }

@@ -15,7 +15,7 @@ use crate::{
         examine::{self, Examined},
         libraries::{self, Call, Library, Mapped},
         snapshot::{Stamp, file_id_of},
-        speakers::PLACES,
+        ssh_binaries::PLACES,
     },
 };
 

@@ -12,7 +12,7 @@ use super::{
     About, EXAMINED_AT_ONCE, Executable, Hands, LIMITS_MAX, MAPPED_MAX, Programs, Wanted, degraded,
 };
 use crate::{
-    event::stream::{Degraded, Event, Probe, Role, What},
+    event::stream::{Degraded, Event, EventKind, Probe, Role},
     host::{
         examine::{Examined, Program, Sites},
         identity,
@@ -93,7 +93,7 @@ impl Programs {
         }
         // A server's next exec is of the same file, for a connection, and may be right behind this one.
         if served || role.is_server() {
-            self.before(group, |time| Event { time, what: What::Program { file, role } });
+            self.before(group, |time| Event { time, what: EventKind::Program { file, role } });
         }
         if self.examined(found, descriptors, false, subject, group, hands) {
             // Its siblings in the same root: sshd executes them for the next connection.
@@ -110,7 +110,7 @@ impl Programs {
             && executable.served
         {
             let file = executable.file;
-            self.before(group, |time| Event { time, what: What::Program { file, role } });
+            self.before(group, |time| Event { time, what: EventKind::Program { file, role } });
         }
         let later = self.group(None, None, identity::boot_time());
         let question = match executable.at_its_path {
@@ -127,7 +127,7 @@ impl Programs {
         let Executable { file, ref name, served, at_its_path, .. } = executable;
         let role = self.role(file);
         if let Some(role) = role.filter(|_| served) {
-            self.before(group, |time| Event { time, what: What::Program { file, role } });
+            self.before(group, |time| Event { time, what: EventKind::Program { file, role } });
         }
         // Many programs are gone before they can be looked at: without this a loop of one would ask each time.
         if role.is_none() && !at_its_path && name.is_absolute() {
@@ -146,7 +146,7 @@ impl Programs {
                          connections and processes only"
                     .into(),
             };
-            self.before(group, |time| Event { time, what: What::Degraded(degraded) });
+            self.before(group, |time| Event { time, what: EventKind::Degraded(degraded) });
         }
     }
 

@@ -1,6 +1,6 @@
 //! Probes in the programs and libraries that speak SSH: at the start, when one is executed or begins to speak, when a file is replaced, and away when no process has it any more.
 //!
-//! What enters: events as they come in; answers of the inspector; attachments that are done. What leaves: questions, programs for the attacher, and facts: what an executable is (`What::Program`), what
+//! What enters: events as they come in; answers of the inspector; attachments that are done. What leaves: questions, programs for the attacher, and facts: what an executable is (`EventKind::Program`), what
 //! cannot be probed (`Degraded`), and `Readable` for a process whose library was new, so that a connection which had its keys by then is known to be missed and not taken for one that cannot be read.
 //! An event waits until what it shows to be new is examined and probed: its connection's records say how much of it could be read.
 
@@ -23,14 +23,14 @@ use super::{
 use crate::{
     event::{
         ssh::Message,
-        stream::{Degraded, Event, Exec, FileId, FileStamp, Probe, ProcessId, Role, Task, What},
+        stream::{Degraded, Event, EventKind, Exec, FileId, FileStamp, Probe, ProcessId, Role, Task},
     },
     host::{
         examine::{Examined, Program},
         holders::Probed,
         identity,
         libraries::Call,
-        speakers::Speakers,
+        ssh_binaries::SshBinaries,
     },
     inspect::{Question, Subject, Survey, questions::Where},
 };
@@ -126,7 +126,7 @@ struct Group {
 }
 
 pub(super) struct Programs {
-    speakers: Speakers,
+    speakers: SshBinaries,
     callers: Callers,
     groups: HashMap<u64, Group>,
     next: u64,
@@ -154,7 +154,7 @@ pub(super) struct Hands<'a> {
 impl Programs {
     pub(super) fn new() -> Self {
         Self {
-            speakers: Speakers::new(),
+            speakers: SshBinaries::new(),
             callers: Callers::default(),
             groups: HashMap::new(),
             next: 0,
@@ -212,9 +212,9 @@ impl Programs {
     /// Asks for what an event shows to be new.
     pub(super) fn observe(&mut self, event: &Event, waits: &mut Vec<Wait>, hands: &mut Hands) {
         match &event.what {
-            What::Exec(exec) => self.executed(event.time, exec, waits, hands),
-            What::Connect(connect) => self.callers.remember(connect),
-            What::Ssh(packet) if matches!(packet.message, Message::Identification(_)) => {
+            EventKind::Exec(exec) => self.executed(event.time, exec, waits, hands),
+            EventKind::Connect(connect) => self.callers.remember(connect),
+            EventKind::Ssh(packet) if matches!(packet.message, Message::Identification(_)) => {
                 let Some(task) = self.callers.of(packet.connection).cloned() else { return };
                 let group = self.waiting(event.time, task.id, waits, hands);
                 let subject = hands.asking.subject(&task);
@@ -235,7 +235,7 @@ impl Programs {
         let call = Call::of(exec);
         if !fresh && call.is_none() {
             if served && let Some(role) = self.role(file) {
-                hands.gate.push(Event { time, what: What::Program { file, role } }, &[], Instant::now());
+                hands.gate.push(Event { time, what: EventKind::Program { file, role } }, &[], Instant::now());
             }
             return;
         }
@@ -364,7 +364,7 @@ impl Programs {
         }
         let Some(Group { wait, process, time, before, readable, .. }) = self.groups.remove(&number) else { return };
         let since = identity::boot_time();
-        let readable = process.filter(|_| readable).map(|process| What::Readable(process, since));
+        let readable = process.filter(|_| readable).map(|process| EventKind::LibraryProbed(process, since));
         let after: Vec<Event> = readable.map(|what| Event { time, what }).into_iter().collect();
         match wait {
             Some(wait) => hands.out.extend(hands.gate.settle(wait, before, after)),
@@ -381,7 +381,7 @@ fn degraded(what: &str, why: &str, time: u64) -> Event {
             "its sessions are known by their connections and processes only: no authentications, commands and channels"
                 .into(),
     };
-    Event { time, what: What::Degraded(degraded) }
+    Event { time, what: EventKind::Degraded(degraded) }
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {

@@ -21,7 +21,7 @@ use crate::{
     decode::recording,
     event::{
         record::{Action, Degraded, KindCount, Lost, Outcome, Range, Record, Records},
-        stream::{Event, What},
+        stream::{Event, EventKind},
     },
     render::{filter::Filter, json::Json, table::Table},
     sink::{Chunk, Loss, OpenError, Recorder, Sink, stderr, wall},
@@ -117,7 +117,7 @@ impl Writer {
 
     /// Learns which host the records are of.
     pub(super) fn host(&mut self, event: &Event) {
-        if let (What::Host(host), Format::Json(json)) = (&event.what, &mut self.format) {
+        if let (EventKind::Host(host), Format::Json(json)) = (&event.what, &mut self.format) {
             json.set_host(host);
         }
     }

@@ -225,12 +225,12 @@ fn hooks_hosts_and_interruptions_are_reasons_too() {
     let mut story = Story::new();
     story.kamal(200, &["deploy"]);
     let remote = "10.0.0.1:22".parse().unwrap();
-    story.event(What::Connect(Connect { task: task(200, SHELL), socket: 77, remote }));
+    story.event(EventKind::Connect(Connect { task: task(200, SHELL), socket: 77, remote }));
     for (new, error) in [(TcpState::SynSent, None), (TcpState::Close, Some(111))] {
         let local = "10.0.0.9:0".parse().unwrap();
         let change =
             TcpChange { socket: 77, local, remote, old: TcpState::Other(0), new, error, bytes_in: 0, bytes_out: 0 };
-        story.event(What::Tcp(change));
+        story.event(EventKind::Tcp(change));
     }
     story.exit(200, SHELL, 1);
     assert_eq!(ended(story.finished()), (Outcome::Failure, Some("unreachable")));
@@ -247,7 +247,7 @@ fn hooks_hosts_and_interruptions_are_reasons_too() {
     let mut story = Story::new();
     story.kamal(200, &["deploy"]);
     story.connects(1, 200, true, "Ruby/Net::SSH_7.3.3");
-    story.event(What::Exit(Exit { task: task(200, SHELL), status: Status::Signal { number: 9, core: false } }));
+    story.event(EventKind::Exit(Exit { task: task(200, SHELL), status: Status::Signal { number: 9, core: false } }));
     assert_eq!(ended(story.finished()), (Outcome::Failure, Some("killed")));
 }
 
@@ -335,7 +335,7 @@ fn a_run_whose_end_was_lost_ends_unknown() {
     for tgid in 0..LIMITS.processes as u32 + 10 {
         story.kamal(1000 + tgid, &["audit"]);
     }
-    story.event(What::Tick);
+    story.event(EventKind::Tick);
     let lost = story.of(Action::DeployFinished);
     assert!(lost.len() >= 10 && lost.iter().all(|record| record.outcome == Outcome::Unknown), "{}", lost.len());
     assert!(story.correlate.deploys.len() <= LIMITS.processes);

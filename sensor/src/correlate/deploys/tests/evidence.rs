@@ -18,11 +18,11 @@ fn script(argv: &[&str], code: u8, acts: impl Fn(&mut Story)) -> Story {
 /// A TCP connection that is made.
 fn connects(story: &mut Story, tgid: u32, remote: &str) {
     let (socket, remote) = (77, remote.parse().unwrap());
-    story.event(What::Connect(Connect { task: task(tgid, 200), socket, remote }));
+    story.event(EventKind::Connect(Connect { task: task(tgid, 200), socket, remote }));
     let local = "10.0.0.9:4000".parse().unwrap();
     for (old, new) in [(TcpState::Other(0), TcpState::SynSent), (TcpState::SynSent, TcpState::Established)] {
         let change = TcpChange { socket, local, remote, old, new, error: None, bytes_in: 0, bytes_out: 0 };
-        story.event(What::Tcp(change));
+        story.event(EventKind::Tcp(change));
     }
 }
 
@@ -247,7 +247,7 @@ fn among_lost_events_nothing_seen_is_not_nothing_done() {
         let kind = kind.to_owned();
         let story = script(&["./kamal", "deploy"], 0, |story| {
             let lost = crate::event::stream::Lost { stage: "kernel".into(), kind: kind.clone(), count: 1, since: 0 };
-            story.event(What::Lost(lost));
+            story.event(EventKind::Lost(lost));
         });
         let (outcome, evidence) = evidence(&story);
         (outcome, evidence.map(str::to_owned))

@@ -11,7 +11,7 @@ fn a_deploy_that_runs_when_the_sensor_starts_is_told_as_inferred_and_seen_from_t
     story.found(200, SHELL, &["ruby", "/usr/local/bin/kamal", "deploy", "-d", "production"]);
     story.found(201, 200, &["/bin/sh", ".kamal/hooks/pre-connect"]);
     story.found(202, 201, &["git", "fetch"]);
-    story.event(What::Seeded);
+    story.event(EventKind::SnapshotComplete);
     let started = story.of(Action::DeployStarted);
     assert_eq!((started.len(), started[0].sensor.inferred), (1, Some(true)));
     assert_eq!(
@@ -41,7 +41,7 @@ fn of_a_rollback_that_ran_before_nobody_knows_and_what_fails_is_a_failure_all_th
         let mut story = Story::new();
         story.facts(200, Some(project()), &[]);
         story.found(200, 1, &[&["ruby", "/usr/local/bin/kamal"], args].concat());
-        story.event(What::Seeded);
+        story.event(EventKind::SnapshotComplete);
         let mut end = story.connects(1, 200, true, "Ruby/Net::SSH_7.0");
         story.command(&mut end, line, status);
         story.exit(200, 1, code);
@@ -61,7 +61,7 @@ fn of_a_deploy_that_ran_before_that_nothing_was_seen_is_not_that_nothing_was() {
         let mut story = Story::new();
         story.facts(200, Some(project()), &[]);
         story.found(200, 1, &[&["ruby", "/usr/local/bin/kamal"], args].concat());
-        story.event(What::Seeded);
+        story.event(EventKind::SnapshotComplete);
         story.child(201, 200, &["/bin/sh", ".kamal/hooks/post-deploy"], 0);
         story.exit(200, 1, code);
         let finished = story.finished();

@@ -14,8 +14,8 @@ use crate::{
         record::{Action, DeployFields, Outcome, Record},
         ssh::{AuthRequest, ChannelOpen, Direction, KexInit, Key, Message, Packet, Request},
         stream::{
-            Args, Connect, Credentials, Event, Exec, Exit, Fork, Found, Limits, Names, Path, ProcessId, Role, Status,
-            Task, TcpChange, TcpState, What,
+            Args, Connect, Credentials, Event, EventKind, Exec, Exit, Fork, Limits, Names, Path, ProcessId,
+            ProcessSnapshot, Role, Status, Task, TcpChange, TcpState,
         },
     },
 };
@@ -84,19 +84,19 @@ impl Story {
         Self { correlate, time: 1_000_000_000, records: Vec::new() }
     }
 
-    fn event(&mut self, what: What) {
+    fn event(&mut self, what: EventKind) {
         self.time += 1_000_000;
         self.correlate.observe(&Event { time: self.time, what }, &mut self.records);
     }
 
     fn fork(&mut self, tgid: u32, parent: u32) {
-        self.event(What::Fork(Fork { task: task(tgid, parent), creator: id(parent), served: None }));
+        self.event(EventKind::Fork(Fork { task: task(tgid, parent), creator: id(parent), served: None }));
     }
 
     fn exec_as(&mut self, task: Task, argv: &[&str]) {
         let list: Vec<ByteBuf> = argv.iter().map(|arg| bytes(arg)).collect();
         let path = argv.first().map_or("/bin/x", |first| first).to_owned();
-        self.event(What::Exec(Box::new(Exec {
+        self.event(EventKind::Exec(Box::new(Exec {
             task,
             file: None,
             role: None,
@@ -125,7 +125,7 @@ impl Story {
     fn found(&mut self, tgid: u32, parent: u32, argv: &[&str]) {
         let list = argv.iter().map(|arg| bytes(arg)).collect();
         let path = argv.first().map_or("/bin/x", |first| first).to_owned();
-        self.event(What::Found(Box::new(Found {
+        self.event(EventKind::ProcessSnapshot(Box::new(ProcessSnapshot {
             task: task(tgid, parent),
             file: None,
             role: Role::Other,
@@ -137,7 +137,7 @@ impl Story {
     }
 
     fn exit(&mut self, tgid: u32, parent: u32, code: u8) {
-        self.event(What::Exit(Exit { task: task(tgid, parent), status: Status::Code(code) }));
+        self.event(EventKind::Exit(Exit { task: task(tgid, parent), status: Status::Code(code) }));
     }
 
     /// The shell, and kamal in it.
@@ -153,14 +153,14 @@ impl Story {
         let project = project.map(Box::new);
         let (process, tool) = (id(tgid), "kamal".into());
         let facts = Facts { process, tool, project, variables, working_directory: None };
-        self.event(What::Deploy(Box::new(facts)));
+        self.event(EventKind::Deploy(Box::new(facts)));
     }
 
     fn packet(&mut self, end: End, direction: Direction, clear: bool, message: Message) {
         let (client, server) = ("10.0.0.9:5000".parse().unwrap(), "10.0.0.1:22".parse().unwrap());
         let endpoints = if end.client { (client, server) } else { (server, client) };
         let process = (!clear).then_some(id(end.process));
-        self.event(What::Ssh(Box::new(Packet {
+        self.event(EventKind::Ssh(Box::new(Packet {
             connection: end.socket,
             process,
             endpoints: Some(endpoints),
@@ -177,7 +177,7 @@ impl Story {
         let end = End { socket, process, client, channels: 0 };
         if client {
             let remote = "10.0.0.1:22".parse().unwrap();
-            self.event(What::Connect(Connect { task: task(process, SHELL), socket, remote }));
+            self.event(EventKind::Connect(Connect { task: task(process, SHELL), socket, remote }));
         }
         let (own, other) = (Direction::Out, Direction::In);
         let (ours, theirs) = if client { (software, "OpenSSH_9.2") } else { ("OpenSSH_9.2", software) };
@@ -228,7 +228,7 @@ impl Story {
     }
 
     fn closes(&mut self, end: End) {
-        self.event(What::Tcp(TcpChange {
+        self.event(EventKind::Tcp(TcpChange {
             socket: end.socket,
             local: "10.0.0.9:5000".parse().unwrap(),
             remote: "10.0.0.1:22".parse().unwrap(),

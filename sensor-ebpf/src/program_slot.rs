@@ -4,32 +4,32 @@
 //! from 7.0 on it can: *measured* on 7.3, one event in some hundreds under load, when a task was preempted inside the program and the next one came to the same
 //! tracepoint. The second program runs right after the first, for the same event and in the same task: it finds the mark that the first one left, or
 //! does the work itself. An event is lost only if both are skipped; the loader bounds that by the kernel's counts of skipped runs
-//! (`recursion_misses`) and by what the second program counted as `rescued`.
+//! (`recursion_misses`) and by what the second program counted as `fallback_handled`.
 
 use crate::{field::Addr, maps::HANDLED};
 
 /// Which of the two programs is running.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum ProgramSlot {
     First,
     Second,
 }
 
 /// What an event is about, unique for as long as both programs need it: an object's address and what happens to it.
-pub type Mark = [u64; 2];
+pub type DedupKey = [u64; 2];
 
-pub fn mark(object: Addr, what: u64) -> Mark {
+pub fn dedup_key(object: Addr, what: u64) -> DedupKey {
     [object, what]
 }
 
-impl Turn {
+impl ProgramSlot {
     /// Is this event for this program to handle?
     #[inline(always)]
-    pub fn takes(self, mark: Mark) -> bool {
+    pub fn takes(self, key: DedupKey) -> bool {
         match self {
-            // No room for the mark: leave it to the second program, which will find none.
-            Self::First => HANDLED.insert(mark, 0u8, 0).is_ok(),
-            Self::Second => HANDLED.remove(mark).is_err(),
+            // No room for the key: leave it to the second program, which will find none.
+            Self::First => HANDLED.insert(key, 0u8, 0).is_ok(),
+            Self::Second => HANDLED.remove(key).is_err(),
         }
     }
 }

@@ -3,14 +3,14 @@
 
 use super::{
     Correlate,
-    talk::{Role, Talk},
+    connection::{Role, SshConnection},
 };
 use crate::{
     decode::ssh::fingerprint::{authenticates, negotiate},
-    event::ssh::Bound,
+    event::ssh::ConnectionOwner,
 };
 
-impl Talk {
+impl SshConnection {
     /// Is its cipher one that needs a MAC?
     pub(super) fn has_mac(&self) -> bool {
         let (Some(client), Some(server)) = self.kexinit.by_role(self.role.unwrap_or(Role::Client)) else { return true };
@@ -25,33 +25,33 @@ impl Talk {
 
 impl Correlate {
     /// Who speaks over which connection.
-    pub(in crate::correlate) fn ssh_bound(&mut self, time: u64, bound: &Bound) {
-        let Some(mut talk) = self.talks.take_or_new(bound.connection, time) else { return };
-        if talk.endpoints.is_none() {
-            talk.endpoints = bound.endpoints;
+    pub(in crate::correlate) fn ssh_bound(&mut self, time: u64, bound: &ConnectionOwner) {
+        let Some(mut conn) = self.conns.take_or_new(bound.connection, time) else { return };
+        if conn.endpoints.is_none() {
+            conn.endpoints = bound.endpoints;
         }
-        talk.speaks(bound.process);
-        talk.bound = true;
-        self.talks.put(talk);
+        conn.speaks(bound.process);
+        conn.bound = true;
+        self.conns.put(conn);
     }
 
     /// The same; of those of its process that have a context for each packet (AEAD) no more is told.
-    pub(in crate::correlate) fn ssh_mixed(&mut self, time: u64, bound: &Bound) {
+    pub(in crate::correlate) fn ssh_mixed(&mut self, time: u64, bound: &ConnectionOwner) {
         self.ssh_bound(time, bound);
-        for id in self.talks.which(|talk| talk.process == Some(bound.process) && !talk.has_mac()) {
-            if let Some(talk) = self.talks.get_mut(id) {
-                talk.late = true;
+        for id in self.conns.which(|conn| conn.process == Some(bound.process) && !conn.has_mac()) {
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.missed_start = true;
             }
         }
     }
 
     /// Was the program's library probed too late for this connection?
-    pub(super) fn notice_miss(&self, talk: &mut Talk) {
-        let process = talk.process.and_then(|id| self.processes.get(id)).or(talk.gone.as_deref());
-        if !talk.is_read()
-            && let (Some(since), Some(keyed)) = (process.and_then(|process| process.readable_since), talk.keyed)
+    pub(super) fn notice_miss(&self, conn: &mut SshConnection) {
+        let process = conn.process.and_then(|id| self.processes.get(id)).or(conn.gone.as_deref());
+        if !conn.is_read()
+            && let (Some(since), Some(keyed)) = (process.and_then(|process| process.readable_since), conn.keyed)
         {
-            talk.late = since > keyed;
+            conn.missed_start = since > keyed;
         }
     }
 }

@@ -59,7 +59,7 @@ pub struct Changes {
 enum Seen {
     /// It is probed: the kernel holds it, and its number with it.
     Speaks,
-    Silent(Option<Stamp>),
+    NotSsh(Option<Stamp>),
 }
 
 /// Paths of a file that are remembered.
@@ -74,7 +74,7 @@ impl Probed {
 }
 
 #[derive(Default)]
-pub struct Speakers {
+pub struct SshBinaries {
     /// Examined.
     seen: HashMap<FileId, Seen>,
     /// Those that speak SSH.
@@ -85,7 +85,7 @@ pub struct Speakers {
     notify: Option<OwnedFd>,
 }
 
-impl Speakers {
+impl SshBinaries {
     pub fn new() -> Self {
         let notify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)
             .inspect_err(|error| tracing::warn!(%error, "upgrades of SSH programs are seen when they run, not before"))
@@ -97,7 +97,7 @@ impl Speakers {
     pub fn is_seen(&self, file: FileId, stamp: Option<&Stamp>) -> bool {
         match self.seen.get(&file) {
             Some(Seen::Speaks) => true,
-            Some(Seen::Silent(known)) => known.as_ref() == stamp,
+            Some(Seen::NotSsh(known)) => known.as_ref() == stamp,
             None => false,
         }
     }
@@ -108,7 +108,7 @@ impl Speakers {
             self.seen.retain(|_, seen| *seen == Seen::Speaks);
         }
         if self.seen.get(&file) != Some(&Seen::Speaks) {
-            self.seen.insert(file, Seen::Silent(stamp));
+            self.seen.insert(file, Seen::NotSsh(stamp));
         }
     }
 
@@ -212,7 +212,7 @@ mod tests {
     fn a_number_that_is_given_to_another_file_is_no_old_acquaintance() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let mut speakers = Speakers::new();
+        let mut speakers = SshBinaries::new();
         for text in ["one", "another"] {
             // In place: the same number.
             fs::write(&path, text).unwrap();

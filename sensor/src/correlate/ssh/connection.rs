@@ -4,11 +4,11 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use serde_bytes::ByteBuf;
 
-use crate::correlate::deploys::{StepOf, Talked};
+use crate::correlate::deploys::{DeployCandidate, StepOf};
 use crate::event::{
     host_key::KnownHosts,
     record::{Disconnect, Process, Record},
-    ssh::{AuthRequest, Carried, ChannelOpen, ClearLoss, ConnectionId, Direction, KexInit, Key},
+    ssh::{AuthRequest, ChannelOpen, ClearLoss, ConnectionId, Direction, KexInit, Key, Tunnelled},
     stream::{ProcessId, Task},
 };
 
@@ -69,7 +69,7 @@ impl<T> Pair<T> {
 }
 
 #[allow(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
-pub(in crate::correlate) struct Talk {
+pub(in crate::correlate) struct SshConnection {
     pub(in crate::correlate) id: ConnectionId,
     pub(super) began: u64,
     pub(in crate::correlate) role: Option<Role>,
@@ -101,12 +101,12 @@ pub(in crate::correlate) struct Talk {
     pub(super) keyed: Option<u64>,
     pub(super) clear_lost: Option<ClearLoss>,
     pub(in crate::correlate) connection_id: Option<Arc<str>>,
-    pub(super) connection_told: bool,
+    pub(super) connection_emitted: bool,
     pub(in crate::correlate) decrypted: bool,
     /// Its program's cipher calls are seen.
     pub(super) bound: bool,
     /// The first decrypted packet was not the first that there was; or none was, of a program that could have been read from its start on.
-    pub(super) late: bool,
+    pub(super) missed_start: bool,
     /// Incoming packets are seen before their integrity is checked.
     pub(super) unverified: bool,
 
@@ -122,7 +122,7 @@ pub(in crate::correlate) struct Talk {
 
     pub(in crate::correlate) channels: Vec<Channel>,
     /// Global requests that wait for an answer, by who asked.
-    pub(super) requests: Pair<VecDeque<Option<Asked>>>,
+    pub(super) requests: Pair<VecDeque<Option<PendingForward>>>,
     pub(super) commands: u64,
     pub(super) errors: u8,
 
@@ -132,19 +132,19 @@ pub(in crate::correlate) struct Talk {
     /// The client's process is gone since then.
     pub(super) closing: Option<u64>,
     /// The channel of another connection through which this one runs.
-    pub(super) carried: Option<Carrier>,
+    pub(super) carried: Option<Tunnel>,
 
     /// The deploy whose connection it is; the deploy knows it.
     pub(in crate::correlate) deploy: Option<Arc<str>>,
-    pub(in crate::correlate) deploy_told: bool,
+    pub(in crate::correlate) deploy_emitted: bool,
     /// What a session's commands say of a deploy.
-    pub(in crate::correlate) target: Option<Box<Talked>>,
+    pub(in crate::correlate) target: Option<Box<DeployCandidate>>,
 }
 
 /// Through what a connection without a socket runs.
 #[derive(Clone, Debug)]
-pub(super) struct Carrier {
-    pub(super) carried: Carried,
+pub(super) struct Tunnel {
+    pub(super) carried: Tunnelled,
     /// Address and port to which the channel leads.
     pub(super) destination: Option<(ByteBuf, u32)>,
     /// `ssh.session.id` of the carrying connection.
@@ -169,7 +169,7 @@ impl Attempt {
 
 /// A forwarding that was asked for.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct PendingForward {
     pub(super) time: u64,
     pub(super) forward: crate::event::record::Forward,
 }
@@ -187,7 +187,7 @@ pub(in crate::correlate) struct Channel {
     pub(super) pty: bool,
     pub(super) bytes: Pair<Option<u64>>,
     pub(super) closed: Pair<bool>,
-    pub(super) requests: VecDeque<Waiting>,
+    pub(super) requests: VecDeque<PendingReply>,
     pub(in crate::correlate) command: Option<Command>,
     /// The SSH connection that runs through it, and `ssh.connection.id` of that.
     pub(super) carries: Option<ConnectionId>,
@@ -196,9 +196,9 @@ pub(in crate::correlate) struct Channel {
 
 /// What waits for an answer on a channel.
 #[derive(Clone, Debug)]
-pub(super) enum Waiting {
+pub(super) enum PendingReply {
     Command,
-    Forward(Asked),
+    Forward(PendingForward),
     Other,
 }
 
@@ -211,7 +211,7 @@ pub(in crate::correlate) struct Command {
     pub(in crate::correlate) redacted: bool,
     pub(super) cut: bool,
     pub(in crate::correlate) time: u64,
-    pub(super) told: bool,
+    pub(super) emitted: bool,
     pub(super) ended: bool,
     /// The first process that it became, in the server role, as it was then: it may be gone when the command ends.
     pub(in crate::correlate) process: Option<Box<Process>>,
@@ -219,7 +219,7 @@ pub(in crate::correlate) struct Command {
     pub(in crate::correlate) step: Option<Box<StepOf>>,
 }
 
-impl Talk {
+impl SshConnection {
     pub(super) fn new(id: ConnectionId, time: u64, owner: Option<Box<Task>>) -> Self {
         Self {
             id,
@@ -243,10 +243,10 @@ impl Talk {
             keyed: None,
             clear_lost: None,
             connection_id: None,
-            connection_told: false,
+            connection_emitted: false,
             decrypted: false,
             bound: false,
-            late: false,
+            missed_start: false,
             unverified: true,
             attempt: None,
             failed: Vec::new(),
@@ -263,7 +263,7 @@ impl Talk {
             closing: None,
             carried: None,
             deploy: None,
-            deploy_told: false,
+            deploy_emitted: false,
             target: None,
         }
     }
@@ -272,9 +272,9 @@ impl Talk {
     pub(super) fn capture(&self) -> &'static str {
         let begun = self.kexinit.incoming.is_some() && self.kexinit.outgoing.is_some();
         match (begun, self.is_read()) {
-            (true, true) if !self.late => "full",
+            (true, true) if !self.missed_start => "full",
             (_, true) => "partial",
-            (_, false) if self.late => "partial",
+            (_, false) if self.missed_start => "partial",
             (_, false) => "handshake",
         }
     }

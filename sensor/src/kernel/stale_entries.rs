@@ -21,12 +21,12 @@ type Context = [u64; 134];
 type Connection = [u64; 9];
 
 #[derive(Default)]
-pub(super) struct Leftovers {
+pub(super) struct StaleEntryGc {
     contexts: HashSet<ContextKey>,
     carried: HashSet<u64>,
 }
 
-impl Leftovers {
+impl StaleEntryGc {
     pub(super) fn sweep(
         &mut self,
         ebpf: &mut Ebpf,

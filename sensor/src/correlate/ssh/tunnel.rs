@@ -6,15 +6,15 @@
 
 use super::{
     Correlate,
-    talk::{Carrier, Role, Talk},
+    connection::{Role, SshConnection, Tunnel},
 };
-use crate::event::ssh::Carried;
+use crate::event::ssh::Tunnelled;
 
 impl Correlate {
-    pub(in crate::correlate) fn ssh_carried(&mut self, time: u64, carried: &Carried) {
-        let Some(mut talk) = self.talks.take_or_new(carried.connection, time) else { return };
-        let mut carrier = Carrier { carried: *carried, destination: None, session: None, relays: false };
-        if let Some(mut outer) = self.talks.take(carried.carrier) {
+    pub(in crate::correlate) fn ssh_carried(&mut self, time: u64, carried: &Tunnelled) {
+        let Some(mut conn) = self.conns.take_or_new(carried.connection, time) else { return };
+        let mut carrier = Tunnel { carried: *carried, destination: None, session: None, relays: false };
+        if let Some(mut outer) = self.conns.take(carried.carrier) {
             self.session_of(&mut outer);
             carrier.relays = outer.role == Some(Role::Server);
             carrier.session.clone_from(&outer.session_id);
@@ -22,17 +22,17 @@ impl Correlate {
                 channel.carries = Some(carried.connection);
                 carrier.destination.clone_from(&channel.open.destination);
             }
-            self.talks.put(outer);
+            self.conns.put(outer);
         }
-        talk.carried = Some(carrier);
-        self.talks.put(talk);
+        conn.carried = Some(carrier);
+        self.conns.put(conn);
     }
 
     /// Tells the carrier's channel the id of what it carries, once it is known.
-    pub(super) fn name_carried(&mut self, talk: &Talk) {
-        let (Some(carrier), Some(id)) = (&talk.carried, &talk.connection_id) else { return };
-        let Carried { carrier, recipient, direction, .. } = carrier.carried;
-        let outer = self.talks.get_mut(carrier);
+    pub(super) fn name_carried(&mut self, conn: &SshConnection) {
+        let (Some(carrier), Some(id)) = (&conn.carried, &conn.connection_id) else { return };
+        let Tunnelled { carrier, recipient, direction, .. } = carrier.carried;
+        let outer = self.conns.get_mut(carrier);
         if let Some(channel) = outer.and_then(|outer| outer.channel(direction, recipient)) {
             channel.carried_id.get_or_insert_with(|| id.clone());
         }

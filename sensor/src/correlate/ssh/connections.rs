@@ -2,15 +2,15 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::talk::Talk;
+use super::connection::SshConnection;
 use crate::event::{
     ssh::ConnectionId,
     stream::{ProcessId, Task},
 };
 
 /// The connections that are open.
-pub(in crate::correlate) struct Talks {
-    table: HashMap<ConnectionId, Box<Talk>>,
+pub(in crate::correlate) struct SshConnections {
+    table: HashMap<ConnectionId, Box<SshConnection>>,
     /// Who made an outgoing connection, until it is seen to be SSH or forgotten.
     owners: HashMap<ConnectionId, Box<Task>>,
     order: VecDeque<ConnectionId>,
@@ -25,7 +25,7 @@ const ENDED_MAX: usize = 256;
 /// Owners remembered: an SSH client sends its identification as soon as it is connected.
 const OWNERS_MAX: usize = 1024;
 
-impl Talks {
+impl SshConnections {
     pub(in crate::correlate) fn new(limit: usize) -> Self {
         Self {
             table: HashMap::new(),
@@ -58,9 +58,9 @@ impl Talks {
     }
 
     /// The connection, to be put back. A new one if it is not known and there is room.
-    pub(super) fn take_or_new(&mut self, id: ConnectionId, time: u64) -> Option<Box<Talk>> {
-        if let Some(talk) = self.table.remove(&id) {
-            return Some(talk);
+    pub(super) fn take_or_new(&mut self, id: ConnectionId, time: u64) -> Option<Box<SshConnection>> {
+        if let Some(conn) = self.table.remove(&id) {
+            return Some(conn);
         }
         if self.ended.contains(&id) {
             return None;
@@ -70,41 +70,41 @@ impl Talks {
             return None;
         }
         let owner = self.owners.remove(&id);
-        Some(Box::new(Talk::new(id, time, owner)))
+        Some(Box::new(SshConnection::new(id, time, owner)))
     }
 
-    pub(super) fn take(&mut self, id: ConnectionId) -> Option<Box<Talk>> {
+    pub(super) fn take(&mut self, id: ConnectionId) -> Option<Box<SshConnection>> {
         self.table.remove(&id)
     }
 
     /// Takes a connection that is over.
-    pub(super) fn end(&mut self, id: ConnectionId) -> Option<Box<Talk>> {
-        let talk = self.table.remove(&id)?;
+    pub(super) fn end(&mut self, id: ConnectionId) -> Option<Box<SshConnection>> {
+        let conn = self.table.remove(&id)?;
         // Over pipes the id is the process's, who may begin another one.
-        if talk.endpoints.is_some() {
+        if conn.endpoints.is_some() {
             if self.ended.len() >= ENDED_MAX {
                 self.ended.pop_front();
             }
             self.ended.push_back(id);
         }
-        Some(talk)
+        Some(conn)
     }
 
-    pub(super) fn put(&mut self, talk: Box<Talk>) {
-        self.table.insert(talk.id, talk);
+    pub(super) fn put(&mut self, conn: Box<SshConnection>) {
+        self.table.insert(conn.id, conn);
     }
 
-    pub(in crate::correlate) fn get(&self, id: ConnectionId) -> Option<&Talk> {
+    pub(in crate::correlate) fn get(&self, id: ConnectionId) -> Option<&SshConnection> {
         self.table.get(&id).map(Box::as_ref)
     }
 
-    pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Talk> {
+    pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut SshConnection> {
         self.table.get_mut(&id).map(Box::as_mut)
     }
 
     /// Ids of the connections of which something is true, in order.
-    pub(super) fn which(&self, is: impl Fn(&Talk) -> bool) -> Vec<ConnectionId> {
-        let mut ids: Vec<ConnectionId> = self.table.values().filter(|talk| is(talk)).map(|talk| talk.id).collect();
+    pub(super) fn which(&self, is: impl Fn(&SshConnection) -> bool) -> Vec<ConnectionId> {
+        let mut ids: Vec<ConnectionId> = self.table.values().filter(|conn| is(conn)).map(|conn| conn.id).collect();
         ids.sort_unstable();
         ids
     }
