@@ -37,3 +37,17 @@ pub mod render;
 pub mod review;
 pub mod sink;
 pub mod stats;
+
+/// The reference pages.
+pub mod docs {
+    #[doc = include_str!("../docs/contributing.md")]
+    pub mod contributing {}
+    #[doc = include_str!("../docs/coverage.md")]
+    pub mod coverage {}
+    #[doc = include_str!("../docs/deploys.md")]
+    pub mod deploys {}
+    #[doc = include_str!("../docs/operations.md")]
+    pub mod operations {}
+    #[doc = include_str!("../docs/records.md")]
+    pub mod records {}
+}

@@ -1,4 +1,4 @@
-//! A tool's definition as it is written: one TOML file a tool. `README.md` has the recipe, `tools/kamal.toml` uses every key.
+//! A tool's definition as it is written: one TOML file a tool. `docs/contributing.md` has the recipe, `tools/kamal.toml` uses every key.
 //!
 //! An unknown key, an unknown action and a pattern that cannot match are errors that name the file and the key. What a definition may not do is checked too: no variable whose name says
 //! secret can be called safe, as its value would be recorded.

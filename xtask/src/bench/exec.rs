@@ -250,9 +250,9 @@ impl Figures {
         let busy = |(live, kib)| format!(", {:.1} MiB with {live} live SSH sessions", mib(kib));
         let (idle, busy) = (mib(self.idle_kib), self.busy.map(busy).unwrap_or_default());
         format!(
-            "A loop of fork+exec takes {} times as long with the sensor (median, quartiles, extremes of pairs){audit}.\n\
-             The sensor's processes together take {each_us:.1} us of CPU for an exec and {idle_percent:.3} % of a CPU \
-             idle;\nof their own memory (RssAnon) they have {idle:.1} MiB idle{busy}.\n",
+            "- A loop of fork+exec takes {} times as long with the sensor\n  (median, quartiles, extremes of \
+             pairs){audit}.\n- The sensor's processes take {each_us:.1} us of CPU for an exec, and {idle_percent:.3} % of \
+             a CPU idle.\n- Their own memory (RssAnon) is {idle:.1} MiB idle{busy}.\n",
             ratio.trim()
         )
     }

@@ -83,11 +83,11 @@ fn what_cannot_be_used_is_refused_with_file_key_and_advice() {
 }
 
 #[test]
-fn the_definition_in_the_readme_is_sound() {
-    let readme = include_str!("../../../../README.md");
+fn the_definition_in_the_recipe_is_sound() {
+    let readme = include_str!("../../../docs/contributing.md");
     let text =
         readme.split("```toml\n").find(|part| part.starts_with("name = ")).and_then(|part| part.split("```").next());
-    Tool::parse(text.unwrap(), "README.md").unwrap();
+    Tool::parse(text.unwrap(), "contributing.md").unwrap();
 }
 
 #[test]
