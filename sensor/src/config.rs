@@ -186,6 +186,20 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_file_has_the_defaults_and_what_it_comments_out_can_be_used() {
+        let text = include_str!("../../deploy/sensor.toml");
+        let shipped = Config::parse(text, "sensor.toml".as_ref()).unwrap();
+        let output = Output { path: shipped.output.path.clone(), ..Output::default() };
+        assert_eq!(shipped, Config { output, ..Config::default() });
+        let is_key = |line: &&str| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+        let commented = |line: &str| line.strip_prefix("# ").filter(|rest| is_key(rest)).map(str::to_owned);
+        let lines: Vec<String> = text.lines().map(|line| commented(line).unwrap_or_else(|| line.to_owned())).collect();
+        assert_eq!(text.lines().filter_map(commented).count(), 3);
+        let whole = Config::parse(&lines.join("\n"), "sensor.toml".as_ref()).unwrap();
+        assert!(whole.deploy.tools.is_some() && whole.deploy.hash_key.is_some() && whole != shipped);
+    }
+
+    #[test]
     fn an_unknown_key_is_rejected_with_its_line() {
         let error =
             Config::parse("[output]\npath = \"-\"\nformat = \"json\"\n", "s.toml".as_ref()).unwrap_err().to_string();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_bytes::ByteBuf;
 
-use crate::event::{record::Application, text::escape};
+use crate::event::{executed::base_name, record::Application, text::escape};
 
 /// Paths are cut here; the kernel's limit is 4096.
 const TEXT_MAX: usize = 1024;
@@ -54,7 +54,7 @@ pub(super) fn application(
     folder: Option<&str>,
 ) -> Option<Arc<Application>> {
     let executable = executable?;
-    let program = basename(executable);
+    let program = base_name(executable);
     let interpreter = INTERPRETERS.iter().find(|known| is_version_of(program, known.name))?;
     let mut words = args.iter().map(|arg| text(arg));
     let first = words.next()?;
@@ -105,10 +105,10 @@ fn begun(interpreter: &Interpreter, words: &[String], folder: Option<&str>) -> A
 }
 
 fn run(script: &str, rest: &[String], folder: Option<&str>) -> Application {
-    let name = basename(script);
+    let name = base_name(script);
     // `bundle exec NAME` becomes that program in the same process.
     let name = match (name, rest) {
-        ("bundle" | "bundler", [verb, inner, ..]) if verb == "exec" => basename(inner),
+        ("bundle" | "bundler", [verb, inner, ..]) if verb == "exec" => base_name(inner),
         _ => name,
     };
     Application { name: name.to_owned(), script: Some(absolute(script, folder)), module: told(name, rest), venv: None }
@@ -170,10 +170,6 @@ fn absolute(path: &str, folder: Option<&str>) -> String {
 fn is_version_of(program: &str, name: &str) -> bool {
     program.strip_prefix(name).is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
         || name == "node" && program == "nodejs"
-}
-
-fn basename(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
 }
 
 fn text(bytes: &[u8]) -> String {

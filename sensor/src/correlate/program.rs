@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{Correlate, application::application};
 use crate::event::{
-    executed,
+    executed::{self, base_name},
     record::Application,
     stream::{Args, Exec, Path, ProcessSnapshot},
     text::{escape, fit_json, fit_json_list},
@@ -45,7 +45,7 @@ impl Correlate {
             self.scope.in_scope(known.and_then(|p| p.session), known.is_some_and(|p| p.deploy.is_some()), watched);
         if let Some(path) = &exec.executable {
             let text = program.path(path, "process.executable");
-            program.name = Some(basename(&text).into());
+            program.name = Some(base_name(&text).into());
             program.executable = Some(text.into());
         }
         let folder = exec.working_directory.as_ref().filter(|path| !path.cut).map(|path| escape(&path.bytes).0);
@@ -68,7 +68,7 @@ impl Program {
         let mut program = Self::default();
         program.executable = found.executable.as_ref().map(|path| program.path(path, "process.executable").into());
         let comm = String::from_utf8_lossy(&found.task.comm);
-        program.name = Some(program.executable.as_deref().map_or(comm.as_ref(), basename).into());
+        program.name = Some(program.executable.as_deref().map_or(comm.as_ref(), base_name).into());
         program.application = application(program.executable.as_deref(), &found.args.list, None);
         if with_args {
             program.args(&found.args);
@@ -130,8 +130,4 @@ impl Program {
         }
         self.command_line = Some(line);
     }
-}
-
-fn basename(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
 }

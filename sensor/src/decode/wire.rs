@@ -210,10 +210,8 @@ pub(super) fn read(record: &[u8]) -> Result<Record, Error> {
         ssh::kind::CARRIED => {
             let (connection, carrier) = (reader.u64("carried.connection")?, reader.u64("carried.carrier")?);
             let recipient = reader.u32("carried.recipient")?;
-            let direction = match reader.u32("carried.direction")? {
-                0 => Direction::In,
-                _ => Direction::Out,
-            };
+            let out = reader.u32("carried.direction")? != 0;
+            let direction = if out { Direction::Out } else { Direction::In };
             EventKind::SshTunnelled(Tunnelled { connection, carrier, recipient, direction })
         }
         ssh::kind::BOUND => {
@@ -221,12 +219,9 @@ pub(super) fn read(record: &[u8]) -> Result<Record, Error> {
             let tgid = reader.u32("bound.tgid")?;
             let flags = reader.u32("bound.flags")?;
             let (connection, endpoints) = reader.any_socket()?;
-            let bound = ConnectionOwner { process: process(tgid, start), connection, endpoints };
-            if flags & ssh::bound_flag::MIXED == 0 {
-                EventKind::SshOwner(bound)
-            } else {
-                EventKind::SshAmbiguous(bound)
-            }
+            let owner = ConnectionOwner { process: process(tgid, start), connection, endpoints };
+            let is_ambiguous = flags & ssh::bound_flag::MIXED != 0;
+            if is_ambiguous { EventKind::SshAmbiguous(owner) } else { EventKind::SshOwner(owner) }
         }
         ssh::kind::CLEAR => return clear(&mut reader, time),
         other => return Err(Error::Kind(other)),

@@ -5,11 +5,8 @@
 //! evidence and is never a proof: a copy of another program under the tool's name, or a script in the tool's own language,
 //! passes. It fails towards "no".
 
-use super::{
-    Acts, Invocation,
-    pattern::glob,
-    program::{basename, stem},
-};
+use super::{Acts, Invocation, pattern::glob, program::stem};
+use crate::event::executed::base_name;
 
 /// Where only root installs programs (FHS 3.0; snap, Nix).
 const INSTALLED: &[&str] = &["/usr/", "/bin/", "/sbin/", "/opt/", "/snap/", "/nix/store/", "/var/lib/snapd/"];
@@ -24,7 +21,7 @@ impl Invocation {
     /// Did the kernel execute the tool's own program, or an interpreter of its script?
     pub fn is_executed(&self, executable: &str) -> bool {
         let definition = &self.tool.definition;
-        let name = basename(executable);
+        let name = base_name(executable);
         let language = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
         let own = definition.recognise.programs.iter().any(|program| program == name || program == stem(name));
         let interpreted = definition.recognise.interpreters.iter().any(|interpreter| interpreter == language);

@@ -8,10 +8,13 @@ use super::{
     Tool,
     arguments::{self, Parsed, Verb},
     pattern::glob,
-    program::{self, Place},
+    program::Place,
     shell, version,
 };
-use crate::event::deploy::{Facts, Kind, Project};
+use crate::event::{
+    deploy::{Facts, Kind, Project},
+    executed::base_name,
+};
 
 /// An alias of an alias of an alias; Kamal has no more either.
 const ALIASES_MAX: usize = 4;
@@ -102,9 +105,8 @@ impl Invocation {
         let names: Vec<&str> = names.chain([&*self.tool.name]).collect();
         let by_path = |path: &str| version::of_path(path, &names);
         self.tool_version = by_path(path).or_else(|| executable.and_then(by_path));
-        let bundler = |place: &Place| {
-            argv.get(place.at).is_some_and(|path| matches!(program::basename(path), "bundle" | "bundler"))
-        };
+        let bundler =
+            |place: &Place| argv.get(place.at).is_some_and(|path| matches!(base_name(path), "bundle" | "bundler"));
         // A path below the working directory is the project's own binstub.
         let below = path.contains('/') && !path.starts_with(['/', '.', '~']) || path.starts_with("./");
         self.bundled = below || places.iter().any(bundler);

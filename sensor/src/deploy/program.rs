@@ -5,7 +5,10 @@
 //! script (`#!/usr/bin/ruby`: argv becomes interpreter, script, arguments) and on the manuals of the wrappers. What a shell reads from `-c` is not followed: the shell
 //! executes it, and that exec is seen. A wrapper that is not known here hides nothing either, as its child is seen.
 
-use crate::event::{executed, interpreters};
+use crate::event::{
+    executed::{self, base_name},
+    interpreters,
+};
 
 /// Wrappers in wrappers; a real line has three (`sudo env bundle exec`).
 const DEPTH_MAX: usize = 8;
@@ -75,7 +78,7 @@ pub(super) fn name<'a>(argv: &[&'a str], at: usize, executable: Option<&'a str>)
     match executable.filter(|_| at == 0) {
         // Parts of text, cut at `/` and `-`, are text.
         Some(path) => std::str::from_utf8(executed::name(Some(path.as_bytes()), word.as_bytes())).unwrap_or_default(),
-        None => basename(word),
+        None => base_name(word),
     }
 }
 
@@ -93,11 +96,6 @@ pub(super) fn places(argv: &[&str], executable: Option<&str>) -> Vec<Place> {
         at = if place.image { None } else { inner(argv, place.at, executable, &mut places) };
     }
     places
-}
-
-/// The last part of a path.
-pub(super) fn basename(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// What the program at `at` runs.
@@ -203,7 +201,7 @@ fn container(argv: &[&str], at: usize, places: &mut Vec<Place>) -> Option<Place>
 /// The name of an image without registry, tag and digest.
 pub(super) fn image_name(image: &str) -> &str {
     let name = image.split('@').next().unwrap_or(image);
-    let name = basename(name);
+    let name = base_name(name);
     name.split(':').next().unwrap_or(name)
 }
 
@@ -215,7 +213,7 @@ mod tests {
         let argv: Vec<&str> = line.split(' ').collect();
         places(&argv, None)
             .iter()
-            .map(|p| if p.image { format!("image {}", argv[p.at]) } else { basename(argv[p.at]).into() })
+            .map(|p| if p.image { format!("image {}", argv[p.at]) } else { base_name(argv[p.at]).into() })
             .collect()
     }
 

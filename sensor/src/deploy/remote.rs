@@ -6,9 +6,10 @@
 
 use super::{
     Rule, Tool,
-    program::{Place, basename, is_assignment, name, places},
+    program::{Place, is_assignment, name, places},
     shell::{self, Word},
 };
+use crate::event::executed::base_name;
 
 /// `sh -c` in `sh -c`; Kamal has one.
 const DEPTH_MAX: usize = 2;
@@ -65,7 +66,7 @@ pub fn classify_local(tool: &Tool, argv: &[&str], executable: Option<&str>) -> C
         let words = |first: &str| std::iter::once(&first).chain(rest).map(word).collect::<Vec<_>>();
         let name = name(argv, place.at, executable);
         // A path in `args[0]` counts if it is the executable's: `.kamal/hooks/pre-deploy`.
-        let path = if basename(first) == name { first } else { name };
+        let path = if base_name(first) == name { first } else { name };
         let whole = read(tool, &tool.local, &commands(words(path), 0), "local");
         Some(if whole.known { whole } else { read(tool, &tool.local, &commands(words(name), 0), "local") })
     };
@@ -224,7 +225,7 @@ fn commands(words: Vec<Word>, depth: usize) -> Vec<Word> {
             }
             continue;
         }
-        let name = basename(&word.text);
+        let name = base_name(&word.text);
         if start && (name == "env" || is_assignment(&word.text)) {
             continue;
         }

@@ -19,6 +19,11 @@ pub fn basename(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
 }
 
+/// The same of text.
+pub fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
 /// The name in `args[0]`; a login shell's leading `-` is not part of it.
 pub fn claimed(arg: &[u8]) -> &[u8] {
     let name = basename(arg);

@@ -1,6 +1,6 @@
 //! The SSH connections that are open, within a limit; who made those that have not spoken yet.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::connection::SshConnection;
 use crate::event::{
@@ -14,6 +14,8 @@ pub(in crate::correlate) struct SshConnections {
     /// Who made an outgoing connection, until it is seen to be SSH or forgotten.
     owners: HashMap<ConnectionId, Box<Task>>,
     order: VecDeque<ConnectionId>,
+    /// Processes that may have a connection here: most of those that exit have none.
+    processes: HashSet<ProcessId>,
     /// Sockets that closed a moment ago, the oldest first.
     ended: VecDeque<ConnectionId>,
     limit: usize,
@@ -22,6 +24,8 @@ pub(in crate::correlate) struct SshConnections {
 
 /// A program may still encrypt for a socket that its peer has closed: that is no new connection. Such packets come within milliseconds.
 const ENDED_MAX: usize = 256;
+/// Processes remembered; above it only those of connections that are open.
+const PROCESSES_MAX: usize = 65_536;
 /// Owners remembered: an SSH client sends its identification as soon as it is connected.
 const OWNERS_MAX: usize = 1024;
 
@@ -31,6 +35,7 @@ impl SshConnections {
             table: HashMap::new(),
             owners: HashMap::new(),
             order: VecDeque::new(),
+            processes: HashSet::new(),
             ended: VecDeque::new(),
             limit: limit.max(1),
             refused: 0,
@@ -91,7 +96,16 @@ impl SshConnections {
     }
 
     pub(super) fn put(&mut self, conn: Box<SshConnection>) {
+        if self.processes.len() >= PROCESSES_MAX {
+            self.processes = self.table.values().filter_map(|conn| conn.process).collect();
+        }
+        self.processes.extend(conn.process);
         self.table.insert(conn.id, conn);
+    }
+
+    /// A process has exited: may it have had a connection?
+    pub(super) fn exited(&mut self, process: ProcessId) -> bool {
+        self.processes.remove(&process)
     }
 
     pub(in crate::correlate) fn get(&self, id: ConnectionId) -> Option<&SshConnection> {

@@ -211,7 +211,7 @@ impl Correlate {
 
     /// The process that a client's connection belongs to is gone: what is left to say of it needs to know what it was.
     pub(super) fn ssh_exited(&mut self, time: u64, process: ProcessId) {
-        if self.conns.len() == 0 {
+        if !self.conns.exited(process) {
             return;
         }
         for id in self.conns.which(|conn| conn.process == Some(process) && conn.role != Some(Role::Server)) {

@@ -34,12 +34,6 @@ pub(super) fn starts_with_ignore_case(text: &[u8], prefix: &[u8]) -> bool {
     text.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix))
 }
 
-/// The program name in a path; a login shell's leading dash is not part of it.
-pub(super) fn basename(path: &[u8]) -> &[u8] {
-    let name = path.rsplit(|&b| b == b'/').next().unwrap_or(path);
-    name.strip_prefix(b"-").unwrap_or(name)
-}
-
 /// Space or tab.
 pub(super) fn is_blank(b: u8) -> bool {
     matches!(b, b' ' | b'\t')

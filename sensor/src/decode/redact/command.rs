@@ -7,7 +7,7 @@
 
 use memchr::memmem;
 
-use super::bytes::{basename, part, starts_with_ignore_case, tail};
+use super::bytes::{part, starts_with_ignore_case, tail};
 use super::context::{Context, Output};
 use super::edits::{self, Edit};
 use super::flags::looks_like_option;
@@ -18,6 +18,7 @@ use super::tools::{self, Nth, Positional, Tool};
 use super::values::{may_stay, reads_as_code};
 use super::wrappers::{self, Runs};
 use super::{line, parts, shapes, urls};
+use crate::event::executed::claimed;
 use crate::event::interpreters::{self, Given};
 
 /// Words of the shell's grammar that a command may follow.
@@ -138,7 +139,7 @@ impl<'a> Command<'a> {
 
     /// The words after code: its arguments. If the first one is a program that is known, the code may run it.
     fn behind_code(&mut self, from: usize) -> Option<usize> {
-        if self.words.get(from).is_some_and(|word| !word.starts_with(b"-") && is_known(basename(word))) {
+        if self.words.get(from).is_some_and(|word| !word.starts_with(b"-") && is_known(claimed(word))) {
             return Some(from);
         }
         self.arguments(Program { name: b"", trust: Trust::Data }, from.saturating_sub(1), self.words.len());
@@ -193,7 +194,7 @@ impl<'a> Command<'a> {
             return i + 2;
         }
         if has_next
-            && wrappers::is_shell(basename(word))
+            && wrappers::is_shell(claimed(word))
             && let Some(line) = wrappers::shell_line(self.words, i).filter(|&line| line < end)
         {
             // A shell behind a program that no table knows.

@@ -7,7 +7,7 @@
 
 use memchr::memmem;
 
-use super::bytes::{basename, part};
+use super::bytes::part;
 use super::command::{self, search_text};
 use super::context::{Context, Output};
 use super::edits::{Edit, merge};
@@ -15,6 +15,7 @@ use super::lexer::{self, Item};
 use super::pairs::Place;
 use super::word::{Role, Word};
 use super::{prefilter, tools, wrappers};
+use crate::event::executed::claimed;
 
 /// Searches a command line.
 pub(super) fn search(text: &[u8], context: Context, output: Output) -> Vec<Edit> {
@@ -143,16 +144,16 @@ fn arguments(items: &[Item]) -> Vec<&Word> {
 fn input_of(words: &[&Word]) -> Output {
     let texts: Vec<&[u8]> = words.iter().map(|word| word.text.as_slice()).collect();
     let has = |list: &[&str], text: &[u8]| list.iter().any(|entry| entry.as_bytes() == text);
-    if texts.iter().any(|text| basename(text) == b"chpasswd") {
+    if texts.iter().any(|text| claimed(text) == b"chpasswd") {
         return Output::AccountSecret;
     }
-    let program = texts.iter().find(|text| !wrappers::is_assignment(text)).map_or(&b""[..], |text| basename(text));
+    let program = texts.iter().find(|text| !wrappers::is_assignment(text)).map_or(&b""[..], |text| claimed(text));
     let is_reader = has(tools::READERS, program) || texts.iter().any(|text| has(tools::READER_OPTIONS, text));
     // `grep passwd` reads no password, `sudo passwd bob` does; `sudo cat /etc/passwd` does not.
     let reads_inside = || {
-        let is_sudo = texts.iter().any(|text| basename(text) == b"sudo");
+        let is_sudo = texts.iter().any(|text| claimed(text) == b"sudo");
         texts.iter().any(|text| {
-            (has(tools::READERS, basename(text)) && !text.starts_with(b"/etc/"))
+            (has(tools::READERS, claimed(text)) && !text.starts_with(b"/etc/"))
                 || (is_sudo && matches!(*text, b"-S" | b"-kS" | b"-Sk" | b"--stdin"))
                 || tools::READER_TEXTS.iter().any(|inner| memmem::find(text, inner.as_bytes()).is_some())
         })
@@ -163,6 +164,6 @@ fn input_of(words: &[&Word]) -> Output {
 
 /// Whether a program may run its standard input as shell text.
 fn runs_input(word: &[u8]) -> bool {
-    let name = basename(word);
+    let name = claimed(word);
     wrappers::is_shell(name) || matches!(name, b"ssh" | b"at" | b"batch")
 }

@@ -16,8 +16,8 @@
 //! It fails both ways in rare cases: a bind mount in a user's mount namespace puts another file at `/usr/bin/mysql`,
 //! and a password that reads as code is kept where the name of its program is a mere claim.
 
-use super::bytes::basename;
 use super::{tools, values, wrappers};
+use crate::event::executed::claimed;
 use crate::event::{executed, interpreters};
 
 /// Folders in which users cannot put programs.
@@ -65,13 +65,13 @@ impl<'a> Program<'a> {
     /// A word of a command line, believed as its command is: less, if it is the path of a file elsewhere.
     pub(super) fn named(word: &'a [u8], trust: Trust) -> Self {
         let is_elsewhere = trust == Trust::Certain && word.contains(&b'/') && !in_system(word);
-        Self { name: basename(word), trust: if is_elsewhere { Trust::Claim } else { trust } }
+        Self { name: claimed(word), trust: if is_elsewhere { Trust::Claim } else { trust } }
     }
 
     /// A script, by the path that the interpreter was given.
     pub(super) fn script(word: &'a [u8], outer: Trust) -> Self {
         let trust = if in_system(word) { outer } else { Trust::Claim };
-        Self { name: basename(word), trust }
+        Self { name: claimed(word), trust }
     }
 
     /// Whether a rule of this program may remove all of `value`.
