@@ -1,5 +1,5 @@
-//! Where the arguments of a cipher call still lie when it has returned: in the registers that a call keeps, as the loader finds them in a program's text and the
-//! probe after the call reads them. They travel in a uprobe's cookie.
+//! Where the arguments of a cipher call still lie when it has returned: in the registers that a call keeps, as the
+//! loader finds them in a program's text and the probe after the call reads them. They travel in a uprobe's cookie.
 
 /// A register that a call keeps (System V ABI, AMD64). 0 in a packed operand: none.
 #[repr(u8)]
@@ -69,7 +69,8 @@ impl Operand {
     }
 }
 
-/// The arguments of `EVP_Cipher`. Without `context` the direction is proven by the four bytes before the packet (chacha20-poly1305).
+/// The arguments of `EVP_Cipher`. Without `context` the direction is proven by the four bytes before the packet
+/// (chacha20-poly1305).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arguments {
     pub context: Operand,

@@ -1,7 +1,9 @@
-//! Field offsets of the running kernel, read from its BTF by the loader and patched into the object's `.rodata` before loading.
+//! Field offsets of the running kernel, read from its BTF by the loader and patched into the object's `.rodata` before
+//! loading.
 //!
-//! rustc emits no CO-RE relocations, so offsets are data. The verifier sees a frozen, read-only map and treats each as a constant.
-//! A field that this kernel lacks is `ABSENT`: the programs then leave the value out and clear its validity bit.
+//! rustc emits no CO-RE relocations, so offsets are data. The verifier sees a frozen, read-only map and treats each as
+//! a constant. A field that this kernel lacks is `ABSENT`: the programs then leave the value out and clear its validity
+//! bit.
 
 /// Offset of a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
@@ -19,8 +21,8 @@ macro_rules! layout {
             /// Every offset `ABSENT`: what the object holds until it is patched.
             pub const EMPTY: Self = Self { $($field: ABSENT,)+ };
 
-            /// Fills every field from `find(structure, member)`; `None` becomes `ABSENT`.
-            /// A member path may go through nested structures: `__sk_common.skc_family`. Where kernels differ, `|` parts its names.
+            /// Fills every field from `find(structure, member)`; `None` becomes `ABSENT`. A member path may go through
+            /// nested structures: `__sk_common.skc_family`. Where kernels differ, `|` parts its names.
             pub fn resolve(mut find: impl FnMut(&'static str, &'static str) -> Option<u32>) -> Self {
                 Self { $($field: find($structure, $member).unwrap_or(ABSENT),)+ }
             }

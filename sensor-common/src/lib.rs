@@ -1,11 +1,11 @@
 //! The kernel/user ABI of `sensor`, declared once.
 //!
-//! What enters: nothing. What leaves: the layout of every byte that crosses from the eBPF programs to the loader (ring records,
-//! per-program counters), of what crosses the other way, one block (`Layout`, field offsets of this kernel) and a probe's cookie (`kept`), and of the switches
-//! that both sides read while they run (`Control`).
-//! It rests on `repr(C)` with fixed-width integers and explicit padding; sizes and offsets are pinned by the assertions at the end
-//! of each file, so a change of the ABI is a change of a number here. Both halves are built from the same tree and `VERSION` travels in every record,
-//! so a mismatch is an error and not a misreading.
+//! What enters: nothing. What leaves: the layout of every byte that crosses from the eBPF programs to the loader (ring
+//! records, per-program counters), of what crosses the other way, one block (`Layout`, field offsets of this kernel)
+//! and a probe's cookie (`kept`), and of the switches that both sides read while they run (`Control`). It rests on
+//! `repr(C)` with fixed-width integers and explicit padding; sizes and offsets are pinned by the assertions at the end
+//! of each file, so a change of the ABI is a change of a number here. Both halves are built from the same tree and
+//! `VERSION` travels in every record, so a mismatch is an error and not a misreading.
 #![no_std]
 
 mod control;

@@ -1,7 +1,7 @@
 //! The records in the ring buffer and the counters beside it.
 //!
-//! Each record is a `Head`, then what its kind says. Integers are in host byte order unless a comment says otherwise; ports are in host order.
-//! `Task::valid` says which fields were really read: absent is not zero.
+//! Each record is a `Head`, then what its kind says. Integers are in host byte order unless a comment says otherwise;
+//! ports are in host order. `Task::valid` says which fields were really read: absent is not zero.
 
 /// Bumped with every change of a record's layout.
 pub const VERSION: u16 = 3;
@@ -136,7 +136,8 @@ pub struct Socket {
     pub remote: [u8; 16],
 }
 
-/// A new process image. Path components lie in `paths`, each NUL-terminated, leaf first: `exe_bytes` of the executable, then `cwd_bytes` of the working directory.
+/// A new process image. Path components lie in `paths`, each NUL-terminated, leaf first: `exe_bytes` of the executable,
+/// then `cwd_bytes` of the working directory.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Exec {

@@ -1,8 +1,8 @@
 //! The records of the SSH probes: packets decrypted by the programs that speak SSH, and the clear phase of connections.
 //!
-//! What a record can hold is the contract of minimization: the kernel copies the start of a payload (RFC 4252-4254) as far as the field list of
-//! `Packet::message` goes, and nothing after it. No length of anything that was not copied is in a record: the length of a packet gives away
-//! that of a password.
+//! What a record can hold is the contract of minimization: the kernel copies the start of a payload (RFC 4252-4254) as
+//! far as the field list of `Packet::message` goes, and nothing after it. No length of anything that was not copied is
+//! in a record: the length of a packet gives away that of a password.
 
 use crate::{Head, Socket};
 
@@ -14,7 +14,8 @@ pub mod kind {
     pub const CARRIED: u16 = 10;
 }
 
-/// SSH message numbers that the kernel knows; what of their payload it copies is said in `sensor-ebpf/src/ssh/allow.rs`.
+/// SSH message numbers that the kernel knows; what of their payload it copies is said in
+/// `sensor-ebpf/src/ssh/allow.rs`.
 pub mod message {
     pub const DISCONNECT: u8 = 1;
     /// Never told; the kernel must know where it ends, as for WINDOW_ADJUST.
@@ -57,7 +58,8 @@ pub mod direction {
 
 /// `Packet::flags`.
 pub mod packet_flag {
-    /// The packet's length was inside the decrypted bytes: a cipher with a plain MAC, so the MAC had not been checked yet.
+    /// The packet's length was inside the decrypted bytes: a cipher with a plain MAC, so the MAC had not been checked
+    /// yet.
     pub const LENGTH: u16 = 1;
     /// An allowed field is longer than the room: `data` ends inside it.
     pub const CUT: u16 = 1 << 1;
@@ -69,7 +71,8 @@ pub mod packet_flag {
     pub const COMPRESSED: u16 = 1 << 4;
 }
 
-/// One SSH packet, decrypted: its first allowed fields. `Head::size` tells whether `data` has `PACKET_SMALL` or `PACKET_LARGE` bytes.
+/// One SSH packet, decrypted: its first allowed fields. `Head::size` tells whether `data` has `PACKET_SMALL` or
+/// `PACKET_LARGE` bytes.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Packet<const ROOM: usize> {
@@ -95,11 +98,13 @@ pub type LargePacket = Packet<PACKET_LARGE>;
 
 /// `ConnectionOwner::flags`.
 pub mod bound_flag {
-    /// The process has had another connection, and its library a cipher context for each packet: from here on they are not told apart, and not told.
+    /// The process has had another connection, and its library a cipher context for each packet: from here on they are
+    /// not told apart, and not told.
     pub const MIXED: u32 = 1;
 }
 
-/// A process speaks SSH over this socket: sent once per process, before its first packet; of a library once per connection and direction.
+/// A process speaks SSH over this socket: sent once per process, before its first packet; of a library once per
+/// connection and direction.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ConnectionOwner {
@@ -124,7 +129,8 @@ pub struct Tunnelled {
     pub direction: u32,
 }
 
-/// Beside the id of a connection that a channel carries, in the probes' map FLOWS: nothing more of this direction is read. The id stays: it says that the connection has not ended.
+/// Beside the id of a connection that a channel carries, in the probes' map FLOWS: nothing more of this direction is
+/// read. The id stays: it says that the connection has not ended.
 pub const FLOW_READ: u64 = 1 << 63;
 
 pub const CLEAR_SMALL: usize = 256;

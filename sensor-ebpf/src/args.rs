@@ -1,8 +1,9 @@
 //! The argument vector of a new process image.
 //!
-//! At sched_process_exec it lies contiguous, NUL-separated, between `mm->arg_start` and `arg_end`, written by the kernel a moment ago:
-//! one copy, no race with the program. `bpf_probe_read_user` does not fault pages in and fails as a whole, so long vectors are read page by page;
-//! a page that is not there is counted in the missing length, never guessed.
+//! At sched_process_exec it lies contiguous, NUL-separated, between `mm->arg_start` and `arg_end`, written by the
+//! kernel a moment ago: one copy, no race with the program. `bpf_probe_read_user` does not fault pages in and fails as
+//! a whole, so long vectors are read page by page; a page that is not there is counted in the missing length, never
+//! guessed.
 
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_user};
 use sensor_common::{ARGS_CHUNK, ARGS_CHUNKS_MAX, ARGS_INLINE, ARGS_MAX, Args, Head, VERSION, kind, program};
@@ -55,7 +56,8 @@ pub fn copy_short(span: Span, to: *mut u8) -> u32 {
 
 /// Sends a long vector in pieces, ahead of the `Exec` record that names the same time. Returns the bytes sent.
 ///
-/// A global function: the verifier checks it once, by itself, and the ways through it do not multiply with the caller's.
+/// A global function: the verifier checks it once, by itself, and the ways through it do not multiply with the
+/// caller's.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn send_long(start: u64, end: u64, tgid: u32, exec_time: u64) -> u32 {
@@ -88,7 +90,8 @@ fn send_piece(from: u64, len: u64, offset: u32, tgid: u32, exec_time: u64) -> Re
     let piece = entry.as_mut_ptr();
     // 1..=PAGE, in a form that every verifier follows.
     let len = ((len - 1) & (PAGE - 1)) as u32 + 1;
-    // SAFETY: the entry is ours until submitted or discarded and has room for PAGE bytes of data; the helper checks the source.
+    // SAFETY: the entry is ours until submitted or discarded and has room for PAGE bytes of data; the helper checks the
+    // source.
     let copied = unsafe { bpf_probe_read_user((&raw mut (*piece).data).cast(), len, from as *const _) };
     if copied != 0 {
         entry.discard(0);

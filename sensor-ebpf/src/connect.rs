@@ -1,7 +1,8 @@
 //! connect(2) on TCP sockets: `cgroup/connect4` and `connect6` at the root of the cgroup v2 tree.
 //!
-//! They run in the task that connects, before the kernel acts, so attempts that fail at once are seen and the owner is right. Both
-//! return 1 on every path: 0 would refuse the connection. The socket is tracked by its cookie, which this hook creates if need be.
+//! They run in the task that connects, before the kernel acts, so attempts that fail at once are seen and the owner is
+//! right. Both return 1 on every path: 0 would refuse the connection. The socket is tracked by its cookie, which this
+//! hook creates if need be.
 
 use aya_ebpf::{
     EbpfContext,
@@ -79,7 +80,8 @@ fn is_tcp(ctx: &SockAddrContext) -> bool {
 fn attempt(ctx: &SockAddrContext, family: u16, remote: [u8; 16], row: u32) -> Result<Sent, Lost> {
     let task = task::current();
     let key = task::known_key(task)?;
-    // SAFETY: the verifier checks the access; the port is in network order in the low half. The helpers take this context or nothing.
+    // SAFETY: the verifier checks the access; the port is in network order in the low half. The helpers take this
+    // context or nothing.
     let (port, cookie, id) = unsafe {
         (u16::from_be((*ctx.sock_addr).user_port as u16), bpf_get_socket_cookie(ctx.as_ptr()), bpf_ktime_get_boot_ns())
     };

@@ -1,7 +1,8 @@
 //! exec: raw tracepoint `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`.
 //!
-//! Runs in the task, after the new image is in place: `mm` holds the final argv, `mm->exe_file` the program (the interpreter, for a
-//! script). A thread that is not the leader takes over its group's tgid before this point, so the identity stays; `old_pid` is the tid it had.
+//! Runs in the task, after the new image is in place: `mm` holds the final argv, `mm->exe_file` the program (the
+//! interpreter, for a script). A thread that is not the leader takes over its group's tgid before this point, so the
+//! identity stays; `old_pid` is the tid it had.
 
 use aya_ebpf::{helpers::generated::bpf_ktime_get_boot_ns, macros::raw_tracepoint, programs::RawTracePointContext};
 use sensor_common::{ARGS_MAX, Exec, Head, VERSION, exec_flag, kind, program};
@@ -48,7 +49,8 @@ const NANOSECONDS: u32 = (1 << 30) - 1;
 /// `s_magic` of overlayfs.
 const OVERLAYFS: u64 = 0x794c_7630;
 
-/// Writes what says which content the inode has, and whose it is: read here, so that user space need not ask a file system that may not answer. Returns its flags.
+/// Writes what says which content the inode has, and whose it is: read here, so that user space need not ask a file
+/// system that may not answer. Returns its flags.
 ///
 /// # Safety
 /// `record` points at room for an `Exec`.
@@ -61,7 +63,8 @@ unsafe fn write_stamp(inode: Addr, record: *mut Exec) -> u32 {
         let (generation, known) = read(inode, at!(inode_generation));
         (*record).size = size;
         (*record).ctime_sec = sec;
-        // A long where it is part of a timespec64; its lower half comes first. Since 6.13 the highest bit says whether somebody asked for it (I_CTIME_QUERIED).
+        // A long where it is part of a timespec64; its lower half comes first. Since 6.13 the highest bit says whether
+        // somebody asked for it (I_CTIME_QUERIED).
         (*record).ctime_nsec = value::<u32>(inode, at!(inode_ctime_nsec)) & NANOSECONDS;
         (*record).generation = generation;
         (*record).nlink = value(inode, at!(inode_nlink));
@@ -89,8 +92,8 @@ fn observe(current: Addr, old_tid: u32, bprm: Addr) -> Result<Sent, Lost> {
 
     let mut entry = reserve::<Exec>()?;
     let record = entry.as_mut_ptr();
-    // SAFETY: `record` is a reserved record of this size. From here to submit nothing can fail, and every field is written but the unused
-    // ends of `paths` and `args`, whose lengths say what is valid.
+    // SAFETY: `record` is a reserved record of this size. From here to submit nothing can fail, and every field is
+    // written but the unused ends of `paths` and `args`, whose lengths say what is valid.
     unsafe {
         (&raw mut (*record).head).write(Head {
             kind: kind::EXEC,

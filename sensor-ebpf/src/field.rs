@@ -1,8 +1,9 @@
 //! Reading kernel structures at offsets known only when the object is loaded.
 //!
-//! Every read is `bpf_probe_read_kernel`: it cannot fault whatever the address, and it fills the destination with zeroes when it fails. So reading through a
-//! null pointer gives 0 again, and chains of reads need no branch: the verifier walks every path, and a branch per read is 2^n of them.
-//! Only where absent must be told from zero (`read`) does a result carry success, as arithmetic.
+//! Every read is `bpf_probe_read_kernel`: it cannot fault whatever the address, and it fills the destination with
+//! zeroes when it fails. So reading through a null pointer gives 0 again, and chains of reads need no branch: the
+//! verifier walks every path, and a branch per read is 2^n of them. Only where absent must be told from zero (`read`)
+//! does a result carry success, as arithmetic.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use sensor_common::ABSENT;
@@ -35,8 +36,8 @@ pub fn address(base: Addr, offset: u32) -> Addr {
 #[inline(always)]
 pub fn read<T: Copy>(base: Addr, offset: u32) -> (T, u32) {
     let mut value = core::mem::MaybeUninit::<T>::uninit();
-    // SAFETY: the destination has the size of T; the helper checks the source and always writes the destination. T is an integer or an
-    // array of integers: zeroes are valid.
+    // SAFETY: the destination has the size of T; the helper checks the source and always writes the destination. T is
+    // an integer or an array of integers: zeroes are valid.
     unsafe {
         let result =
             bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, address(base, offset) as *const _);

@@ -1,8 +1,9 @@
 //! Absolute paths, walked from the leaf to the root.
 //!
-//! bpf_d_path is not for these program types, so the dentry tree is read: names go up `d_parent`, and at the root of a mount on to its
-//! mount point. The walk ends at the task's own root (a chroot is seen as the task sees it). Without locks a concurrent rename can give a
-//! path that never was; it cannot give an address that faults. A path that is too deep or too long is cut at the root side and flagged.
+//! bpf_d_path is not for these program types, so the dentry tree is read: names go up `d_parent`, and at the root of a
+//! mount on to its mount point. The walk ends at the task's own root (a chroot is seen as the task sees it). Without
+//! locks a concurrent rename can give a path that never was; it cannot give an address that faults. A path that is too
+//! deep or too long is cut at the root side and flagged.
 
 use core::arch::asm;
 
@@ -25,7 +26,8 @@ impl Place {
     }
 }
 
-/// A value below `PATHS_MAX`, in a form that every verifier believes: LLVM would drop a mask that it can prove needless.
+/// A value below `PATHS_MAX`, in a form that every verifier believes: LLVM would drop a mask that it can prove
+/// needless.
 #[inline(always)]
 fn bounded(at: u32) -> usize {
     let mut at = at as usize;
@@ -34,18 +36,20 @@ fn bounded(at: u32) -> usize {
     at
 }
 
-/// Writes the components of a place to `paths` from `start` on, leaf first, and their size to `used`. Returns whether the walk reached the
-/// root.
+/// Writes the components of a place to `paths` from `start` on, leaf first, and their size to `used`. Returns whether
+/// the walk reached the root.
 ///
-/// The running size lives in the record and not in a register: what is loaded from memory is any number to the verifier, so each turn of the
-/// loop looks the same to it. Kept in a register, its ranges multiplied to over a million states on 5.10 and 6.1.
+/// The running size lives in the record and not in a register: what is loaded from memory is any number to the
+/// verifier, so each turn of the loop looks the same to it. Kept in a register, its ranges multiplied to over a million
+/// states on 5.10 and 6.1.
 ///
 /// # Safety
 /// `paths` points at `PATHS_MAX + NAME_MAX` bytes, `used` at a u32, both in a reserved record.
 #[inline(always)]
 pub unsafe fn write(paths: *mut u8, start: *const u32, used: *mut u32, place: Place, root: Place) -> bool {
     let Place { mut dentry, mut mnt } = place;
-    // SAFETY: the caller's promise; `bounded` keeps the place of each name below PATHS_MAX, and NAME_MAX more bytes are there.
+    // SAFETY: the caller's promise; `bounded` keeps the place of each name below PATHS_MAX, and NAME_MAX more bytes are
+    // there.
     unsafe {
         let start = if start.is_null() { 0 } else { start.read_volatile() };
         used.write_volatile(0);

@@ -1,8 +1,9 @@
 //! fork and exit of processes, not of threads.
 //!
-//! Raw tracepoints `sched_process_fork(parent, child)` and `sched_process_exit(task)`; both fire for threads too. A child is a process if it leads its
-//! own group; fork is reported before the child is woken, so it precedes all that the child does. A process ends when its last
-//! thread does: `signal->live` is 0 then. Two last threads can both see 0: the loader takes the first.
+//! Raw tracepoints `sched_process_fork(parent, child)` and `sched_process_exit(task)`; both fire for threads too. A
+//! child is a process if it leads its own group; fork is reported before the child is woken, so it precedes all that
+//! the child does. A process ends when its last thread does: `signal->live` is 0 then. Two last threads can both see 0:
+//! the loader takes the first.
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext};
 use sensor_common::{Exit, Fork, kind, program};

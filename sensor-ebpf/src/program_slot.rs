@@ -1,10 +1,11 @@
 //! Two programs per tracepoint, so that an event is not lost when one of them cannot run.
 //!
-//! The kernel skips a program that is already running on the same CPU. Up to 6.x a raw tracepoint's program could not be preempted, so that never happened;
-//! from 7.0 on it can: *measured* on 7.3, one event in some hundreds under load, when a task was preempted inside the program and the next one came to the same
-//! tracepoint. The second program runs right after the first, for the same event and in the same task: it finds the mark that the first one left, or
-//! does the work itself. An event is lost only if both are skipped; the loader bounds that by the kernel's counts of skipped runs
-//! (`recursion_misses`) and by what the second program counted as `fallback_handled`.
+//! The kernel skips a program that is already running on the same CPU. Up to 6.x a raw tracepoint's program could not
+//! be preempted, so that never happened; from 7.0 on it can: *measured* on 7.3, one event in some hundreds under load,
+//! when a task was preempted inside the program and the next one came to the same tracepoint. The second program runs
+//! right after the first, for the same event and in the same task: it finds the mark that the first one left, or does
+//! the work itself. An event is lost only if both are skipped; the loader bounds that by the kernel's counts of skipped
+//! runs (`recursion_misses`) and by what the second program counted as `fallback_handled`.
 
 use crate::{field::Addr, maps::HANDLED};
 

@@ -1,8 +1,8 @@
-//! The TCP connection that a process serves: accept(2) has no stable hook that is free for everybody else, so the first descriptors are
-//! searched when a process begins (exec; fork of a listening process).
+//! The TCP connection that a process serves: accept(2) has no stable hook that is free for everybody else, so the first
+//! descriptors are searched when a process begins (exec; fork of a listening process).
 //!
-//! Each candidate proves itself by back pointers (socket.file == file, sk.sk_socket == socket), so no function table has to be known.
-//! The connection found is tracked from then on: its end will be reported.
+//! Each candidate proves itself by back pointers (socket.file == file, sk.sk_socket == socket), so no function table
+//! has to be known. The connection found is tracked from then on: its end will be reported.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use sensor_common::{SERVED_FDS, Socket};
@@ -32,7 +32,8 @@ pub fn connected_socket(file: Addr) -> Option<Addr> {
 
 /// The first connected TCP socket among the task's descriptors, tracked from now on; 0 if there is none.
 ///
-/// A global function: the verifier checks it once, by itself, and the ways through it do not multiply with the caller's.
+/// A global function: the verifier checks it once, by itself, and the ways through it do not multiply with the
+/// caller's.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn find_served(task: Addr, row: u32) -> Addr {

@@ -34,8 +34,8 @@ pub enum Sent {
 
 #[inline(always)]
 fn increment(counter: *mut u64) {
-    // SAFETY: callers pass a field of a live, aligned per-CPU value of the map. The plain atomic add (BPF_XADD): rustc offers none for this
-    // target, and the fetching ones do not exist on 5.10.
+    // SAFETY: callers pass a field of a live, aligned per-CPU value of the map. The plain atomic add (BPF_XADD): rustc
+    // offers none for this target, and the fetching ones do not exist on 5.10.
     unsafe { asm!("lock *(u64 *)({counter} + 0) += {one}", counter = in(reg) counter, one = in(reg) 1u64) };
 }
 
@@ -61,7 +61,8 @@ pub fn count_result(row: u32, slot: ProgramSlot, result: Result<Sent, Lost>) {
     }
 }
 
-/// An event that is none of ours: counted only if the second program took it, so that the account of skipped runs is exact.
+/// An event that is none of ours: counted only if the second program took it, so that the account of skipped runs is
+/// exact.
 #[inline(always)]
 pub fn count_ignored(row: u32, slot: ProgramSlot) {
     if slot == ProgramSlot::Second
@@ -97,8 +98,8 @@ pub fn reserve<T: 'static>() -> Result<RingBufEntry<T>, Lost> {
     EVENTS.reserve::<T>(0).ok_or(Lost::Full)
 }
 
-/// Hands a filled record to the loader. Waking it is the ring's main cost: it is woken where it sleeps or the ring fills; while it is awake it comes by itself every few
-/// milliseconds.
+/// Hands a filled record to the loader. Waking it is the ring's main cost: it is woken where it sleeps or the ring
+/// fills; while it is awake it comes by itself every few milliseconds.
 #[inline(always)]
 pub fn submit<T: 'static>(entry: RingBufEntry<T>) {
     submit_at_once(entry, false);

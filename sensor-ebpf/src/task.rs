@@ -1,7 +1,8 @@
 //! Who a task is: identity, credentials, audit identity, namespaces.
 //!
-//! Everything comes from the task itself at BTF offsets, so it is right for any task and not only for the current one. tgid and start
-//! time are the identity and must be readable; each other field is left out, with its validity bit, where it is not.
+//! Everything comes from the task itself at BTF offsets, so it is right for any task and not only for the current one.
+//! tgid and start time are the identity and must be readable; each other field is left out, with its validity bit,
+//! where it is not.
 
 use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_task, bpf_probe_read_kernel};
 use sensor_common::{Task, valid};

@@ -1,8 +1,8 @@
 //! The life of TCP sockets: raw tracepoint `inet_sock_set_state(const struct sock *sk, int oldstate, int newstate)`.
 //!
-//! Only SYN_SENT and LISTEN run in the task that caused them; every other change may run in softirq with an unrelated current task, so no
-//! task is read here: owners were recorded when the socket was tracked (connect, exec, fork). Sockets that nobody tracks cost two
-//! failed lookups.
+//! Only SYN_SENT and LISTEN run in the task that caused them; every other change may run in softirq with an unrelated
+//! current task, so no task is read here: owners were recorded when the socket was tracked (connect, exec, fork).
+//! Sockets that nobody tracks cost two failed lookups.
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext};
 use sensor_common::{Socket, TcpState, kind, program};
@@ -138,7 +138,8 @@ fn changed(sk: Addr, id: u64, old: u8, new: u8) -> Result<Sent, Lost> {
     unsafe {
         write_head(&raw mut (*record).head, kind::TCP_STATE, size_of::<TcpState>());
         endpoints(sk, id, &raw mut (*record).socket);
-        // A FIN that came (SOCK_DONE) counts as a byte received, since it takes a sequence number; what the peer acknowledged would count ours and the SYN.
+        // A FIN that came (SOCK_DONE) counts as a byte received, since it takes a sequence number; what the peer
+        // acknowledged would count ours and the SYN.
         let fin = value::<u64>(sk, at!(sock_flags)) >> SOCK_DONE & 1;
         (*record).bytes_received = value::<u64>(sk, at!(tcp_bytes_received)).saturating_sub(fin);
         let (sent, again) = (value::<u64>(sk, at!(tcp_bytes_sent)), value::<u64>(sk, at!(tcp_bytes_retrans)));

@@ -1,4 +1,5 @@
-//! Layer 1: the configuration file of `sensor run`: TOML, every key optional, an unknown key is an error that names its line.
+//! Layer 1: the configuration file of `sensor run`: TOML, every key optional, an unknown key is an error that names its
+//! line.
 
 use std::{
     collections::BTreeMap,
@@ -42,7 +43,8 @@ pub struct Output {
     pub path: PathBuf,
     /// Bytes that may wait to be written: what a slow disk or reader may be behind. More is lost, and counted.
     pub queue_bytes: usize,
-    /// Of a file: from this size on, records of processes and connections are suppressed, until it is rotated. 0: no limit.
+    /// Of a file: from this size on, records of processes and connections are suppressed, until it is rotated. 0: no
+    /// limit.
     pub max_bytes: u64,
 }
 
@@ -71,7 +73,8 @@ pub struct Limits {
     pub sessions: usize,
     /// Open outgoing connections of recorded processes; about 2 KiB each.
     pub connections: usize,
-    /// Records of processes and connections a second of one session (outside of sessions: of one user), with ten seconds' worth at once. More is counted in `sensor-suppressed`. 0: no limit.
+    /// Records of processes and connections a second of one session (outside of sessions: of one user), with ten
+    /// seconds' worth at once. More is counted in `sensor-suppressed`. 0: no limit.
     pub session_records_per_second: u64,
     /// The same in bytes, with four seconds' worth at once.
     pub session_bytes_per_second: u64,
@@ -88,11 +91,13 @@ pub struct Host {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Deploy {
-    /// A folder of the sensor's own (0700): what configuration files held at the last deploy, and the key for those with secrets. Empty: nothing is kept.
+    /// A folder of the sensor's own (0700): what configuration files held at the last deploy, and the key for those
+    /// with secrets. Empty: nothing is kept.
     pub state: PathBuf,
     /// Configuration files that are watched from the start, and not only from their first deploy.
     pub watch: Vec<PathBuf>,
-    /// A file with the key of the hashes of configuration files (32 bytes, 0600), where several hosts are to have the same hash for the same file. Without it each host has a key of its own.
+    /// A file with the key of the hashes of configuration files (32 bytes, 0600), where several hosts are to have the
+    /// same hash for the same file. Without it each host has a key of its own.
     pub hash_key: Option<PathBuf>,
     /// A folder with definitions of tools (`*.toml`), besides those that the sensor has.
     pub tools: Option<PathBuf>,
@@ -106,7 +111,8 @@ impl Default for Deploy {
 
 impl Default for Output {
     fn default() -> Self {
-        // The queue: what a full ring of 4 MiB becomes. The file: logs that are rotated stay far below; one that is not must not fill the disk.
+        // The queue: what a full ring of 4 MiB becomes. The file: logs that are rotated stay far below; one that is not
+        // must not fill the disk.
         Self { path: "-".into(), queue_bytes: 8 << 20, max_bytes: 10 << 30 }
     }
 }

@@ -1,4 +1,5 @@
-//! `sensor`: the audit trail of every SSH session and every deploy on a Linux host, from eBPF, with no change to any application.
+//! `sensor`: the audit trail of every SSH session and every deploy on a Linux host, from eBPF, with no change to any
+//! application.
 //!
 //! # The map of the house
 //!
@@ -19,7 +20,8 @@
 //! | 1 | `event`, `config`, `stats` | plain data |
 //! | 0 | crate `sensor-common` | the kernel/user ABI |
 //!
-//! The middle is pure, so a recorded stream replays into the same records anywhere. `unsafe` is fenced: a few lines in `kernel`, and `inspect/fork.rs`.
+//! The middle is pure, so a recorded stream replays into the same records anywhere. `unsafe` is fenced: a few lines in
+//! `kernel`, and `inspect/fork.rs`.
 #![deny(unsafe_code)]
 
 pub mod cli;

@@ -1,4 +1,5 @@
-//! Layer 1: the account of one run, from ring to sink. For the summary of `sensor trace` and for the tests that reconcile it.
+//! Layer 1: the account of one run, from ring to sink. For the summary of `sensor trace` and for the tests that
+//! reconcile it.
 
 /// What user space did with what the kernel sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

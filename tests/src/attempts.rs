@@ -1,4 +1,5 @@
-//! Attempts to log in, as records, sshd's log and the clients' own logs tell them: the same list from each, or somebody is wrong.
+//! Attempts to log in, as records, sshd's log and the clients' own logs tell them: the same list from each, or somebody
+//! is wrong.
 
 use crate::Record;
 
@@ -73,7 +74,8 @@ pub fn by_records<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<Told> {
         .collect()
 }
 
-/// Paramiko's log. It signs at once, and does not name the key as others do: `fingerprint` is that of the only one it has.
+/// Paramiko's log. It signs at once, and does not name the key as others do: `fingerprint` is that of the only one it
+/// has.
 pub fn by_paramiko(log: &str, user: &str, fingerprint: &str) -> Vec<Told> {
     let lines =
         log.lines().filter_map(|line| line.split_once("paramiko.transport: Authentication (")?.1.split_once(") "));

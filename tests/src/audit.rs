@@ -1,8 +1,9 @@
 //! The independent truth: every successful exec as the kernel's own audit subsystem reports it.
 //!
-//! A rule on execve and execveat, and a reader of the kernel's multicast group, so an auditd that runs here is not disturbed. An event is several records with one serial
-//! number: SYSCALL (who), EXECVE (argv, in pieces when long), EOE. Nothing may be missing from a truth: the kernel's own count of lost records and an overrun
-//! of the socket fail the test. A process audited must have been forked after `start`: sshd is started later.
+//! A rule on execve and execveat, and a reader of the kernel's multicast group, so an auditd that runs here is not
+//! disturbed. An event is several records with one serial number: SYSCALL (who), EXECVE (argv, in pieces when long),
+//! EOE. Nothing may be missing from a truth: the kernel's own count of lost records and an overrun of the socket fail
+//! the test. A process audited must have been forked after `start`: sshd is started later.
 
 use std::{
     collections::{BTreeMap, HashMap},

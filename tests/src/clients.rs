@@ -1,7 +1,9 @@
-//! Applications that speak SSH from inside: real programs on Paramiko and Net::SSH (`fixtures/`), run as a user of their own, with that user's known_hosts.
+//! Applications that speak SSH from inside: real programs on Paramiko and Net::SSH (`fixtures/`), run as a user of
+//! their own, with that user's known_hosts.
 //!
-//! A program does the acts that it is given, tells each on its standard output, and writes the library's own debug log. PyPI's versions of Paramiko live in virtual
-//! environments under `target/clients`, made once with the distribution's Python; a test gets a copy, whose files nobody has run before.
+//! A program does the acts that it is given, tells each on its standard output, and writes the library's own debug log.
+//! PyPI's versions of Paramiko live in virtual environments under `target/clients`, made once with the distribution's
+//! Python; a test gets a copy, whose files nobody has run before.
 
 use std::{
     fs,
@@ -56,7 +58,8 @@ impl Library {
     }
 }
 
-/// The newest Paramiko with another CPython than the distribution's, where PATH has one. Root's own, perhaps: nobody else may be able to run it.
+/// The newest Paramiko with another CPython than the distribution's, where PATH has one. Root's own, perhaps: nobody
+/// else may be able to run it.
 pub fn other_python(folder: &Path) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let (python, prefix) = std::env::split_paths(&path)

@@ -1,6 +1,8 @@
-//! A container without a runtime: mount and pid namespaces of its own, a root of its own (an overlay of the host's), and a cgroup whose name says that it is one.
+//! A container without a runtime: mount and pid namespaces of its own, a root of its own (an overlay of the host's),
+//! and a cgroup whose name says that it is one.
 //!
-//! What is changed in it are other files than the host's, with other inodes, and only `/proc/PID/root` leads to them. Gone with its processes when dropped.
+//! What is changed in it are other files than the host's, with other inodes, and only `/proc/PID/root` leads to them.
+//! Gone with its processes when dropped.
 
 use std::{
     fs,

@@ -1,6 +1,8 @@
-//! Logs of deploys, made by hand: what sensors on a deployer and on its targets write by the contract of records, without any of them having run.
+//! Logs of deploys, made by hand: what sensors on a deployer and on its targets write by the contract of records,
+//! without any of them having run.
 //!
-//! For tests and benchmarks of what reads logs. Every record keeps the contract (`Records::assert_contract`); the commands are those of Kamal 2.
+//! For tests and benchmarks of what reads logs. Every record keeps the contract (`Records::assert_contract`); the
+//! commands are those of Kamal 2.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! An sshd that takes every kind of login, and an ssh that tries them: with keys of all types, a certificate, passwords that no argument and no environment holds.
+//! An sshd that takes every kind of login, and an ssh that tries them: with keys of all types, a certificate, passwords
+//! that no argument and no environment holds.
 
 use std::{
     fs,

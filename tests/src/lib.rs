@@ -1,4 +1,5 @@
-//! Harness of the tests on a real kernel: `tests/*.rs` beside it say what `sensor` does, this starts what they need and tells the truth they compare with.
+//! Harness of the tests on a real kernel: `tests/*.rs` beside it say what `sensor` does, this starts what they need and
+//! tells the truth they compare with.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -22,7 +23,8 @@
 //! | `truth` | the comparison of the two, session by session |
 //! | `stage` | all of these for one test, in the order in which they must start and end |
 //!
-//! Needs root, a kernel with BTF, sshd and ssh; the tests that compare with the audit log also `auditctl`. What is missing fails a test, with a sentence.
+//! Needs root, a kernel with BTF, sshd and ssh; the tests that compare with the audit log also `auditctl`. What is
+//! missing fails a test, with a sentence.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

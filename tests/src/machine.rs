@@ -1,6 +1,8 @@
-//! The machine: users, audit rules and kernel probes are its own, so one test has it at a time, whatever runs the tests.
+//! The machine: users, audit rules and kernel probes are its own, so one test has it at a time, whatever runs the
+//! tests.
 //!
-//! A lock on a file, whatever TMPDIR is; the kernel drops it with the process. Without root nothing here can be tested, and that is a failure, not a pass.
+//! A lock on a file, whatever TMPDIR is; the kernel drops it with the process. Without root nothing here can be tested,
+//! and that is a failure, not a pass.
 
 use std::fs::{File, OpenOptions};
 

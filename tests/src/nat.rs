@@ -1,6 +1,7 @@
 //! Two networks and a router between them that translates addresses: network namespaces, gone when dropped.
 //!
-//! A client reaches the server at its own address, routed; or at the router's, where both ends of the connection become others for the server.
+//! A client reaches the server at its own address, routed; or at the router's, where both ends of the connection become
+//! others for the server.
 
 use std::{ffi::OsString, fs, net::Ipv4Addr, process::Command};
 
@@ -43,7 +44,8 @@ impl Place {
         Ipv4Addr::new(10, 77, 2, 1)
     }
 
-    /// What to put before a command that is to run here: it becomes that command, and shares all but the network with this process.
+    /// What to put before a command that is to run here: it becomes that command, and shares all but the network with
+    /// this process.
     pub fn prefix(self) -> [String; 2] {
         ["nsenter".into(), format!("--net=/run/netns/{}", self.name())]
     }

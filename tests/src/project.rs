@@ -1,7 +1,9 @@
-//! A project that is deployed: its configuration, its hooks, the three hosts that it goes to, and a `kamal` that issues what Kamal does (`fixtures/kamal`).
+//! A project that is deployed: its configuration, its hooks, the three hosts that it goes to, and a `kamal` that issues
+//! what Kamal does (`fixtures/kamal`).
 //!
-//! The hosts are addresses of the loopback where one real sshd listens; `docker` is a script that succeeds or fails on order. Net::SSH is Debian's, as Kamal uses it. What the fixture writes down of
-//! each command it sent is the truth that records are compared with.
+//! The hosts are addresses of the loopback where one real sshd listens; `docker` is a script that succeeds or fails on
+//! order. Net::SSH is Debian's, as Kamal uses it. What the fixture writes down of each command it sent is the truth
+//! that records are compared with.
 
 use std::{
     fs,
@@ -63,7 +65,8 @@ impl Hosts {
         let key = folder.join("key");
         let mut keygen = Command::new("ssh-keygen");
         running::succeed(keygen.args(["-q", "-t", "rsa", "-m", "PEM", "-N", "", "-C", "", "-f"]).arg(&key));
-        // PEM: Net::SSH 7.0 cannot read OpenSSH's own format of an RSA key with OpenSSL 3. Deployers of several users have it.
+        // PEM: Net::SSH 7.0 cannot read OpenSSH's own format of an RSA key with OpenSSL 3. Deployers of several users
+        // have it.
         fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
         let listen = HOSTS.map(|host| format!("ListenAddress {host}\n")).concat();
         let path = path(&programs);

@@ -98,7 +98,8 @@ impl Records {
         self.iter().filter(move |record| record.is(action))
     }
 
-    /// Those of sessions with the sshd on this port, and those of no session: a machine can have other sessions while a test runs.
+    /// Those of sessions with the sshd on this port, and those of no session: a machine can have other sessions while a
+    /// test runs.
     #[must_use]
     pub fn of_server(&self, port: u16) -> Self {
         let with_it = |record: &&Record| {
@@ -174,8 +175,8 @@ impl Records {
     }
 
     pub fn assert_nothing_lost(&self) {
-        // Since 7.0 the kernel can skip both programs of a tracepoint; what is told of that is an upper bound (sensor/src/kernel/counters.rs).
-        // Every test looks for its own events besides.
+        // Since 7.0 the kernel can skip both programs of a tracepoint; what is told of that is an upper bound
+        // (sensor/src/kernel/counters.rs). Every test looks for its own events besides.
         let bound = |record: &&Record| record.text("sensor.lost.kind").ends_with(": skipped by the kernel");
         let lost = self.of("sensor-events-lost").filter(|record| !bound(record));
         let lost: Vec<String> = lost.map(|record| record.0.to_string()).collect();

@@ -1,4 +1,5 @@
-//! Secrets that a test plants, and the search for them: as they are, in base64 (at each of its three alignments) and in hexadecimal; in files and in a process's memory.
+//! Secrets that a test plants, and the search for them: as they are, in base64 (at each of its three alignments) and in
+//! hexadecimal; in files and in a process's memory.
 
 use std::{
     fs::File,

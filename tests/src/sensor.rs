@@ -1,7 +1,7 @@
 //! The program under test, run as its users run it: `sensor run` with a configuration file, or `sensor trace`.
 //!
-//! It is ready when `sensor-started` is written: that happens after the probes are attached and the processes that were there are known. `SENSOR_BIN`
-//! names the program; else it is the release build beside the tests.
+//! It is ready when `sensor-started` is written: that happens after the probes are attached and the processes that were
+//! there are known. `SENSOR_BIN` names the program; else it is the release build beside the tests.
 
 use std::{
     fs::{self, File},

@@ -1,5 +1,5 @@
-//! What a test of sessions needs, started in the order in which it must be: the audit log before sshd (a process is audited if it was forked under
-//! the rule), the sensor before the sessions. Dropped in the order of the fields.
+//! What a test of sessions needs, started in the order in which it must be: the audit log before sshd (a process is
+//! audited if it was forked under the rule), the sensor before the sessions. Dropped in the order of the fields.
 
 use std::process::Command;
 

@@ -1,7 +1,8 @@
-//! The comparison: the execs of a user's sessions as the audit log has them, against the sensor's records of the same sessions.
+//! The comparison: the execs of a user's sessions as the audit log has them, against the sensor's records of the same
+//! sessions.
 //!
-//! Sessions are told apart by what the kernel says (audit session ids, set by PAM at login), so the sensor's own idea of a session is what is tested. Execs are
-//! compared as multisets, in both directions.
+//! Sessions are told apart by what the kernel says (audit session ids, set by PAM at login), so the sensor's own idea
+//! of a session is what is tested. Execs are compared as multisets, in both directions.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,11 +1,13 @@
-//! Waiting for what must come: looks again every few milliseconds and fails, by name, when it has not come in `PATIENCE`.
+//! Waiting for what must come: looks again every few milliseconds and fails, by name, when it has not come in
+//! `PATIENCE`.
 
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-/// Nothing here takes longer on a machine that works. *Measured*: ten logins at once in an emulated guest, on a machine that others used, more than a minute.
+/// Nothing here takes longer on a machine that works. *Measured*: ten logins at once in an emulated guest, on a machine
+/// that others used, more than a minute.
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Between two looks.

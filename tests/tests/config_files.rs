@@ -1,4 +1,5 @@
-//! Configuration files that change: by whom, in which session, and what is kept of them. Real programs change them as people do.
+//! Configuration files that change: by whom, in which session, and what is kept of them. Real programs change them as
+//! people do.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -87,7 +88,8 @@ fn sha256(path: &Path) -> String {
     sum.split(' ').next().unwrap().to_owned()
 }
 
-/// The keyed hash of a file, by openssl: HMAC-SHA256 of its path, a NUL and its SHA-256, under the key in the state folder.
+/// The keyed hash of a file, by openssl: HMAC-SHA256 of its path, a NUL and its SHA-256, under the key in the state
+/// folder.
 fn keyed(folder: &Folder, path: &Path) -> String {
     let key: String =
         fs::read(folder.join("state/config-files.key")).unwrap().iter().map(|b| format!("{b:02x}")).collect();

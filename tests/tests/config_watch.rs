@@ -1,4 +1,5 @@
-//! Who changes configuration files, and how: fanotify alone, without probes. Real programs change a file as people do; the facts must name each once.
+//! Who changes configuration files, and how: fanotify alone, without probes. Real programs change a file as people do;
+//! the facts must name each once.
 //!
 //! Needs root (a fanotify group), and nothing of the machine: it runs beside other tests.
 #![allow(

@@ -1,4 +1,5 @@
-//! Deploys by Net::SSH and SSHKit to three hosts, each compared with the log of what was really sent: who, what, where to, every step with its exit status, and how it ended.
+//! Deploys by Net::SSH and SSHKit to three hosts, each compared with the log of what was really sent: who, what, where
+//! to, every step with its exit status, and how it ended.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,7 +1,9 @@
-//! Precision: ordinary work, of which nothing is a deploy, and no deploy is told of it. `fixtures/ordinary_day.sh` does it: real builds in Rust and Ruby, apt, git, shell loops, SSH by hand and by a
-//! Ruby program over SSHKit, and every use of the deploy tools' names that is none.
+//! Precision: ordinary work, of which nothing is a deploy, and no deploy is told of it. `fixtures/ordinary_day.sh` does
+//! it: real builds in Rust and Ruby, apt, git, shell loops, SSH by hand and by a Ruby program over SSHKit, and every
+//! use of the deploy tools' names that is none.
 //!
-//! At the end one real start of a tool shows that it would have been told. `SENSOR_PRECISION_EXECS` says how many programs are to be executed; a day has 50,000.
+//! At the end one real start of a tool shows that it would have been told. `SENSOR_PRECISION_EXECS` says how many
+//! programs are to be executed; a day has 50,000.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

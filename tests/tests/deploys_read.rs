@@ -1,4 +1,5 @@
-//! Deploys by Net::SSH and SSHKit, read back: `sensor deploys` from the daemon's own log, while it runs, compared with what was really sent; and their configuration.
+//! Deploys by Net::SSH and SSHKit, read back: `sensor deploys` from the daemon's own log, while it runs, compared with
+//! what was really sent; and their configuration.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,7 +1,8 @@
 //! `sensor deploys`: lists and trees of deploys from logs of both sides.
 //!
-//! The logs are made by hand (`deploy_log`): they keep the contract of records, and no sensor wrote them. `golden/deploys/NAME.txt` is what is shown of each;
-//! `SENSOR_GOLDEN=write cargo test -p sensor-tests --test deploys_review` writes it anew: read the difference before you commit it.
+//! The logs are made by hand (`deploy_log`): they keep the contract of records, and no sensor wrote them.
+//! `golden/deploys/NAME.txt` is what is shown of each; `SENSOR_GOLDEN=write cargo test -p sensor-tests --test
+//! deploys_review` writes it anew: read the difference before you commit it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -142,7 +143,8 @@ fn failed() -> Vec<Log> {
     std::iter::once(deployer.log).chain(targets.map(|target| target.log)).collect()
 }
 
-/// Only targets have a sensor: two hosts, one deploy by its performer, version and time; and another's deploy at the same time.
+/// Only targets have a sensor: two hosts, one deploy by its performer, version and time; and another's deploy at the
+/// same time.
 fn targets_only() -> Vec<Log> {
     let mut targets =
         [("web1", 21, "ci@example.test"), ("web2", 22, "ci@example.test"), ("web3", 23, "other@example.test")]

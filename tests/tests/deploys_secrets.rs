@@ -1,7 +1,9 @@
-//! Secrets that a deploy handles: in argv, in the environment, on standard input, in files, in remote command lines, in every shape. None is anywhere in what the sensor writes; which one was handled is.
+//! Secrets that a deploy handles: in argv, in the environment, on standard input, in files, in remote command lines, in
+//! every shape. None is anywhere in what the sensor writes; which one was handled is.
 //!
-//! Every secret holds the same unguessable mark, so one search finds any of them: as it is, in base64 at each alignment, in hexadecimal. Searched: records, recording, log, and what a terminal would
-//! show. That the search can find is shown with a mark that is no secret.
+//! Every secret holds the same unguessable mark, so one search finds any of them: as it is, in base64 at each
+//! alignment, in hexadecimal. Searched: records, recording, log, and what a terminal would show. That the search can
+//! find is shown with a mark that is no secret.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

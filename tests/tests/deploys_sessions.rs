@@ -79,7 +79,8 @@ fn a_deploy_from_a_session_through_a_jump_host_names_that_session() {
     records.assert_nothing_lost();
     let started = records.one("deploy-started", |_| true);
     assert_steps(&records, started.text("deploy.id"), &log);
-    // Two sessions of the user's: the outer one only forwards. The deploy was started in the inner one, which came from the jump host.
+    // Two sessions of the user's: the outer one only forwards. The deploy was started in the inner one, which came from
+    // the jump host.
     let sessions: Vec<&Record> = records
         .of("ssh-session-started")
         .filter(|record| record.text("ssh.role") == "server" && record.text("destination.user.name") == user.name)

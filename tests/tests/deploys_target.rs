@@ -1,4 +1,5 @@
-//! The target's side alone: a recorded deploy, replayed without anything of the deployer, as a host sees it that only takes the connections.
+//! The target's side alone: a recorded deploy, replayed without anything of the deployer, as a host sees it that only
+//! takes the connections.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,7 +1,9 @@
-//! Recorded real sessions replay into the records that stand beside them, on any machine: `golden/NAME.stream` and `golden/NAME.json`.
+//! Recorded real sessions replay into the records that stand beside them, on any machine: `golden/NAME.stream` and
+//! `golden/NAME.json`.
 //!
-//! `SENSOR_GOLDEN=write cargo test -p sensor-tests --test golden` writes the JSON anew: read the difference before you commit it. Only `event.id` is
-//! left out: it is the one field that is made when a record is written. How the streams were recorded: `golden/README.md`.
+//! `SENSOR_GOLDEN=write cargo test -p sensor-tests --test golden` writes the JSON anew: read the difference before you
+//! commit it. Only `event.id` is left out: it is the one field that is made when a record is written. How the streams
+//! were recorded: `golden/README.md`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

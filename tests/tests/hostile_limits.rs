@@ -1,4 +1,5 @@
-//! What a user can make the sensor write, where, and with what in it: floods, strange characters, held channels, and files that the user has put in its way.
+//! What a user can make the sensor write, where, and with what in it: floods, strange characters, held channels, and
+//! files that the user has put in its way.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

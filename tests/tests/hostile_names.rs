@@ -29,8 +29,8 @@ fn fields_with(value: &Value, text: &str, name: &str, found: &mut Vec<String>) {
 fn names_from_a_users_own_namespace_are_claims() {
     let mut siege = Siege::new("hostile-names", "[scope]\nall = true\n");
     let uid = siege.attacker.uid;
-    // A process long enough to be looked at, with its own names for its user: root, and another user of the host; in a namespace where it is root, and in one
-    // below.
+    // A process long enough to be looked at, with its own names for its user: root, and another user of the host; in a
+    // namespace where it is root, and in one below.
     let inner = |name: &str| {
         format!(
             "printf \"{name}:x:{uid}:{uid}::/root:/bin/sh\\n{name}:x:0:0::/root:/bin/sh\\n\" > passwd && mount --bind passwd /etc/passwd && sh -c \"sleep 0.3; :\" called-{name}"

@@ -1,5 +1,6 @@
-//! A disk that is full, a reader that stopped, a standard error that cannot be written: none of them stops the sensor or holds up its end, and records that are missing by their number are
-//! records reported as lost. A user makes the records, in a session.
+//! A disk that is full, a reader that stopped, a standard error that cannot be written: none of them stops the sensor
+//! or holds up its end, and records that are missing by their number are records reported as lost. A user makes the
+//! records, in a session.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

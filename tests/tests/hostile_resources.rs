@@ -15,7 +15,8 @@ use std::{
 
 use sensor_tests::hostile::{Siege, assert_no_event_lost, family};
 
-/// Of all its processes together: 900 symbolic links once made it 3 GB. A user has two workers at a time, each with the tables of one file and its text.
+/// Of all its processes together: 900 symbolic links once made it 3 GB. A user has two workers at a time, each with the
+/// tables of one file and its text.
 const MEMORY_KIB: u64 = 160 << 10;
 
 #[test]

@@ -1,4 +1,5 @@
-//! What goes wrong with an application's SSH, and where in the protocol; what changes between its connections; whose it is.
+//! What goes wrong with an application's SSH, and where in the protocol; what changes between its connections; whose it
+//! is.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,6 +1,8 @@
-//! The first connection of a fresh process in a fresh environment, whose libraries nobody has run before: it is told whole, or it says that it is not.
+//! The first connection of a fresh process in a fresh environment, whose libraries nobody has run before: it is told
+//! whole, or it says that it is not.
 //!
-//! Each run has a new copy of the virtual environment, so every file in it is new to the sensor. Once with idle cores and once with all of them busy.
+//! Each run has a new copy of the virtual environment, so every file in it is new to the sensor. Once with idle cores
+//! and once with all of them busy.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,5 @@
-//! What is over leaves nothing behind: many short connections, some of them killed, carried through others, or with their keys replaced; and containers that are gone.
+//! What is over leaves nothing behind: many short connections, some of them killed, carried through others, or with
+//! their keys replaced; and containers that are gone.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -60,7 +61,8 @@ fn what_is_over_leaves_nothing_behind() {
         }
     }
     println!("after {connections} connections: {:?}", kernel_maps::entries(sensor.pid()));
-    // What is not gone at once is found by the second of two looks, a minute apart; what was carried by what is found so, two minutes later.
+    // What is not gone at once is found by the second of two looks, a minute apart; what was carried by what is found
+    // so, two minutes later.
     let empty = || kernel_maps::entries(sensor.pid()).iter().all(|(_, count)| *count == 0).then_some(());
     assert!(wait::within(PATIENCE, empty).is_some(), "left: {:?}", kernel_maps::entries(sensor.pid()));
     println!("at the end: {:?}", kernel_maps::entries(sensor.pid()));

@@ -1,7 +1,9 @@
-//! How far every other implementation is read: the rows of the table in `sensor/docs/coverage.md`, each a real program against a real sshd.
+//! How far every other implementation is read: the rows of the table in `sensor/docs/coverage.md`, each a real program
+//! against a real sshd.
 //!
-//! `Full`: the login with its key, the command with line and exit status, the end. `Handshake`: what is in clear, whose it is, and the end; and nothing that could only have been guessed. A
-//! connection is found by the one that the server has meanwhile: clients fork (Ansible), and some have no log.
+//! `Full`: the login with its key, the command with line and exit status, the end. `Handshake`: what is in clear, whose
+//! it is, and the end; and nothing that could only have been guessed. A connection is found by the one that the server
+//! has meanwhile: clients fork (Ansible), and some have no log.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

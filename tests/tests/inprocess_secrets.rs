@@ -1,7 +1,9 @@
-//! What applications hand to Paramiko and Net::SSH must not leave the kernel: passwords, passphrases, what is typed into a terminal, the contents of files.
+//! What applications hand to Paramiko and Net::SSH must not leave the kernel: passwords, passphrases, what is typed
+//! into a terminal, the contents of files.
 //!
-//! As in `ssh_secrets`: every secret begins with the same unguessable mark, which is looked for in the records, the log, the recording and all memory of the daemon, where the
-//! ring lies that nothing of these sessions is overwritten in.
+//! As in `ssh_secrets`: every secret begins with the same unguessable mark, which is looked for in the records, the
+//! log, the recording and all memory of the daemon, where the ring lies that nothing of these sessions is overwritten
+//! in.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

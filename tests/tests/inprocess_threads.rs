@@ -1,6 +1,7 @@
 //! Many connections in one process, their commands interleaved: every command is told of its own connection.
 //!
-//! sshd gives each command the connection's ports in `SSH_CONNECTION`, and the command prints them: what it printed, the port of the thread's own socket and the records must agree.
+//! sshd gives each command the connection's ports in `SSH_CONNECTION`, and the command prints them: what it printed,
+//! the port of the thread's own socket and the records must agree.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,5 @@
-//! The shape of the house: imports go down only, siblings do not import each other, `unsafe` and aya stay where they belong, files stay small, and the
-//! top level holds what it should.
+//! The shape of the house: imports go down only, siblings do not import each other, `unsafe` and aya stay where they
+//! belong, files stay small, and the top level holds what it should.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -51,8 +51,8 @@ impl Random {
     }
 }
 
-/// Drains and sleeps until the end. Returns the sleeps that ended by their timeout, and those of them with a record that
-/// had been there.
+/// Drains and sleeps until the end. Returns the sleeps that ended by their timeout, and those of them with a record
+/// that had been there.
 fn read(mut ring: Ring, seen: &AtomicU64, ends: &AtomicBool) -> (u64, u64, u64) {
     let (mut sleeps, mut timeouts, mut slept_over) = (0, 0, 0);
     while !ends.load(Ordering::Relaxed) {

@@ -69,7 +69,8 @@ fn start_and_end(folder: &Path, going: &AtomicBool) -> usize {
 
 /// A login by a new copy of ssh: its process id, and how long it took.
 fn login(lab: &Lab, copy: &Path) -> (u32, Duration) {
-    // By a process of its own: what this one has open for writing, a second sensor that is just being started would have too, and then the copy could not be executed (ETXTBSY).
+    // By a process of its own: what this one has open for writing, a second sensor that is just being started would
+    // have too, and then the copy could not be executed (ETXTBSY).
     running::succeed(Command::new("cp").arg("/usr/bin/ssh").arg(copy));
     let ssh = lab.ssh(&lab.one.name, "ed25519", true, &[]);
     let mut command = Command::new(copy);

@@ -106,8 +106,9 @@ fn a_terminal_with_sudo_is_one_session_and_says_who_became_whom() {
     assert_eq!(end.number("ssh.session.processes_surviving"), Some(0));
 }
 
-/// One session's command: pipelines, subshells, exec in place, new POSIX sessions, double forks; each exec bears the name.
-/// What is in the background holds the session's output, so sshd waits for it: the last of it is a shell, since coreutils close their output before they exit.
+/// One session's command: pipelines, subshells, exec in place, new POSIX sessions, double forks; each exec bears the
+/// name. What is in the background holds the session's output, so sshd waits for it: the last of it is a shell, since
+/// coreutils close their output before they exit.
 fn tree(name: &str, code: i32) -> String {
     format!(
         "/bin/true {name}-1; (/bin/true {name}-2; sh -c '/bin/true {name}-3; exec /bin/true {name}-4'); \

@@ -1,4 +1,5 @@
-//! What happens on a connection after the login: commands, terminals, file transfers, forwardings, rekeying, compression; by real ssh, on both ends.
+//! What happens on a connection after the login: commands, terminals, file transfers, forwardings, rekeying,
+//! compression; by real ssh, on both ends.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

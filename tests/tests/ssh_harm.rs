@@ -1,4 +1,5 @@
-//! Do no harm: logins of every kind, by ssh and by applications, go on while the sensor comes, goes and is killed at any moment. None may fail, none may lose a byte.
+//! Do no harm: logins of every kind, by ssh and by applications, go on while the sensor comes, goes and is killed at
+//! any moment. None may fail, none may lose a byte.
 //!
 //! `SENSOR_HARM_LOGINS` says how many.
 #![allow(

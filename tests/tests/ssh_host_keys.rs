@@ -1,4 +1,5 @@
-//! Real ssh and the host keys that it knows, does not know, or must not believe: what the records say against what ssh did.
+//! Real ssh and the host keys that it knows, does not know, or must not believe: what the records say against what ssh
+//! did.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

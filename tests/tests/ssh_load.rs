@@ -1,4 +1,5 @@
-//! Many logins at once, and peers that do not keep to the protocol: everything is told, memory stays within its limits, the sensor lives.
+//! Many logins at once, and peers that do not keep to the protocol: everything is told, memory stays within its limits,
+//! the sensor lives.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -135,7 +136,8 @@ fn peers_that_break_the_protocol_are_reported_and_do_no_harm() {
     }
     let used = anonymous(sensor.pid());
     assert!(used < MEMORY_KIB, "{used} KiB after {CHANNELS} channels");
-    // Not TERM: a signal that comes between its look at the flag and its poll is not noticed by ssh 9.2 until something else happens (13 of 100 times after 200 channels, without a sensor).
+    // Not TERM: a signal that comes between its look at the flag and its poll is not noticed by ssh 9.2 until something
+    // else happens (13 of 100 times after 200 channels, without a sensor).
     client.signal(rustix::process::Signal::KILL);
     client.wait();
     // It still tells what honest people do.

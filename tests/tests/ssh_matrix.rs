@@ -1,6 +1,8 @@
-//! Real ssh and sshd, every cipher and MAC and every way to log in: what the records of both ends say against what ssh (-v), sshd (VERBOSE) and ssh-keygen say.
+//! Real ssh and sshd, every cipher and MAC and every way to log in: what the records of both ends say against what ssh
+//! (-v), sshd (VERBOSE) and ssh-keygen say.
 //!
-//! Each cipher meets each case; MACs take turns over them. A login is found by its client's process, and from there by `ssh.connection.id`.
+//! Each cipher meets each case; MACs take turns over them. A login is found by its client's process, and from there by
+//! `ssh.connection.id`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,5 @@
-//! `ssh.connection.id` joins the records of the two ends of a connection, whatever is between them. Real ssh and sshd in network namespaces, the sensor on their host.
+//! `ssh.connection.id` joins the records of the two ends of a connection, whatever is between them. Real ssh and sshd
+//! in network namespaces, the sensor on their host.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

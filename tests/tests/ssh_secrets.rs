@@ -1,9 +1,11 @@
-//! What must never leave the kernel: passwords, answers, passphrases, private keys, what is typed into a terminal, the contents of files.
+//! What must never leave the kernel: passwords, answers, passphrases, private keys, what is typed into a terminal, the
+//! contents of files.
 //!
-//! Every other secret of this test begins with the same unguessable mark, so one search finds any of them and any piece with the beginning: as it is, in base64 (at each of its
-//! three alignments) and in hexadecimal. Searched: the records, the log, the recording, and all memory of the daemon, which maps the ring: what the kernel
-//! sent lies there until it is overwritten, and the ring is large enough that nothing is: the first of what was sent is still there at the end. That the search can find is
-//! shown with text that is no secret, and with the public halves of the keys.
+//! Every other secret of this test begins with the same unguessable mark, so one search finds any of them and any piece
+//! with the beginning: as it is, in base64 (at each of its three alignments) and in hexadecimal. Searched: the records,
+//! the log, the recording, and all memory of the daemon, which maps the ring: what the kernel sent lies there until it
+//! is overwritten, and the ring is large enough that nothing is: the first of what was sent is still there at the end.
+//! That the search can find is shown with text that is no secret, and with the public halves of the keys.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

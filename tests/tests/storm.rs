@@ -105,7 +105,8 @@ fn what_a_small_ring_loses_is_counted_exactly() {
     assert_eq!(skipped, 0);
     assert_eq!(seen, sent + lost);
     assert_eq!(records.count("process-started") as u64, sent, "each exec sent is a record");
-    // By the audit log's count of everybody's execs, and by the test's own of its own. A mark of the log is an exec that it does not show.
+    // By the audit log's count of everybody's execs, and by the test's own of its own. A mark of the log is an exec
+    // that it does not show.
     assert!(during > 4_000);
     let (least, most) = (during as u64 + 1, (before + during + after) as u64 + 3);
     assert!((least..=most).contains(&seen), "{seen} execs seen, {least} to {most} there were");

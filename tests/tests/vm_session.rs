@@ -1,4 +1,5 @@
-//! Sessions without the audit log as a witness: what must hold on every kernel, also in an emulated guest. `cargo xtask vm` runs this.
+//! Sessions without the audit log as a witness: what must hold on every kernel, also in an emulated guest. `cargo xtask
+//! vm` runs this.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,9 +1,10 @@
 //! `cargo xtask fuzz`: hostile bytes for everything that reads bytes (`tests/fuzz`), with libFuzzer.
 //!
-//! In: a target or none (all, one after the other), and how long. Out: libFuzzer's own report; the verb fails with the first input that breaks
-//! something, and says how to run that input again. Coverage comes from LLVM's own pass, which a stable compiler has too; overflow checks and
-//! debug assertions are on. The crate libfuzzer-sys compiles libFuzzer, so this needs a C++ compiler. What was found to reach new code is kept in
-//! `target/fuzz/corpus`, so a later run starts where this one stopped.
+//! In: a target or none (all, one after the other), and how long. Out: libFuzzer's own report; the verb fails with the
+//! first input that breaks something, and says how to run that input again. Coverage comes from LLVM's own pass, which
+//! a stable compiler has too; overflow checks and debug assertions are on. The crate libfuzzer-sys compiles libFuzzer,
+//! so this needs a C++ compiler. What was found to reach new code is kept in `target/fuzz/corpus`, so a later run
+//! starts where this one stopped.
 
 use std::{fs, path::PathBuf, process::Command};
 

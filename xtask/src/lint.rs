@@ -1,4 +1,5 @@
-//! `cargo xtask lint`: formatting and warnings, denied, for the host and for the BPF target (in separate runs: they have different toolchains).
+//! `cargo xtask lint`: formatting and warnings, denied, for the host and for the BPF target (in separate runs: they
+//! have different toolchains).
 
 use std::{fs, process::Command};
 

@@ -1,6 +1,7 @@
 //! The one door for developers: `cargo xtask <verb>`.
 //!
-//! Each verb is a file. CI and the README call the same verbs. A verb prints what it does and fails with one sentence that says what to do.
+//! Each verb is a file. CI and the README call the same verbs. A verb prints what it does and fails with one sentence
+//! that says what to do.
 
 mod bench;
 mod fuzz;

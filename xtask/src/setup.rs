@@ -1,9 +1,10 @@
 //! `cargo xtask setup`: what the eBPF half needs to be built on this machine.
 //!
-//! It needs a compiler that may use unstable features, the source of `core` that belongs to it, and a linker for BPF that can load this
-//! compiler's LLVM. In this order: a nightly with rust-src, as rustup installs it; else Debian's own toolchain (packages rustc-web,
-//! cargo-web, rust-web-src), used as a nightly. The result lies in `target/tools`: `bin/bpf-linker`, `lib/libLLVM.so` (which the linker finds beside its
-//! folder in PATH) and `toolchain`, the name that `sensor/build.rs` gives to rustup. Idempotent.
+//! It needs a compiler that may use unstable features, the source of `core` that belongs to it, and a linker for BPF
+//! that can load this compiler's LLVM. In this order: a nightly with rust-src, as rustup installs it; else Debian's own
+//! toolchain (packages rustc-web, cargo-web, rust-web-src), used as a nightly. The result lies in `target/tools`:
+//! `bin/bpf-linker`, `lib/libLLVM.so` (which the linker finds beside its folder in PATH) and `toolchain`, the name that
+//! `sensor/build.rs` gives to rustup. Idempotent.
 
 use std::{
     fs,

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: everything that says whether sensor works, and everything it installs for that.
 //!
-//! Unit and golden tests, tests on this machine's kernel against real sshd and ssh (as root, one at a time), and the session tests on the oldest and the newest
-//! kernel in QEMU. The last line is `N passed, N failed`; the exit code is 1 if anything failed. A run that ends without its result line
-//! counts as a failure.
+//! Unit and golden tests, tests on this machine's kernel against real sshd and ssh (as root, one at a time), and the
+//! session tests on the oldest and the newest kernel in QEMU. The last line is `N passed, N failed`; the exit code is 1
+//! if anything failed. A run that ends without its result line counts as a failure.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -122,7 +122,8 @@ pub(crate) fn test(args: &TestArgs) -> Result<ExitCode> {
     Ok(if tally.failed == 0 && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The sensor that the tests start is the one that people run: at full speed, or a flood would lose what a release does not.
+/// The sensor that the tests start is the one that people run: at full speed, or a flood would lose what a release does
+/// not.
 fn build() -> Result<()> {
     run(cargo().args(["build", "--quiet", "--release", "--package", "sensor"]))
 }

@@ -1,8 +1,9 @@
 //! The allow-list: which messages leave the kernel, and how far into each of them is copied.
 //!
-//! `prefix` walks the fields of a payload (RFC 4252-4254) and stops before the first one that may not leave: the password of a `password` request, a signature,
-//! the value of a variable, a terminal's size, an X11 cookie. It reads the lengths of strings only; what it passes over is not read. Where a length does not fit
-//! its packet nothing is copied at all.
+//! `prefix` walks the fields of a payload (RFC 4252-4254) and stops before the first one that may not leave: the
+//! password of a `password` request, a signature, the value of a variable, a terminal's size, an X11 cookie. It reads
+//! the lengths of strings only; what it passes over is not read. Where a length does not fit its packet nothing is
+//! copied at all.
 
 use sensor_common::ssh::{PACKET_LARGE, message, packet_flag};
 
@@ -117,7 +118,8 @@ impl Walk {
     }
 }
 
-/// How many bytes of a payload may leave, with `packet_flag`s in the upper half: CUT where there is more than a record holds, MALFORMED where a length does not fit.
+/// How many bytes of a payload may leave, with `packet_flag`s in the upper half: CUT where there is more than a record
+/// holds, MALFORMED where a length does not fit.
 ///
 /// A global function: the verifier checks it once, by itself.
 #[unsafe(no_mangle)]

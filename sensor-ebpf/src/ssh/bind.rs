@@ -1,8 +1,11 @@
-//! Whose connection a packet belongs to: the socket among the first descriptors of the process that encrypts or decrypts it.
+//! Whose connection a packet belongs to: the socket among the first descriptors of the process that encrypts or
+//! decrypts it.
 //!
-//! Told by the first bytes that it decrypts, as `context` has it, if they came while the sensor was there. Else looked for once per process: OpenSSH's serving processes and its client hold one connection. A socket that was seen to begin with `SSH-` goes before any other
-//! (a standard input may be a socket too). A process without one (ProxyCommand: it speaks over pipes) is remembered as such, so that a socket that it
-//! opens later for a forwarding is not taken for it; its id is then its own.
+//! Told by the first bytes that it decrypts, as `context` has it, if they came while the sensor was there. Else looked
+//! for once per process: OpenSSH's serving processes and its client hold one connection. A socket that was seen to
+//! begin with `SSH-` goes before any other (a standard input may be a socket too). A process without one (ProxyCommand:
+//! it speaks over pipes) is remembered as such, so that a socket that it opens later for a forwarding is not taken for
+//! it; its id is then its own.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns};
 use sensor_common::{
@@ -58,7 +61,8 @@ pub fn set_flag(tgid: u32, flag: u32) {
     }
 }
 
-/// The current process decrypts these bytes: if it is its first packet, the connection that carried them is its own, also where it speaks over pipes.
+/// The current process decrypts these bytes: if it is its first packet, the connection that carried them is its own,
+/// also where it speaks over pipes.
 #[inline(always)]
 pub fn bind_by_first_ciphertext(tgid: u32, input: u64) {
     // SAFETY: only asked for.
@@ -121,7 +125,8 @@ pub extern "C" fn bind(tgid: u32) -> u32 {
 pub fn tell(tgid: u32, start: u64, sk: Addr, connection: u64, flags: u32) -> Result<Sent, Lost> {
     let mut entry = reserve::<ConnectionOwner>()?;
     let record = entry.as_mut_ptr();
-    // SAFETY: a reserved record; every field is written, nothing fails before submit. Reading through 0 gives a socket of zeroes.
+    // SAFETY: a reserved record; every field is written, nothing fails before submit. Reading through 0 gives a socket
+    // of zeroes.
     unsafe {
         write_head(&raw mut (*record).head, kind::BOUND, size_of::<ConnectionOwner>());
         (*record).start = start;

@@ -1,14 +1,18 @@
 //! uprobes at the calls of `EVP_Cipher(ctx, out, in, inl)` in a program's own text.
 //!
-//! Outgoing packets are clear in `in`, before and after the call; incoming ones in `out`, after it. A trap costs more than what a program does with it, so where the
-//! text shows that the arguments outlive the call (`kept`), one probe after it reads both. Elsewhere there are two: at the call, and at the conditional jump that
-//! follows it, with the arguments remembered per thread.
+//! Outgoing packets are clear in `in`, before and after the call; incoming ones in `out`, after it. A trap costs more
+//! than what a program does with it, so where the text shows that the arguments outlive the call (`kept`), one probe
+//! after it reads both. Elsewhere there are two: at the call, and at the conditional jump that follows it, with the
+//! arguments remembered per thread.
 //!
-//! Both directions pass the same places, and the input of a decryption is random bytes, which sometimes parse: so nothing is read as a packet before its direction is proven:
-//! by `ctx->encrypt`, or, for chacha20-poly1305 (its context claims to encrypt in both directions), by the four bytes before the packet, which its own call has
-//! passed already: they are the packet's length before `in` (outgoing) or before `out` (incoming). A body without proof is dropped and counted.
+//! Both directions pass the same places, and the input of a decryption is random bytes, which sometimes parse: so
+//! nothing is read as a packet before its direction is proven: by `ctx->encrypt`, or, for chacha20-poly1305 (its
+//! context claims to encrypt in both directions), by the four bytes before the packet, which its own call has passed
+//! already: they are the packet's length before `in` (outgoing) or before `out` (incoming). A body without proof is
+//! dropped and counted.
 //!
-//! A cipher with a plain MAC decrypts an incoming packet's first block, which has the length, and then the rest: the rest is parsed with the block before it.
+//! A cipher with a plain MAC decrypts an incoming packet's first block, which has the length, and then the rest: the
+//! rest is parsed with the block before it.
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::uprobe, programs::ProbeContext};
 use sensor_common::{program, ssh::direction};
@@ -69,7 +73,8 @@ pub fn cipher_call(context: ProbeContext) -> u32 {
     if thread.expects != expects::NOTHING
         && (thread.context, thread.out, thread.input, thread.len) == (cipher, out, input, len)
     {
-        // The same call, probed twice: two containers can share one inode under two names. Its jump has not come, so it is not another one.
+        // The same call, probed twice: two containers can share one inode under two names. Its jump has not come, so it
+        // is not another one.
         return 0;
     }
     thread.expects = expects::JUMP;
@@ -86,7 +91,8 @@ pub fn cipher_call(context: ProbeContext) -> u32 {
     0
 }
 
-/// Bytes pass a call. What goes out is told; what comes in is some process's: then whether it may come in pieces. `cipher`: 0 where it is not known.
+/// Bytes pass a call. What goes out is told; what comes in is some process's: then whether it may come in pieces.
+/// `cipher`: 0 where it is not known.
 #[inline(always)]
 fn passes(cipher: u64, out: u64, input: u64, len: u32) -> Option<bool> {
     let claimed = by_context(cipher);

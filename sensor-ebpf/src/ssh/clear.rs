@@ -1,11 +1,12 @@
 //! The clear phase of every SSH connection on the host: `cgroup_skb` ingress and egress at the root of cgroup v2.
 //!
-//! Any program, any port: a socket whose first bytes are `SSH-` (RFC 4253, 4.2) is followed, and both directions are copied to user space until NEWKEYS, which is the last
-//! packet before encryption. All of it is public by nature: identifications, KEXINITs, public values, the host key. Every other socket is left at its
-//! first packet; one that has moved `LIMIT` bytes costs three loads.
+//! Any program, any port: a socket whose first bytes are `SSH-` (RFC 4253, 4.2) is followed, and both directions are
+//! copied to user space until NEWKEYS, which is the last packet before encryption. All of it is public by nature:
+//! identifications, KEXINITs, public values, the host key. Every other socket is left at its first packet; one that has
+//! moved `LIMIT` bytes costs three loads.
 //!
-//! These hooks see packets, not a stream: what comes again is left out, what is missing is said (`GAP`) and user space gives up on that direction.
-//! Both programs return 1 on every path: 0 would drop the packet.
+//! These hooks see packets, not a stream: what comes again is left out, what is missing is said (`GAP`) and user space
+//! gives up on that direction. Both programs return 1 on every path: 0 would drop the packet.
 
 use aya_ebpf::{
     EbpfContext,
@@ -61,7 +62,8 @@ struct Segment {
 #[inline(always)]
 fn load<T: Copy>(skb: *mut __sk_buff, at: u32) -> Option<T> {
     let mut value = core::mem::MaybeUninit::<T>::uninit();
-    // SAFETY: the destination has the size of T, an integer or an array of them; the helper checks the source and fills it, with zeroes if it fails.
+    // SAFETY: the destination has the size of T, an integer or an array of them; the helper checks the source and fills
+    // it, with zeroes if it fails.
     unsafe {
         let failed = bpf_skb_load_bytes(skb.cast(), at, value.as_mut_ptr().cast(), size_of::<T>() as u32);
         if failed == 0 { Some(value.assume_init()) } else { None }

@@ -1,11 +1,14 @@
 //! Which connection a cipher context of a library belongs to: told by the bytes themselves.
 //!
-//! A program may have many connections, in any number of threads, over sockets, pipes or another connection's channel, so neither the process nor the
-//! thread says which. But what a context encrypts first is what the connection carries first after NEWKEYS, and what it decrypts first was carried there: `clear` remembers
-//! 16 of those bytes of each direction, with and without the 4 bytes before them (a length that is not encrypted), and a context whose first bytes are these is bound to that connection and
-//! direction until its socket closes or its keys are replaced. Two connections never carry the same 16 encrypted bytes.
+//! A program may have many connections, in any number of threads, over sockets, pipes or another connection's channel,
+//! so neither the process nor the thread says which. But what a context encrypts first is what the connection carries
+//! first after NEWKEYS, and what it decrypts first was carried there: `clear` remembers 16 of those bytes of each
+//! direction, with and without the 4 bytes before them (a length that is not encrypted), and a context whose first
+//! bytes are these is bound to that connection and direction until its socket closes or its keys are replaced. Two
+//! connections never carry the same 16 encrypted bytes.
 //!
-//! Python's cryptography makes a new context for every packet of AES-GCM (and asyncssh for chacha20): such a packet belongs to the process's only connection, or is not told.
+//! Python's cryptography makes a new context for every packet of AES-GCM (and asyncssh for chacha20): such a packet
+//! belongs to the process's only connection, or is not told.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use sensor_common::{program, ssh::bound_flag};
@@ -30,7 +33,8 @@ const BPF_ANY: u64 = 0;
 const BPF_NOEXIST: u64 = 1;
 /// NIDs of AES-GCM with 128, 192 and 256 bits, of every OpenSSL.
 const NID_GCM: [u32; 3] = [895, 898, 901];
-/// `evp_cipher_ctx_st::encrypt` lies behind `cipher`, in OpenSSL 4, or behind that and `engine`, which nobody uses, before it. Where the other one has it, there is 0.
+/// `evp_cipher_ctx_st::encrypt` lies behind `cipher`, in OpenSSL 4, or behind that and `engine`, which nobody uses,
+/// before it. Where the other one has it, there is 0.
 const ENCRYPT: [u64; 2] = [0x8, 0x10];
 
 pub fn key(address: u64) -> ContextKey {
@@ -85,7 +89,8 @@ fn by_direction(number: u64, direction: u32) -> u64 {
 #[inline(always)]
 pub fn first(connection: u64, key: Addr, direction: u32, [a, b]: [u64; 2], c: u32) {
     let value = First { connection, key };
-    // Where this host relays a connection, the same bytes are carried twice: what a process here encrypts is carried first by its own, what it decrypts last.
+    // Where this host relays a connection, the same bytes are carried twice: what a process here encrypts is carried
+    // first by its own, what it decrypts last.
     let flags = if direction == OUT { BPF_NOEXIST } else { BPF_ANY };
     let later = [a >> 32 | b << 32, b >> 32 | (c as u64) << 32];
     // An LRU takes everything.
@@ -132,8 +137,9 @@ fn nid(address: u64) -> u32 {
     read::<u32>(read::<u64>(address).0).0
 }
 
-/// Binds a context to the connection whose first bytes these are, if they are in this direction. True: there is one. `how`: `KEEPS`, or the context is for this packet, and only its
-/// process is told to speak over that connection; `READABLE`.
+/// Binds a context to the connection whose first bytes these are, if they are in this direction. True: there is one.
+/// `how`: `KEEPS`, or the context is for this packet, and only its process is told to speak over that connection;
+/// `READABLE`.
 #[inline(always)]
 pub fn bind_first(address: u64, bytes: u64, direction: u32, how: u32) -> bool {
     let Some(first) = take_first(bytes, direction) else { return false };
@@ -167,18 +173,21 @@ pub fn rekeyed(address: u64, connection: u64, direction: u32) {
     let _ = CONTEXTS.remove(self::key(address));
 }
 
-/// `how` of `bind_context`, beside the direction: the context lives as long as its keys; packets of such contexts can be read.
+/// `how` of `bind_context`, beside the direction: the context lives as long as its keys; packets of such contexts can
+/// be read.
 pub const KEEPS: u32 = 2;
 pub const READABLE: u32 = 4;
 
-/// `known_as`: the connection in `CONNECTIONS`; 0 where that knows the context's predecessor. Returns 0 where there was no room.
+/// `known_as`: the connection in `CONNECTIONS`; 0 where that knows the context's predecessor. Returns 0 where there was
+/// no room.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn bind_context(address: u64, connection: u64, known_as: Addr, how: u32) -> u32 {
     let key = key(address);
     let direction = how & 1;
     let (_, start) = task::key(task::current());
-    // A context that lives for one packet: its address is another's with the next one. What it was is known of the process alone.
+    // A context that lives for one packet: its address is another's with the next one. What it was is known of the
+    // process alone.
     let entered = how & KEEPS == 0 || enter(key, connection, start, direction);
     if !entered {
         untracked(program::SSH_PACKET);

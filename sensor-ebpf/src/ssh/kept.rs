@@ -1,5 +1,6 @@
-//! The arguments of a call of `EVP_Cipher` that has returned, from where the program's text shows that they still are (`sensor_common::kept`, in the probe's cookie).
-//! A cookie needs Linux 5.15; before it the loader takes two probes instead.
+//! The arguments of a call of `EVP_Cipher` that has returned, from where the program's text shows that they still are
+//! (`sensor_common::kept`, in the probe's cookie). A cookie needs Linux 5.15; before it the loader takes two probes
+//! instead.
 
 #[cfg(not(bpf_target_arch = "x86_64"))]
 use aya_ebpf::programs::ProbeContext;
@@ -60,7 +61,8 @@ mod x86 {
     }
 
     impl Registers {
-        /// All of them at once, each by a read of its own: one read through a chosen pointer is what LLVM would make of it, and the verifier refuses.
+        /// All of them at once, each by a read of its own: one read through a chosen pointer is what LLVM would make of
+        /// it, and the verifier refuses.
         #[inline(always)]
         fn of(context: &ProbeContext) -> Self {
             let from = context.regs;

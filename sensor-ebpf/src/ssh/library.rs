@@ -1,14 +1,17 @@
-//! uprobes at the calls of the cipher functions in libraries that many programs use: `EVP_CipherUpdate`, `EVP_EncryptUpdate`, `EVP_DecryptUpdate`
-//! (ctx, out, outl, in, inl) in Python's cryptography, Ruby's openssl and libssh, `EVP_Cipher` (ctx, out, in, inl) in libssh2; and at the branch after each call.
+//! uprobes at the calls of the cipher functions in libraries that many programs use: `EVP_CipherUpdate`,
+//! `EVP_EncryptUpdate`, `EVP_DecryptUpdate` (ctx, out, outl, in, inl) in Python's cryptography, Ruby's openssl and
+//! libssh, `EVP_Cipher` (ctx, out, in, inl) in libssh2; and at the branch after each call.
 //!
-//! These libraries serve more than SSH, so a packet is only looked for in a context that is bound to a connection (`context`). How a packet comes:
+//! These libraries serve more than SSH, so a packet is only looked for in a context that is bound to a connection
+//! (`context`). How a packet comes:
 //!
 //! - outgoing: whole, at the call. libssh2 goes block by block, but the whole packet lies before it at the first one.
-//! - incoming: whole (encrypt-then-MAC and AEAD in Paramiko and libssh), or its first block, and then the rest (plain MACs; Net::SSH always), or block by block (libssh2), each into some
-//!   buffer of its own. Pieces are put together in the context's entry: as far as they are needed, and of channel data only the header.
+//! - incoming: whole (encrypt-then-MAC and AEAD in Paramiko and libssh), or its first block, and then the rest (plain
+//!   MACs; Net::SSH always), or block by block (libssh2), each into some buffer of its own. Pieces are put together in
+//!   the context's entry: as far as they are needed, and of channel data only the header.
 //!
-//! Where the length is not among the bytes (encrypt-then-MAC), a packet that is cut after its first block is told from one that ends there by its message: everything
-//! that fits into one block has a length of its own (RFC 4253, 4254).
+//! Where the length is not among the bytes (encrypt-then-MAC), a packet that is cut after its first block is told from
+//! one that ends there by its message: everything that fits into one block has a length of its own (RFC 4253, 4254).
 
 use aya_ebpf::{
     helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read_user},
@@ -91,7 +94,8 @@ fn call(context: &ProbeContext, [cipher, out, input, len]: [usize; 4], keeps: u3
     true
 }
 
-/// At a call. Returns what was told of an outgoing packet. `keeps`: its contexts live as long as their keys, whatever the cipher.
+/// At a call. Returns what was told of an outgoing packet. `keeps`: its contexts live as long as their keys, whatever
+/// the cipher.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn called(cipher: u64, out: u64, input: u64, len: u32, keeps: u32) -> u32 {
@@ -293,7 +297,8 @@ fn begins(block: [u8; BLOCK as usize], len: u32, whole: bool) -> (u8, u32) {
     (b, UNKNOWN)
 }
 
-/// Bytes of a payload that fits into one block, by its number and, where that does not say it, by the string in it; 0: it does not fit.
+/// Bytes of a payload that fits into one block, by its number and, where that does not say it, by the string in it; 0:
+/// it does not fit.
 #[inline(always)]
 fn payload_bytes([padding, number, block @ ..]: [u8; BLOCK as usize]) -> u32 {
     let [a, b, c, d, e, f, g, h, ..] = block;
@@ -342,7 +347,8 @@ fn append(known: &mut CipherContext, out: u64, len: u32) {
     }
     let mut at = have as u64;
     let mut wanted = if len < room - have { len as u64 } else { (room - have) as u64 };
-    // SAFETY: `at` is below ROOM and `wanted` at most that afterwards, in a form that every verifier follows and LLVM does not remove.
+    // SAFETY: `at` is below ROOM and `wanted` at most that afterwards, in a form that every verifier follows and LLVM
+    // does not remove.
     unsafe {
         asm!("{at} &= {mask}", "if {wanted} <= {room} goto +1", "{wanted} = {room}",
             at = inout(reg) at, wanted = inout(reg) wanted, mask = const ROOM as i32 - 1, room = const ROOM as i32);

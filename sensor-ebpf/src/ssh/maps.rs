@@ -1,5 +1,5 @@
-//! State of the SSH probes. Plain hashes, but for the two whose entries live for microseconds: an LRU forgets silently. Preallocated, as tracing programs need it
-//! before 6.1.
+//! State of the SSH probes. Plain hashes, but for the two whose entries live for microseconds: an LRU forgets silently.
+//! Preallocated, as tracing programs need it before 6.1.
 
 use aya_ebpf::{
     macros::map,
@@ -18,7 +18,8 @@ pub struct Thread {
     pub input: u64,
     pub len: u32,
     pub expects: u32,
-    /// A cipher with a plain MAC: the first block of an incoming packet was seen, so many bytes are to come with the next call of `block_context`.
+    /// A cipher with a plain MAC: the first block of an incoming packet was seen, so many bytes are to come with the
+    /// next call of `block_context`.
     pub rest: u32,
     pub block: u32,
     pub pad: u32,
@@ -99,7 +100,8 @@ pub mod phase {
     pub const DONE: u32 = 5;
 }
 
-/// An SSH connection: its first bytes were `SSH-`. Gone when its socket closes; one that a channel carries, when the loader finds that no channel does any more.
+/// An SSH connection: its first bytes were `SSH-`. Gone when its socket closes; one that a channel carries, when the
+/// loader finds that no channel does any more.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Connection {
@@ -118,11 +120,12 @@ pub struct ContextKey {
     pub pad: u32,
 }
 
-/// Bytes of an incoming packet that are put together. What a client receives and we tell is shorter; more is told as cut.
+/// Bytes of an incoming packet that are put together. What a client receives and we tell is shorter; more is told as
+/// cut.
 pub const ROOM: usize = 512;
 
-/// A cipher context in a library that encrypts or decrypts one direction of a connection. Gone when its socket closes or its keys are replaced; the loader takes what is left: of processes
-/// and connections that are gone.
+/// A cipher context in a library that encrypts or decrypts one direction of a connection. Gone when its socket closes
+/// or its keys are replaced; the loader takes what is left: of processes and connections that are gone.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct CipherContext {
@@ -133,7 +136,8 @@ pub struct CipherContext {
     pub flags: u32,
     /// Incoming: bytes of the packet at hand that have come; outgoing: 0.
     pub have: u32,
-    /// Incoming: bytes of the whole packet, 0 if that is not known; outgoing: bytes of the packet that was told which are still to come.
+    /// Incoming: bytes of the whole packet, 0 if that is not known; outgoing: bytes of the packet that was told which
+    /// are still to come.
     pub total: u32,
     /// Incoming: its message number.
     pub message: u32,
@@ -159,7 +163,8 @@ pub static THREADS: HashMap<u64, Thread> = HashMap::with_max_entries(16_384, 0);
 #[map]
 pub static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(16_384, 0);
 
-/// By the address of `struct sock`; a connection that a channel of another one carries, by its own id (which is no address: it is small).
+/// By the address of `struct sock`; a connection that a channel of another one carries, by its own id (which is no
+/// address: it is small).
 #[map]
 pub static CONNECTIONS: HashMap<Addr, Connection> = HashMap::with_max_entries(32_768, 0);
 
@@ -177,7 +182,8 @@ pub struct Channel {
 #[derive(Clone, Copy)]
 pub struct Flow {
     pub bytes: u64,
-    /// The id of the SSH connection that it carries, if it does; 0: it does not. With FLOW_READ: it has been read as far as it is wanted.
+    /// The id of the SSH connection that it carries, if it does; 0: it does not. With FLOW_READ: it has been read as
+    /// far as it is wanted.
     pub stream: u64,
 }
 
@@ -191,18 +197,22 @@ pub static CONTEXTS: HashMap<ContextKey, CipherContext> = HashMap::with_max_entr
 #[map]
 pub static BLANK: Array<CipherContext> = Array::with_max_entries(1, 0);
 
-/// By a number made of 16 encrypted bytes (`context::hash16`). An LRU: of an OpenSSH connection nobody comes for them, and the others do at once.
+/// By a number made of 16 encrypted bytes (`context::hash16`). An LRU: of an OpenSSH connection nobody comes for them,
+/// and the others do at once.
 #[map]
 pub static FIRSTS: LruHashMap<u64, First> = LruHashMap::with_max_entries(8_192, 0);
 
-/// What a context that is not bound encrypted first, as such a number. An LRU: most of them have nothing to do with SSH.
+/// What a context that is not bound encrypted first, as such a number. An LRU: most of them have nothing to do with
+/// SSH.
 #[map]
 pub static UNBOUND: LruHashMap<ContextKey, u64> = LruHashMap::with_max_entries(4_096, 0);
 
-/// Channel data that carries an SSH connection, by thread: read when its packet has been told (`stream::resume`), which is at once.
+/// Channel data that carries an SSH connection, by thread: read when its packet has been told (`stream::resume`), which
+/// is at once.
 #[map]
 pub static CARRYING: LruHashMap<u64, (Channel, Data)> = LruHashMap::with_max_entries(1_024, 0);
 
-/// Connections whose keys are being replaced, by process and direction: the next new context is theirs. 0: more than one.
+/// Connections whose keys are being replaced, by process and direction: the next new context is theirs. 0: more than
+/// one.
 #[map]
 pub static REKEYED: HashMap<u64, u64> = HashMap::with_max_entries(1_024, 0);

@@ -1,8 +1,9 @@
 //! One decrypted SSH packet (RFC 4253, 6): which message it is, and what of it leaves.
 //!
-//! `uint32 packet_length | byte padding_length | payload | padding`, with or without the length: told apart by the first byte, since padding is at least 4 bytes and no packet
-//! reaches 2^24. Everything is the peer's choice: lengths are checked against the packet before they are used, and bytes that are no packet are
-//! passed over. Channel data is counted, never copied.
+//! `uint32 packet_length | byte padding_length | payload | padding`, with or without the length: told apart by the
+//! first byte, since padding is at least 4 bytes and no packet reaches 2^24. Everything is the peer's choice: lengths
+//! are checked against the packet before they are used, and bytes that are no packet are passed over. Channel data is
+//! counted, never copied.
 
 use aya_ebpf::helpers::generated::bpf_probe_read;
 use core::arch::asm;
@@ -45,10 +46,11 @@ struct Payload {
 /// `observe`: the packet belongs to the connection of the current process, and not to that of a cipher context.
 pub const BY_PROCESS: u64 = 0;
 
-/// Reads the packet at `base`, of which `available` bytes are there. `cipher`: the bound context that it went through, or `BY_PROCESS`. Returns its message number, with
-/// `stream::PENDING`; 0 if it is no packet.
+/// Reads the packet at `base`, of which `available` bytes are there. `cipher`: the bound context that it went through,
+/// or `BY_PROCESS`. Returns its message number, with `stream::PENDING`; 0 if it is no packet.
 ///
-/// A global function: the verifier checks it once, by itself, and the ways through it do not multiply with the caller's.
+/// A global function: the verifier checks it once, by itself, and the ways through it do not multiply with the
+/// caller's.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn observe(base: u64, len: u32, direction: u32, cipher: u64, available: u32) -> u32 {
@@ -215,10 +217,12 @@ fn send<const ROOM: usize>(
     direction: u32,
 ) -> Result<Sent, Lost> {
     let mut len = len as u64;
-    // SAFETY: one instruction pair on a register: `len` is at most ROOM afterwards, in a form that the verifiers of 5.10 and 6.1 follow and LLVM does not remove.
+    // SAFETY: one instruction pair on a register: `len` is at most ROOM afterwards, in a form that the verifiers of
+    // 5.10 and 6.1 follow and LLVM does not remove.
     unsafe { asm!("if {len} <= {room} goto +1", "{len} = {room}", len = inout(reg) len, room = const ROOM as i32) };
     let record = entry.as_mut_ptr();
-    // SAFETY: a reserved record; every field is written but the unused end of `data`, whose length says what is valid. Nothing returns before submit.
+    // SAFETY: a reserved record; every field is written but the unused end of `data`, whose length says what is valid.
+    // Nothing returns before submit.
     unsafe {
         if len != 0 {
             let data = (&raw mut (*record).data).cast();

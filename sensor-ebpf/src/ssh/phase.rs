@@ -1,7 +1,9 @@
-//! One direction of a connection in its clear phase: identification and packets, by their lengths, until NEWKEYS; and the first bytes after it.
+//! One direction of a connection in its clear phase: identification and packets, by their lengths, until NEWKEYS; and
+//! the first bytes after it.
 //!
-//! The bytes come from the network (`clear`) or out of a channel of another connection (`stream`); both are read here, and everything is the peer's choice: a length
-//! that is too long, or a packet whose header is not whole, ends it (`LOST`: what comes is copied up to the limit, and user space sees what it can make of it).
+//! The bytes come from the network (`clear`) or out of a channel of another connection (`stream`); both are read here,
+//! and everything is the peer's choice: a length that is too long, or a packet whose header is not whole, ends it
+//! (`LOST`: what comes is copied up to the limit, and user space sees what it can make of it).
 
 use core::arch::asm;
 
@@ -22,7 +24,8 @@ use crate::{
     tcp,
 };
 
-/// Bytes of one direction that are copied at most. Measured: OpenSSH's clear phase is 2-4 KiB; post-quantum keys and certificates double it.
+/// Bytes of one direction that are copied at most. Measured: OpenSSH's clear phase is 2-4 KiB; post-quantum keys and
+/// certificates double it.
 pub const LIMIT: u32 = 32 << 10;
 /// SSH packets that one piece can hold before we lose count.
 const SSH_PACKETS_MAX: u32 = 6;
@@ -89,7 +92,8 @@ pub fn side(key: Addr, direction: u32) -> Option<(u64, *mut Side)> {
     }
 }
 
-/// Where a piece belongs and how much of it does: bytes to copy, with `clear_flag`s in the upper half. `place`: its sequence number, direction in the lower half.
+/// Where a piece belongs and how much of it does: bytes to copy, with `clear_flag`s in the upper half. `place`: its
+/// sequence number, direction in the lower half.
 #[inline(always)]
 pub fn advance(bytes: &impl Bytes, key: Addr, len: u32, place: u64) -> u64 {
     let Some((id, side)) = side(key, place as u32) else { return 0 };
@@ -172,10 +176,12 @@ fn walk(bytes: &impl Bytes, side: &mut Side, total: u32) -> u32 {
     total
 }
 
-/// Bytes of the identification line at the beginning of a piece; 0: it has no end there. A packet may follow it at once.
+/// Bytes of the identification line at the beginning of a piece; 0: it has no end there. A packet may follow it at
+/// once.
 #[inline(always)]
 pub fn identification(bytes: &impl Bytes, total: u32) -> u32 {
-    // A number of rounds that does not depend on the length: LLVM would count to that, and the verifier does not know that it gets there.
+    // A number of rounds that does not depend on the length: LLVM would count to that, and the verifier does not know
+    // that it gets there.
     for at in 0..IDENTIFICATION_MAX {
         if bytes.load::<1>(at) == Some(*b"\n") {
             return if at < total { at + 1 } else { 0 };
@@ -184,7 +190,8 @@ pub fn identification(bytes: &impl Bytes, total: u32) -> u32 {
     0
 }
 
-/// What follows NEWKEYS: the first encrypted bytes, by which a cipher context is told to be this connection's. A packet has more of them.
+/// What follows NEWKEYS: the first encrypted bytes, by which a cipher context is told to be this connection's. A packet
+/// has more of them.
 #[inline(always)]
 fn encrypted(bytes: &impl Bytes, at: u32, id: u64, key: Addr, direction: u32) {
     if let (Some(first), Some(second), Some(third)) =
@@ -200,7 +207,8 @@ fn encrypted(bytes: &impl Bytes, at: u32, id: u64, key: Addr, direction: u32) {
 fn tell_encrypted(id: u64, direction: u32) -> Result<Sent, Lost> {
     let mut entry = reserve::<Clear<CLEAR_SMALL>>()?;
     let record = entry.as_mut_ptr();
-    // SAFETY: a reserved record; every field is written but `data`, of which nothing is valid. Nothing returns before submit. Reading through 0 gives a socket of zeroes.
+    // SAFETY: a reserved record; every field is written but `data`, of which nothing is valid. Nothing returns before
+    // submit. Reading through 0 gives a socket of zeroes.
     unsafe {
         write_head(&raw mut (*record).head, kind::CLEAR, size_of::<Clear<CLEAR_SMALL>>());
         tcp::endpoints(0, id, &raw mut (*record).socket);
@@ -214,7 +222,8 @@ fn tell_encrypted(id: u64, direction: u32) -> Result<Sent, Lost> {
     Ok(Sent::Whole)
 }
 
-/// Sends the first `wanted` bytes of a piece. `what`: flags, direction in the lowest byte. `sk`: 0 where the connection has no socket.
+/// Sends the first `wanted` bytes of a piece. `what`: flags, direction in the lowest byte. `sk`: 0 where the connection
+/// has no socket.
 #[inline(always)]
 pub fn copy<B: Bytes>(bytes: &B, key: Addr, sk: Addr, wanted: u32, what: u32) {
     let (flags, direction) = ((what >> 8) as u16, what as u8);
@@ -266,14 +275,15 @@ impl Piece {
     fn send<const ROOM: usize>(&self, bytes: &impl Bytes, len: u32) -> Result<Sent, Lost> {
         let mut entry = reserve::<Clear<ROOM>>()?;
         let mut len = len as u64;
-        // SAFETY: `len` is 1 to ROOM afterwards, in a form that the verifiers of 5.10 and 6.1 follow and LLVM does not remove.
+        // SAFETY: `len` is 1 to ROOM afterwards, in a form that the verifiers of 5.10 and 6.1 follow and LLVM does not
+        // remove.
         unsafe {
             asm!("if {len} <= {room} goto +1", "{len} = {room}", "if {len} > 0 goto +1", "{len} = 1",
                 len = inout(reg) len, room = const ROOM as i32);
         }
         let record = entry.as_mut_ptr();
-        // SAFETY: a reserved record; every field is written but the unused end of `data`, whose length says what is valid. Nothing returns before
-        // submit.
+        // SAFETY: a reserved record; every field is written but the unused end of `data`, whose length says what is
+        // valid. Nothing returns before submit.
         unsafe {
             let data = (&raw mut (*record).data).cast();
             let copied = bytes.copy(self.at, data, len as u32);

@@ -1,11 +1,13 @@
-//! An SSH connection that runs through a channel of another one: `ssh -J`, Paramiko with `sock=channel`, a ProxyCommand that is `ssh ... nc`.
+//! An SSH connection that runs through a channel of another one: `ssh -J`, Paramiko with `sock=channel`, a ProxyCommand
+//! that is `ssh ... nc`.
 //!
-//! It has no socket of its own, and its ends speak over pipes or inside of one process. But the process that carries it has its bytes as channel data, in clear once: so the carrier's
-//! packets are read here as segments are elsewhere, from `SSH-` to NEWKEYS and the first encrypted bytes, and these tell which cipher context is its (`context`). Nothing after that, and
-//! no other channel's data, is read; each channel's first four bytes are.
+//! It has no socket of its own, and its ends speak over pipes or inside of one process. But the process that carries it
+//! has its bytes as channel data, in clear once: so the carrier's packets are read here as segments are elsewhere, from
+//! `SSH-` to NEWKEYS and the first encrypted bytes, and these tell which cipher context is its (`context`). Nothing
+//! after that, and no other channel's data, is read; each channel's first four bytes are.
 //!
-//! Both directions of a channel have numbers of their own; the confirmation of its opening names both (RFC 4254, 5.1), and there the stream gets its id. A channel
-//! that was opened before the sensor came is not looked into.
+//! Both directions of a channel have numbers of their own; the confirmation of its opening names both (RFC 4254, 5.1),
+//! and there the stream gets its id. A channel that was opened before the sensor came is not looked into.
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read};
 use sensor_common::{
@@ -23,7 +25,8 @@ use crate::{
     stats::{Sent, count_result, reserve, submit, untracked, write_head},
 };
 
-/// A channel was confirmed: the message goes in `direction`, to `recipient` at its receiver, from `sender` at its sender.
+/// A channel was confirmed: the message goes in `direction`, to `recipient` at its receiver, from `sender` at its
+/// sender.
 #[inline(always)]
 pub fn opened(connection: u64, recipient: u32, sender: u32, direction: u32) {
     let flow = Flow { bytes: 0, stream: fresh() };
@@ -37,8 +40,8 @@ pub fn opened(connection: u64, recipient: u32, sender: u32, direction: u32) {
 /// In what `observe` returns: there is channel data to be read.
 pub const PENDING: u32 = 1 << 31;
 
-/// Remembers data of a channel, which has been counted. It is read from the probe's program itself (`resume_if`): the stacks of all functions on the way to it would not
-/// fit into one.
+/// Remembers data of a channel, which has been counted. It is read from the probe's program itself (`resume_if`): the
+/// stacks of all functions on the way to it would not fit into one.
 #[inline(always)]
 pub fn remember(channel: Channel, data: Data) -> u32 {
     if CARRYING.insert(bpf_get_current_pid_tgid(), (channel, data), 0).is_ok() { PENDING } else { 0 }
@@ -132,7 +135,8 @@ fn follow(stream: u64, data: Data, before: u64, direction: u32) -> u32 {
     if done { OVER } else { 0 }
 }
 
-/// `phase::advance`. `place`: length in the upper half; where it begins, with the direction in the highest bit. A global function: the verifier checks it once, by itself.
+/// `phase::advance`. `place`: length in the upper half; where it begins, with the direction in the highest bit. A
+/// global function: the verifier checks it once, by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn advance_data(stream: u64, first: u64, rest: u64, split: u32, place: u64) -> u64 {
@@ -156,7 +160,8 @@ pub fn flowed(channel: Channel, close: bool) -> u64 {
     // SAFETY: copied out at once.
     let Some(flow) = (unsafe { FLOWS.get(channel) }).copied() else { return 0 };
     if close {
-        // What the connection has carried may still have to be decrypted by whoever reads it from a pipe: once it has its keys, the loader takes it away.
+        // What the connection has carried may still have to be decrypted by whoever reads it from a pipe: once it has
+        // its keys, the loader takes it away.
         let _ = FLOWS.remove(channel);
         ends(flow.stream);
     }
@@ -172,7 +177,8 @@ pub extern "C" fn identification_of_data(first: u64, rest: u64, split: u32, tota
 
 struct Memory(Data);
 
-/// Eight bytes of channel data. Global functions, these two: what they return is any number to the verifier, and the loops that call them do not branch.
+/// Eight bytes of channel data. Global functions, these two: what they return is any number to the verifier, and the
+/// loops that call them do not branch.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn word_at(first: u64, rest: u64, split: u32, at: u32) -> u64 {

@@ -1,7 +1,8 @@
 //! `sensor check`: can this machine run the sensor, and what would it not see?
 //!
-//! Loads and attaches every probe for a moment, and lists the programs that speak SSH with what probing them costs. Exit code 0: all that is required is there; 1: something required is missing; 77: nothing can be tried (not
-//! root, no BTF).
+//! Loads and attaches every probe for a moment, and lists the programs that speak SSH with what probing them costs.
+//! Exit code 0: all that is required is there; 1: something required is missing; 77: nothing can be tried (not root, no
+//! BTF).
 
 use std::{collections::HashSet, fmt::Write as _, path::Path, process::ExitCode};
 

@@ -1,4 +1,5 @@
-//! The labels of commands, from the configuration as it was written to what the middle takes: the default added, every pattern tried.
+//! The labels of commands, from the configuration as it was written to what the middle takes: the default added, every
+//! pattern tried.
 
 use crate::{
     config::Config,

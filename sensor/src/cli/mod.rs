@@ -1,4 +1,5 @@
-//! Layer 6: the command line. Arguments as typed become arguments as meant, an error becomes one sentence and an exit code.
+//! Layer 6: the command line. Arguments as typed become arguments as meant, an error becomes one sentence and an exit
+//! code.
 
 mod args;
 mod check;
@@ -111,7 +112,8 @@ fn run(cli: Cli) -> ExitCode {
     }
 }
 
-/// Starts the processes beside this one: the holder of the probes, and those that read users' files. Without them the sensor runs, and says what it does not know.
+/// Starts the processes beside this one: the holder of the probes, and those that read users' files. Without them the
+/// sensor runs, and says what it does not know.
 fn helpers(proc: &std::path::Path) -> (Option<Holder>, Option<Inspector>) {
     if !rustix::process::geteuid().is_root() {
         return (None, None); // said by the kernel's half

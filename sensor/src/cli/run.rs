@@ -1,8 +1,7 @@
 //! `sensor run`: the daemon.
 //!
-//! SIGHUP reads the configuration again. A file that is not valid changes nothing; it is refused in a record, where those look who watch the
-//! sensor. The ring's size, /proc and what is kept of configuration files
-//! are fixed at start.
+//! SIGHUP reads the configuration again. A file that is not valid changes nothing; it is refused in a record, where
+//! those look who watch the sensor. The ring's size, /proc and what is kept of configuration files are fixed at start.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -43,7 +42,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
     })
 }
 
-/// What happened before the signal is judged by what was in force then: it is out of the ring after so long (`sensor.drain` says when it was not).
+/// What happened before the signal is judged by what was in force then: it is out of the ring after so long
+/// (`sensor.drain` says when it was not).
 const EARLIER: Duration = Duration::from_millis(50);
 
 /// What is kept of configuration files, and where.

@@ -47,7 +47,8 @@ pub(super) fn middle(show: &ShowArgs) -> Middle {
     Middle::new(limits(&Config::default()), Scope { all: show.all, pids: show.pid.clone() })
 }
 
-/// The writer as the arguments want it: colour and width only on a terminal. `live`: what its reader does not take in time is lost, and counted.
+/// The writer as the arguments want it: colour and width only on a terminal. `live`: what its reader does not take in
+/// time is lost, and counted.
 pub(super) fn writer(show: &ShowArgs, live: bool) -> Result<Writer, Error> {
     let format = match show.format {
         Output::Json => Format::Json(Json::default()),

@@ -1,8 +1,9 @@
 //! Sessions that were open before the sensor.
 //!
-//! A server process with a connection is a session's root, and what descends from it belongs to it. Orphans (their parent is gone: nohup, setsid) are
-//! adopted by the kernel's audit session id, else by SSH_CONNECTION in their initial environment, else not. The root's identity gives the session's id,
-//! so it is the same before and after a restart of the sensor.
+//! A server process with a connection is a session's root, and what descends from it belongs to it. Orphans (their
+//! parent is gone: nohup, setsid) are adopted by the kernel's audit session id, else by SSH_CONNECTION in their initial
+//! environment, else not. The root's identity gives the session's id, so it is the same before and after a restart of
+//! the sensor.
 
 use super::{
     Correlate,

@@ -1,8 +1,9 @@
 //! Which application a process is, where its program is only an interpreter: the script and not `python3.11`.
 //!
-//! What enters: an executed file and its argv, with the folder that it was executed in. What leaves: the script or module, the name that people know it by, the virtual environment. From argv
-//! alone: an interpreter that is found through PATH in an activated environment does not say which one, and what a program sets its title to comes later. A shebang's argv is the
-//! interpreter's: the kernel puts it before the script.
+//! What enters: an executed file and its argv, with the folder that it was executed in. What leaves: the script or
+//! module, the name that people know it by, the virtual environment. From argv alone: an interpreter that is found
+//! through PATH in an activated environment does not say which one, and what a program sets its title to comes later. A
+//! shebang's argv is the interpreter's: the kernel puts it before the script.
 
 use std::sync::Arc;
 

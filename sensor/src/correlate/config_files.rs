@@ -1,8 +1,9 @@
 //! Configuration files that changed.
 //!
-//! What enters: facts about a file (`host::config_files`), with what it held before. What leaves: `deploy-config-changed` where it holds something else now, with who did it and the session
-//! he was in; `sensor-degraded` where a file is not read. At a deploy it is compared with the last deploy, in between with when it was last looked at. Who changed it can have ended
-//! by now: the table remembers the processes that ended last.
+//! What enters: facts about a file (`host::config_files`), with what it held before. What leaves:
+//! `deploy-config-changed` where it holds something else now, with who did it and the session he was in;
+//! `sensor-degraded` where a file is not read. At a deploy it is compared with the last deploy, in between with when it
+//! was last looked at. Who changed it can have ended by now: the table remembers the processes that ended last.
 
 use super::{Correlate, processes::Process};
 use crate::event::{

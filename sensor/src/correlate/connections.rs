@@ -1,7 +1,7 @@
 //! Outgoing TCP connections: attempts joined with what became of them.
 //!
-//! An attempt is known before the kernel acts on it. SYN_SENT follows at once unless it fails on the spot (no route, refused by policy), which no hook
-//! reports: the next close of the socket, or a second without SYN_SENT, tells.
+//! An attempt is known before the kernel acts on it. SYN_SENT follows at once unless it fails on the spot (no route,
+//! refused by policy), which no hook reports: the next close of the socket, or a second without SYN_SENT, tells.
 
 use std::{collections::HashMap, net::SocketAddr};
 
@@ -19,7 +19,8 @@ pub(super) enum Progress {
 
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
-    /// What every record of it says: who connected, and where to. The process and its session can be gone when the rest is told.
+    /// What every record of it says: who connected, and where to. The process and its session can be gone when the rest
+    /// is told.
     pub about: Box<Record>,
     /// Where it comes from, once the kernel has chosen. A closed socket knows its port no more.
     pub local: Option<SocketAddr>,

@@ -18,8 +18,8 @@ impl Correlate {
             self.joined(key, server);
             self.confirm_held(key, out);
         }
-        // A listening server's child with a connection serves it. A server process of a session can listen too (port forwarding):
-        // the connection that its children inherit is the session's own.
+        // A listening server's child with a connection serves it. A server process of a session can listen too (port
+        // forwarding): the connection that its children inherit is the session's own.
         if let Some(served) = fork.served {
             match server {
                 true => self.serve(time, fork.task.id, served),
@@ -46,8 +46,8 @@ impl Correlate {
             }
         }
         let server = match (exec.role, exec.served) {
-            // It serves a connection and was gone when its program was to be looked at: it is what it was. A server executes itself for each connection, and a
-            // broken peer ends that within milliseconds.
+            // It serves a connection and was gone when its program was to be looked at: it is what it was. A server
+            // executes itself for each connection, and a broken peer ends that within milliseconds.
             (None, Some(_)) => self.processes.get(id).is_some_and(|process| process.server),
             (role, _) => role.is_some_and(Role::is_server),
         };
@@ -125,12 +125,14 @@ impl Correlate {
             session.processes += 1;
         }
         note_audit(session, &exec.task);
-        // A server's first child that runs a command is no net child: this server does not separate privileges (dropbear).
+        // A server's first child that runs a command is no net child: this server does not separate privileges
+        // (dropbear).
         if session.net_child == Some(exec.task.id) {
             session.net_child = None;
             session.unseparated = true;
         }
-        // sshd makes each command the leader of a POSIX session of its own; helpers of PAM and AuthorizedKeysCommand are not.
+        // sshd makes each command the leader of a POSIX session of its own; helpers of PAM and AuthorizedKeysCommand
+        // are not.
         if was_server && (leads || session.unseparated) {
             session.commands += 1;
             is_command = true;

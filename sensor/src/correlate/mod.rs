@@ -1,8 +1,9 @@
 //! Layer 3: events to records.
 //!
-//! Pure: a value and a time in, records out; the same stream gives the same records. `observe` is the table of contents: one function per kind of
-//! event. All state is in five bounded tables (`processes`, `sessions`, `connections`, `ssh`, `deploys`); what a limit refuses is counted and becomes a record. What `ssh` remembers beyond open connections
-//! (servers, what was agreed on, host keys that wait) is bounded too: there the oldest goes.
+//! Pure: a value and a time in, records out; the same stream gives the same records. `observe` is the table of
+//! contents: one function per kind of event. All state is in five bounded tables (`processes`, `sessions`,
+//! `connections`, `ssh`, `deploys`); what a limit refuses is counted and becomes a record. What `ssh` remembers beyond
+//! open connections (servers, what was agreed on, host keys that wait) is bounded too: there the oldest goes.
 
 mod adopt;
 mod application;
@@ -38,7 +39,8 @@ use crate::event::{
 /// How long a session without any command waits before it is told without a user.
 const START_WAIT_NS: u64 = 2_000_000_000;
 
-/// How long the end of a connection may come after the end of its last server process: the peer may be gone without a word.
+/// How long the end of a connection may come after the end of its last server process: the peer may be gone without a
+/// word.
 const CLOSE_WAIT_NS: u64 = 1_000_000_000;
 
 /// A step of the wall clock that a reader of the log must know of.

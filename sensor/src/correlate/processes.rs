@@ -1,7 +1,8 @@
 //! The process table: who descends from whom, and what each process runs.
 //!
-//! Keyed by (tgid, start), so a reused pid is another process. An entry lives from fork (or /proc, at start) to exit. Memory is bounded: over the limit the
-//! oldest process outside any session goes, counted; it is known again, without its past, when it next execs.
+//! Keyed by (tgid, start), so a reused pid is another process. An entry lives from fork (or /proc, at start) to exit.
+//! Memory is bounded: over the limit the oldest process outside any session goes, counted; it is known again, without
+//! its past, when it next execs.
 
 use std::{
     cell::OnceCell,

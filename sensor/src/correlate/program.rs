@@ -1,8 +1,9 @@
 //! What a process runs, as the text of records.
 //!
-//! In: an exec, or a process found in /proc, with paths and argv as bytes. Out: the name and the path of the executable,
-//! argv, `args[0]` where it is another name, the application. The name is the executable's, since the caller of execve
-//! chooses `args[0]`. Bytes that are no text are escaped and long text is cut, and both are noted for the record.
+//! In: an exec, or a process found in /proc, with paths and argv as bytes. Out: the name and the path of the
+//! executable, argv, `args[0]` where it is another name, the application. The name is the executable's, since the
+//! caller of execve chooses `args[0]`. Bytes that are no text are escaped and long text is cut, and both are noted for
+//! the record.
 
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ use crate::event::{
 
 /// `process.command_line` is cut here; `process.args` holds what there is.
 const COMMAND_LINE_MAX: usize = 4096;
-/// The 32 KiB of argv that are recorded, as ordinary text in ordinary pieces; escapes of control characters would be six times as much.
+/// The 32 KiB of argv that are recorded, as ordinary text in ordinary pieces; escapes of control characters would be
+/// six times as much.
 const ARGS_JSON_MAX: usize = 48 << 10;
 
 /// What a process runs, as text, with what had to be said about it.

@@ -1,8 +1,9 @@
 //! SSH sessions by lineage: their state, from the connection to its end.
 //!
-//! sshd forks one process per connection and, before authentication, an unprivileged child that speaks to the network (OpenSSH 10: sshd-auth). That first child exits
-//! with 0 after a success and with 255 (or a signal) otherwise: this is how a login is seen without reading the protocol. Servers without such a
-//! child (dropbear) are authenticated when they start a command. A session ends when its connection closes or its last server process is gone; processes that
+//! sshd forks one process per connection and, before authentication, an unprivileged child that speaks to the network
+//! (OpenSSH 10: sshd-auth). That first child exits with 0 after a success and with 255 (or a signal) otherwise: this is
+//! how a login is seen without reading the protocol. Servers without such a child (dropbear) are authenticated when
+//! they start a command. A session ends when its connection closes or its last server process is gone; processes that
 //! survive it keep its id.
 
 use std::{
@@ -60,7 +61,8 @@ pub(super) struct Session {
     pub phase: Phase,
     pub connected: u64,
     pub adopted_by: Option<&'static str>,
-    /// Its last server process is gone since then, and the end of its connection is still to come: it has the byte counts.
+    /// Its last server process is gone since then, and the end of its connection is still to come: it has the byte
+    /// counts.
     pub closing: Option<u64>,
     /// The unprivileged child before authentication.
     pub net_child: Option<ProcessId>,

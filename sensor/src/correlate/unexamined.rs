@@ -1,7 +1,9 @@
 //! Servers whose program could not be examined in time, known by what they say.
 //!
-//! What enters: processes that serve a TCP connection with a program of which nothing is known (it was too late on a loaded machine, or the process was gone), and who identifies itself as an
-//! SSH server. What leaves: the session of such a connection. An SSH server sends its identification (RFC 4253, 4.2) before it forks for the authentication, so nothing of its lineage is missed.
+//! What enters: processes that serve a TCP connection with a program of which nothing is known (it was too late on a
+//! loaded machine, or the process was gone), and who identifies itself as an SSH server. What leaves: the session of
+//! such a connection. An SSH server sends its identification (RFC 4253, 4.2) before it forks for the authentication, so
+//! nothing of its lineage is missed.
 //!
 //! Not for processes that are in a session: nobody leaves theirs by playing a server.
 

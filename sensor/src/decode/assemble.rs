@@ -1,7 +1,8 @@
 //! Ring records to events: pieces of a long argv are put together and redacted.
 //!
-//! The pieces of an argv precede their exec record, so when that comes everything that will ever come is there: no waiting, no timer. Pieces whose
-//! exec record was lost (a full ring) are dropped when `PENDING_MAX` newer ones have come, so memory is bounded.
+//! The pieces of an argv precede their exec record, so when that comes everything that will ever come is there: no
+//! waiting, no timer. Pieces whose exec record was lost (a full ring) are dropped when `PENDING_MAX` newer ones have
+//! come, so memory is bounded.
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,8 @@
 //! Recordings: the event stream in a file.
 //!
-//! A line of magic, then frames: length (u32, little endian) and an event in postcard. Written after redaction, so a recording never holds a secret
-//! that a record would not show. A file that was cut (crash, full disk) is read up to its last whole frame and the rest reported.
+//! A line of magic, then frames: length (u32, little endian) and an event in postcard. Written after redaction, so a
+//! recording never holds a secret that a record would not show. A file that was cut (crash, full disk) is read up to
+//! its last whole frame and the rest reported.
 
 use std::io::{self, Read, Write};
 

@@ -1,7 +1,8 @@
 //! The layout of ring records, read field by field.
 //!
-//! What enters: the bytes of one record. What leaves: the record as declared in `sensor-common`, with absent fields as None. Nothing is transmuted:
-//! each read checks that the bytes are there. A record of another version, kind or length is an error that says so.
+//! What enters: the bytes of one record. What leaves: the record as declared in `sensor-common`, with absent fields as
+//! None. Nothing is transmuted: each read checks that the bytes are there. A record of another version, kind or length
+//! is an error that says so.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -1,7 +1,8 @@
 //! Arguments as the tool reads them: words and options, and the verb that the words begin with.
 //!
-//! In: what follows the program in argv, and how the definition says that the tool reads it (Thor, optparse, argparse, pflag, Go's flag). Out: words and options with their places, so that
-//! a secret can be found again. An option that is not known to take a value takes none; `--` ends them.
+//! In: what follows the program in argv, and how the definition says that the tool reads it (Thor, optparse, argparse,
+//! pflag, Go's flag). Out: words and options with their places, so that a secret can be found again. An option that is
+//! not known to take a value takes none; `--` ends them.
 
 use super::{
     definition::{Arguments, Definition},

@@ -1,7 +1,9 @@
-//! A tool's definition as it is written: one TOML file a tool. `docs/contributing.md` has the recipe, `tools/kamal.toml` uses every key.
+//! A tool's definition as it is written: one TOML file a tool. `docs/contributing.md` has the recipe,
+//! `tools/kamal.toml` uses every key.
 //!
-//! An unknown key, an unknown action and a pattern that cannot match are errors that name the file and the key. What a definition may not do is checked too: no variable whose name says
-//! secret can be called safe, as its value would be recorded.
+//! An unknown key, an unknown action and a pattern that cannot match are errors that name the file and the key. What a
+//! definition may not do is checked too: no variable whose name says secret can be called safe, as its value would be
+//! recorded.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +53,8 @@ pub struct Recognise {
     pub programs: Vec<String>,
     /// Names of images that run it: `docker run IMAGE ...`.
     pub images: Vec<String>,
-    /// And the last word of the command line must match one of these. One with `:` in it never matches a path of this host.
+    /// And the last word of the command line must match one of these. One with `:` in it never matches a path of this
+    /// host.
     pub last: Vec<String>,
     /// And none of these.
     pub except: Vec<String>,
@@ -64,7 +67,8 @@ pub struct Recognise {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Package {
-    /// Names of the folder that it is installed in (`NAME-VERSION/`, `NAME/VERSION/`), besides those of the tool and its programs.
+    /// Names of the folder that it is installed in (`NAME-VERSION/`, `NAME/VERSION/`), besides those of the tool and
+    /// its programs.
     pub names: Vec<String>,
     /// The gem that it is: `Gemfile.lock` in the working directory says which version Bundler runs.
     pub gem: Option<String>,
@@ -126,7 +130,8 @@ pub struct When {
 
 /// Where a field's value comes from: the first source that has one.
 ///
-/// `option:--name`, `word:N` (the N-th word from 1, verb and all), `VERB:N` (the N-th word after that verb; `N+`: and all after it), `last`, `config:service`, `environment:NAME`.
+/// `option:--name`, `word:N` (the N-th word from 1, verb and all), `VERB:N` (the N-th word after that verb; `N+`: and
+/// all after it), `last`, `config:service`, `environment:NAME`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct From {
@@ -240,21 +245,22 @@ pub enum Acts {
 /// What counts as done.
 ///
 /// Every run needs evidence (`event::deploy::Evidence`): with `none` or `connections` and exit code 0 its outcome is
-/// unknown, as the tool's name alone proves nothing. A deploy or rollback of a tool that has a `proof` succeeded by that
-/// proof alone. Of one without (Ansible, Fabric, kubectl, Docker) `commands` is all that there can be, and the exit code
-/// decides; the commands of Ansible and Fabric have no form of their own, so these count if the tool's own program ran.
-/// Only commands over the tool's connections are evidence: a local step, a hook among them, is a program that the user chose.
+/// unknown, as the tool's name alone proves nothing. A deploy or rollback of a tool that has a `proof` succeeded by
+/// that proof alone. Of one without (Ansible, Fabric, kubectl, Docker) `commands` is all that there can be, and the
+/// exit code decides; the commands of Ansible and Fabric have no form of their own, so these count if the tool's own
+/// program ran. Only commands over the tool's connections are evidence: a local step, a hook among them, is a program
+/// that the user chose.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Outcome {
-    /// Kinds of remote steps, the strongest first: a deploy or rollback succeeded if the steps of the first kind that was
-    /// tried did.
+    /// Kinds of remote steps, the strongest first: a deploy or rollback succeeded if the steps of the first kind that
+    /// was tried did.
     pub proof: Vec<String>,
     pub acts: Acts,
     /// Verbs that act on this host alone (`*` in them): their evidence is that the tool's own program ran.
     pub local: Vec<String>,
-    /// What it means if the tool said success and none of `proof` was tried: for `deploy` and `rollback`. Without an entry
-    /// the outcome is unknown.
+    /// What it means if the tool said success and none of `proof` was tried: for `deploy` and `rollback`. Without an
+    /// entry the outcome is unknown.
     pub nothing_done: BTreeMap<String, String>,
     /// Kinds of steps that are taken after a failure, and its reason.
     pub failure_tail: BTreeMap<String, String>,

@@ -2,8 +2,8 @@
 //!
 //! In: an invocation, which argv made, and the executable, which the kernel has. Out: yes or no. A shell script named
 //! `kubectl` is executed by `/bin/sh`: recognised, as its name says so, and not the tool. The answer is needed for
-//! evidence and is never a proof: a copy of another program under the tool's name, or a script in the tool's own language,
-//! passes. It fails towards "no".
+//! evidence and is never a proof: a copy of another program under the tool's name, or a script in the tool's own
+//! language, passes. It fails towards "no".
 
 use super::{Acts, Invocation, pattern::glob, program::stem};
 use crate::event::executed::base_name;

@@ -1,6 +1,7 @@
 //! One command line of a deploy tool: the verb, what it does, and the values that it and the project give.
 //!
-//! A value that comes from nowhere is absent. Hosts and roles are as the tool selects them: those of the command line, with its wildcards, out of those of the configuration.
+//! A value that comes from nowhere is absent. Hosts and roles are as the tool selects them: those of the command line,
+//! with its wildcards, out of those of the configuration.
 
 use std::sync::Arc;
 

@@ -1,10 +1,13 @@
 //! Layer 2: what deploy tools are, as data, and what a command line asks of one.
 //!
-//! What enters: the argv of an exec, a command line of an SSH request, definitions as TOML. What leaves: which tool it is, the verb and what that does, service, destination, version, hosts
-//! and roles; of a remote command which step it is. Pure: it rests on the definitions (`tools/*.toml`, shipped inside the binary, and the user's own) and on nothing of this host, so
-//! the live source and a replay recognise the same. Recognition is by what runs (program, script, image, verb), never by the process's own name for itself.
+//! What enters: the argv of an exec, a command line of an SSH request, definitions as TOML. What leaves: which tool it
+//! is, the verb and what that does, service, destination, version, hosts and roles; of a remote command which step it
+//! is. Pure: it rests on the definitions (`tools/*.toml`, shipped inside the binary, and the user's own) and on nothing
+//! of this host, so the live source and a replay recognise the same. Recognition is by what runs (program, script,
+//! image, verb), never by the process's own name for itself.
 //!
-//! It fails towards "no deploy": what no definition names is not told. A definition that cannot be used is an error that says which file and key.
+//! It fails towards "no deploy": what no definition names is not told. A definition that cannot be used is an error
+//! that says which file and key.
 
 mod arguments;
 mod definition;
@@ -152,7 +155,8 @@ impl Tools {
         self.recognise(&argv, executable, aliases.unwrap_or_default())
     }
 
-    /// The deploy that this argv is. The program is `executable`, and `args[0]` only where that is not known; `aliases` are the project's.
+    /// The deploy that this argv is. The program is `executable`, and `args[0]` only where that is not known; `aliases`
+    /// are the project's.
     pub fn recognise(
         &self,
         argv: &[&str],

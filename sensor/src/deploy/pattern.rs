@@ -1,8 +1,9 @@
 //! Patterns of command lines, as tool definitions write them.
 //!
-//! A pattern is words: `docker pull {image}`. A word matches the same word; `*` alone matches any number of words, also none; inside a word `*` matches any text, and `{name}` matches
-//! text that is not empty and keeps it under that name. An operator (`&&`, `>>`, `|`) matches the operator only. The whole line must match. The cost is bounded: at
-//! most [`STEPS_MAX`] comparisons, after which it is no match.
+//! A pattern is words: `docker pull {image}`. A word matches the same word; `*` alone matches any number of words, also
+//! none; inside a word `*` matches any text, and `{name}` matches text that is not empty and keeps it under that name.
+//! An operator (`&&`, `>>`, `|`) matches the operator only. The whole line must match. The cost is bounded: at most
+//! [`STEPS_MAX`] comparisons, after which it is no match.
 
 use super::shell::Word;
 

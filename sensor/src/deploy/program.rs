@@ -1,9 +1,11 @@
 //! Which program an argv runs, behind interpreters and wrappers.
 //!
-//! In: the argv of an exec, and the file that was executed. Out: where in argv the programs stand that it runs, the outermost first: `bundle exec kamal deploy` is bundle, then kamal. The
-//! outermost is what the executable says, whatever `args[0]` does (`exec -a kamal sleep 100` is sleep). It rests on how the kernel runs a
-//! script (`#!/usr/bin/ruby`: argv becomes interpreter, script, arguments) and on the manuals of the wrappers. What a shell reads from `-c` is not followed: the shell
-//! executes it, and that exec is seen. A wrapper that is not known here hides nothing either, as its child is seen.
+//! In: the argv of an exec, and the file that was executed. Out: where in argv the programs stand that it runs, the
+//! outermost first: `bundle exec kamal deploy` is bundle, then kamal. The outermost is what the executable says,
+//! whatever `args[0]` does (`exec -a kamal sleep 100` is sleep). It rests on how the kernel runs a script
+//! (`#!/usr/bin/ruby`: argv becomes interpreter, script, arguments) and on the manuals of the wrappers. What a shell
+//! reads from `-c` is not followed: the shell executes it, and that exec is seen. A wrapper that is not known here
+//! hides nothing either, as its child is seen.
 
 use crate::event::{
     executed::{self, base_name},

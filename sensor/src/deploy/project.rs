@@ -1,8 +1,11 @@
-//! What a project's configuration files say: the YAML that the definition names, read for service, image, hosts, roles and aliases.
+//! What a project's configuration files say: the YAML that the definition names, read for service, image, hosts, roles
+//! and aliases.
 //!
-//! In: the files' bytes, as far as they could be had. Out: a [`Project`], with the state of each file. The files belong to whoever deploys, so they are hostile: a bound on size, nesting and
-//! nodes (an alias of an alias...), and never a value where a name is wanted: of `registry.password` only a list is read, which names variables. ERB is not run: what a template
-//! tag would print is not known, so a value with one in it is absent. Errors of the parser quote the file, so they are not kept.
+//! In: the files' bytes, as far as they could be had. Out: a [`Project`], with the state of each file. The files belong
+//! to whoever deploys, so they are hostile: a bound on size, nesting and nodes (an alias of an alias...), and never a
+//! value where a name is wanted: of `registry.password` only a list is read, which names variables. ERB is not run:
+//! what a template tag would print is not known, so a value with one in it is absent. Errors of the parser quote the
+//! file, so they are not kept.
 
 use serde_json::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;

@@ -1,8 +1,9 @@
 //! What a command line is to a tool: which step, and what its words name.
 //!
-//! In: a redacted line of an SSH request, or the argv of a child. Out: the step's kind by the first rule that fits, and what the rule's pattern, the definition's marks and the audit line keep:
-//! service, destination, role, version, container, image, performer. It rests on the exact lines that the tools were seen to send, wherever `env`, `sh -c` and
-//! SSHKit's `( export X=y ; ... )` stand around them. What no rule knows is `remote`: told, without more.
+//! In: a redacted line of an SSH request, or the argv of a child. Out: the step's kind by the first rule that fits, and
+//! what the rule's pattern, the definition's marks and the audit line keep: service, destination, role, version,
+//! container, image, performer. It rests on the exact lines that the tools were seen to send, wherever `env`, `sh -c`
+//! and SSHKit's `( export X=y ; ... )` stand around them. What no rule knows is `remote`: told, without more.
 
 use super::{
     Rule, Tool,

@@ -1,8 +1,9 @@
 //! A shell command line as flat words, operators among them: what patterns are matched against.
 //!
-//! In: one line as a remote shell gets it (POSIX.1-2024 XCU 2.2 quoting, 2.3 tokens). Out: words without their quotes; `&&`, `||`, `|`, `;`, `&`, `(`, `)`, `>`, `>>`, `<` and line ends
-//! (as `;`) are words of their own, marked as operators so that a quoted `>` is none. Substitutions are text: what they print is not known here. Hostile input: one pass, and no more
-//! than [`WORDS_MAX`] words; an open quote runs to the end.
+//! In: one line as a remote shell gets it (POSIX.1-2024 XCU 2.2 quoting, 2.3 tokens). Out: words without their quotes;
+//! `&&`, `||`, `|`, `;`, `&`, `(`, `)`, `>`, `>>`, `<` and line ends (as `;`) are words of their own, marked as
+//! operators so that a quoted `>` is none. Substitutions are text: what they print is not known here. Hostile input:
+//! one pass, and no more than [`WORDS_MAX`] words; an open quote runs to the end.
 
 /// Words read of a line: Kamal's longest has about 60.
 const WORDS_MAX: usize = 512;

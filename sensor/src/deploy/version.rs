@@ -1,7 +1,9 @@
 //! Which version of a tool runs, as far as a path, an image or a lock file tells it.
 //!
-//! In: the path of the script or program (`gems/kamal-2.12.0/bin/kamal`, `installs/terraform/1.5.0/bin/terraform`), the image that a container is started from, the text of a `Gemfile.lock`. Out: the
-//! version, or nothing: a binstub in `/usr/local/bin` says none, and no tool is run to ask it. All three are the deploying user's, so what does not look like a version is none.
+//! In: the path of the script or program (`gems/kamal-2.12.0/bin/kamal`, `installs/terraform/1.5.0/bin/terraform`), the
+//! image that a container is started from, the text of a `Gemfile.lock`. Out: the version, or nothing: a binstub in
+//! `/usr/local/bin` says none, and no tool is run to ask it. All three are the deploying user's, so what does not look
+//! like a version is none.
 
 /// `12.34.56.alpha1` and the like.
 const VERSION_MAX: usize = 64;

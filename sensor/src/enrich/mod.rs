@@ -1,7 +1,7 @@
 //! Layer 3: puts names where the kernel has numbers.
 //!
-//! Pure: it learns from the facts in the stream (users, cgroups, programs, clock) and fills the fields of later events that are for it. What
-//! was never told stays absent.
+//! Pure: it learns from the facts in the stream (users, cgroups, programs, clock) and fills the fields of later events
+//! that are for it. What was never told stays absent.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -1,7 +1,9 @@
-//! Configuration files of deploys, as facts of the stream: what a file held when it was looked at, and what it held before.
+//! Configuration files of deploys, as facts of the stream: what a file held when it was looked at, and what it held
+//! before.
 //!
-//! A fact holds a hash and never contents. The hash is keyed (HMAC-SHA256 under a key of this host), whatever the file: a user
-//! names the files of a deploy, and an unkeyed hash of a short one (a PIN, a line of /etc/shadow) would give it away to a reader of the records who tries values.
+//! A fact holds a hash and never contents. The hash is keyed (HMAC-SHA256 under a key of this host), whatever the file:
+//! a user names the files of a deploy, and an unkeyed hash of a short one (a PIN, a line of /etc/shadow) would give it
+//! away to a reader of the records who tries values.
 
 use std::{fmt, path::Path as FsPath};
 

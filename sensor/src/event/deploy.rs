@@ -1,7 +1,8 @@
 //! Deploys: what the host says of them, and what a deploy tool is asked to do.
 //!
-//! The facts (`Project`, `Variables`, `ToolFile`) enter the stream before the exec that needs them, so a recording replays without the host. They hold names, hosts and paths, and no
-//! value that a definition does not call safe: never the contents of a secret file, of a password or of any other variable.
+//! The facts (`Project`, `Variables`, `ToolFile`) enter the stream before the exec that needs them, so a recording
+//! replays without the host. They hold names, hosts and paths, and no value that a definition does not call safe: never
+//! the contents of a secret file, of a password or of any other variable.
 
 use std::sync::Arc;
 
@@ -54,8 +55,8 @@ pub enum Evidence {
     Connections,
     /// Commands of the tool ran over its connections. Of a tool whose acts cannot be read: its own program ran.
     Commands,
-    /// A step of the strongest kind that was tried, of those that the definition calls a proof, ended with 0 over one of
-    /// its connections.
+    /// A step of the strongest kind that was tried, of those that the definition calls a proof, ended with 0 over one
+    /// of its connections.
     TrafficSwitched,
 }
 

@@ -1,8 +1,9 @@
 //! Which file it is, which content it has and whose it is: as the kernel had it at the exec.
 //!
-//! What enters: what the exec's record says. What leaves: values to compare. No file system has to be asked, which may be
-//! a user's and never answer. A write, a rename, a link, a change of mode or owner: each moves `ctime`; an inode number
-//! that is used again differs in `generation` where the file system keeps one. Of an overlay's inode neither is certain.
+//! What enters: what the exec's record says. What leaves: values to compare. No file system has to be asked, which may
+//! be a user's and never answer. A write, a rename, a link, a change of mode or owner: each moves `ctime`; an inode
+//! number that is used again differs in `generation` where the file system keeps one. Of an overlay's inode neither is
+//! certain.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,10 @@
-//! Characters that a viewer obeys or does not show: nothing that a user chose may reach a terminal, a pager or a console of logs with them.
+//! Characters that a viewer obeys or does not show: nothing that a user chose may reach a terminal, a pager or a
+//! console of logs with them.
 //!
-//! In: a character. Out: is it one of those? By Unicode 16: controls (Cc: C0, DEL, C1), separators of lines and paragraphs, what reorders text (Bidi_Control), what has no width or is not drawn
-//! (Default_Ignorable_Code_Point: zero-width characters, variation selectors, tags), interlinear annotations, private use of the last planes and noncharacters. The table is sorted; ASCII is decided before it is asked.
+//! In: a character. Out: is it one of those? By Unicode 16: controls (Cc: C0, DEL, C1), separators of lines and
+//! paragraphs, what reorders text (Bidi_Control), what has no width or is not drawn (Default_Ignorable_Code_Point:
+//! zero-width characters, variation selectors, tags), interlinear annotations, private use of the last planes and
+//! noncharacters. The table is sorted; ASCII is decided before it is asked.
 
 /// First and last of each range, from U+007F on.
 const HIDDEN: &[(u32, u32)] = &[

@@ -51,7 +51,8 @@ impl Extent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     pub marker: Marker,
-    /// It holds the server's key, or the key of the authority that signed it. Else it holds another key of the same type.
+    /// It holds the server's key, or the key of the authority that signed it. Else it holds another key of the same
+    /// type.
     pub same_key: bool,
     /// A name or address of this server is in it, as far as they are known.
     pub named: bool,

@@ -1,6 +1,8 @@
-//! Labels of commands: names for what their lines match. Patterns come from the configuration, and go through the stream, so that a replay gives the same labels.
+//! Labels of commands: names for what their lines match. Patterns come from the configuration, and go through the
+//! stream, so that a replay gives the same labels.
 //!
-//! The crate `regex` matches in time linear in the line, whatever the pattern; a pattern's compiled size is bounded here. Lines are bytes, and so are the patterns: `\w` and `\b` are ASCII's.
+//! The crate `regex` matches in time linear in the line, whatever the pattern; a pattern's compiled size is bounded
+//! here. Lines are bytes, and so are the patterns: `\w` and `\b` are ASCII's.
 
 use regex::bytes::{RegexSet, RegexSetBuilder};
 use serde::{Deserialize, Serialize};
@@ -21,7 +23,8 @@ impl Label {
     }
 }
 
-/// What makes a command `sensitive` if the configuration does not say: it changes who may do what, destroys, opens, hides, or runs what it has just fetched. A first line, not a verdict.
+/// What makes a command `sensitive` if the configuration does not say: it changes who may do what, destroys, opens,
+/// hides, or runs what it has just fetched. A first line, not a verdict.
 pub const SENSITIVE: &[&str] = &[
     // Another user's rights.
     r"(^|[;&|(`\s/])(sudo|doas|su|pkexec|runuser|setpriv)(\s|$)",

@@ -1,7 +1,8 @@
-//! What leaves: one audit record, in the field names of the Elastic Common Schema 8.17; `ssh.*` and `sensor.*` are ours.
+//! What leaves: one audit record, in the field names of the Elastic Common Schema 8.17; `ssh.*` and `sensor.*` are
+//! ours.
 //!
-//! A field that is not known is absent: never null, never a made-up zero. `render` adds what only a writer knows: `event.sequence`, `event.id`
-//! and the host. Times are ns since the epoch here and RFC 3339 there.
+//! A field that is not known is absent: never null, never a made-up zero. `render` adds what only a writer knows:
+//! `event.sequence`, `event.id` and the host. Times are ns since the epoch here and RFC 3339 there.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -195,8 +196,8 @@ pub struct Process {
     pub pid: u32,
     pub entity_id: Arc<str>,
     pub name: Option<Arc<str>>,
-    /// `args[0]` as it was given, where its base name is not the executable's: a link (`sh` is dash), or a name that the
-    /// caller of execve chose (`exec -a`). Programs are recognised by the executable, never by this.
+    /// `args[0]` as it was given, where its base name is not the executable's: a link (`sh` is dash), or a name that
+    /// the caller of execve chose (`exec -a`). Programs are recognised by the executable, never by this.
     pub title: Option<Arc<str>>,
     pub executable: Option<Arc<str>>,
     pub args: Option<Vec<String>>,

@@ -43,7 +43,8 @@ pub struct DeployFields {
     pub steps: Option<u64>,
     /// What shows that the tool did anything (`event::deploy::Evidence`).
     pub evidence: Option<&'static str>,
-    /// Names of those of these fields that rest on what environment, files or arguments say, and on no act that was seen.
+    /// Names of those of these fields that rest on what environment, files or arguments say, and on no act that was
+    /// seen.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub claimed: Vec<&'static str>,
     pub reason: Option<String>,

@@ -99,7 +99,8 @@ pub struct Lost {
     pub stage: String,
     pub kind: String,
     pub count: u64,
-    /// Of records: the `event.sequence` of those that are missing. Where there are too many ranges, neighbours are merged: `count` is exact.
+    /// Of records: the `event.sequence` of those that are missing. Where there are too many ranges, neighbours are
+    /// merged: `count` is exact.
     pub sequence: Option<Vec<Range>>,
 }
 

@@ -104,7 +104,8 @@ pub struct HostKey {
     pub fingerprint: Option<String>,
     /// `known`, `unknown`, `changed` or `revoked`, by the files that the client goes by.
     pub status: Option<&'static str>,
-    /// Why there is no status: `incomplete` (a file or a setting that the sensor cannot follow), `deadline`, `client-gone`, `busy`, `unreadable`, `no-answer`.
+    /// Why there is no status: `incomplete` (a file or a setting that the sensor cannot follow), `deadline`,
+    /// `client-gone`, `busy`, `unreadable`, `no-answer`.
     pub status_reason: Option<&'static str>,
     /// What the client does with a key that it does not know: `strict`, `ask`, `accept-new` or `off`.
     pub checking: Option<&'static str>,

@@ -1,6 +1,8 @@
-//! What the SSH probes saw, as typed events: the protocol's own messages (RFC 4250-4254), with nothing in them that is a secret.
+//! What the SSH probes saw, as typed events: the protocol's own messages (RFC 4250-4254), with nothing in them that is
+//! a secret.
 //!
-//! Names and texts come from the peer or from a probed process: any bytes. Command lines are redacted before they get here.
+//! Names and texts come from the peer or from a probed process: any bytes. Command lines are redacted before they get
+//! here.
 
 use std::net::SocketAddr;
 
@@ -9,7 +11,8 @@ use serde_bytes::ByteBuf;
 
 use super::stream::ProcessId;
 
-/// A connection: the id of its socket (as in `Served::socket`, `Connect::socket` and `TcpChange::socket`), or of the process that speaks over pipes.
+/// A connection: the id of its socket (as in `Served::socket`, `Connect::socket` and `TcpChange::socket`), or of the
+/// process that speaks over pipes.
 pub type ConnectionId = u64;
 
 /// As the process or, in the clear phase, this host sees it.
@@ -91,7 +94,8 @@ pub enum Message {
         partial: bool,
     },
     AuthSuccess,
-    /// Message 60: acceptance of a key offered without a signature, or a question (keyboard-interactive), by the method in use.
+    /// Message 60: acceptance of a key offered without a signature, or a question (keyboard-interactive), by the method
+    /// in use.
     AuthAsk,
     /// Message 61: an answer. Its contents never leave the kernel.
     AuthAnswer,
@@ -192,7 +196,8 @@ pub struct KexInit {
 pub struct Key {
     /// As in its blob: `ssh-ed25519`, `ssh-rsa-cert-v01@openssh.com`.
     pub kind: ByteBuf,
-    /// `SHA256:...` as `ssh-keygen -lf` shows it (of a certificate: of the key in it). Absent: the blob was cut or is broken.
+    /// `SHA256:...` as `ssh-keygen -lf` shows it (of a certificate: of the key in it). Absent: the blob was cut or is
+    /// broken.
     pub fingerprint: Option<String>,
     pub certificate: Option<Certificate>,
 }

@@ -1,7 +1,8 @@
-//! What enters the pure middle: kernel events, decoded and redacted, and what the host was seen to be (processes found at start,
-//! names, programs). A recording is this stream and nothing else, so a replay needs neither kernel nor host.
+//! What enters the pure middle: kernel events, decoded and redacted, and what the host was seen to be (processes found
+//! at start, names, programs). A recording is this stream and nothing else, so a replay needs neither kernel nor host.
 //!
-//! Order is meaning: the kernel reserves ring records in causal order, and a fact about the host precedes the first event that needs it.
+//! Order is meaning: the kernel reserves ring records in causal order, and a fact about the host precedes the first
+//! event that needs it.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -99,7 +100,8 @@ pub enum EventKind {
     HostNamespace {
         mnt_ns: u32,
     },
-    /// What the passwd file of a mount namespace calls a user, where that file is not the host's: a claim. Empty: it has no name there (any more).
+    /// What the passwd file of a mount namespace calls a user, where that file is not the host's: a claim. Empty: it
+    /// has no name there (any more).
     ContainerUser {
         mnt_ns: u32,
         uid: u32,
@@ -145,7 +147,8 @@ pub enum Hook {
     CipherCall,
     /// The branch after such a call.
     CipherJump,
-    /// A branch after such a call where one probe does for both, with where the arguments are (`sensor_common::kept::Arguments`, packed).
+    /// A branch after such a call where one probe does for both, with where the arguments are
+    /// (`sensor_common::kept::Arguments`, packed).
     CipherDone(u64),
     /// A library calls `EVP_CipherUpdate` or one of its halves.
     UpdateCall,

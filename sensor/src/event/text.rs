@@ -1,7 +1,8 @@
 //! Bytes that should be text, and their way into JSON without loss.
 //!
-//! Arguments and paths are byte strings. Valid UTF-8 goes into a record as it is. Otherwise each byte that is no part of a valid character
-//! becomes `\xHH` and each backslash is doubled, and the record names the field in `sensor.escaped`, so the bytes can be had back exactly.
+//! Arguments and paths are byte strings. Valid UTF-8 goes into a record as it is. Otherwise each byte that is no part
+//! of a valid character becomes `\xHH` and each backslash is doubled, and the record names the field in
+//! `sensor.escaped`, so the bytes can be had back exactly.
 
 use std::{borrow::Cow, fmt::Write as _};
 

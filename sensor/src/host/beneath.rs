@@ -1,12 +1,15 @@
 //! Files that a user can influence: opened beneath a directory, regular files only, within a budget.
 //!
-//! What enters: a directory (the root of a probed process, as a descriptor) and paths in it. What leaves: metadata, names, bytes. A path of a user is hostile input, like a packet: open(2) of a FIFO
-//! waits for its writer, of a terminal makes it the controlling one, of a device acts on it. So a path is resolved beneath the directory (openat2(2), RESOLVE_IN_ROOT: no link leads out,
-//! RESOLVE_NO_MAGICLINKS: none of /proc's either) to a mere place (O_PATH, which opens nothing), the place is looked at, and only a regular file is opened, with O_NONBLOCK and O_NOCTTY, through
-//! /proc/self/fd: the inode that was looked at, whatever has the name by then. What all questions of one `Beneath` may cost is bounded: places, entries of directories, bytes.
+//! What enters: a directory (the root of a probed process, as a descriptor) and paths in it. What leaves: metadata,
+//! names, bytes. A path of a user is hostile input, like a packet: open(2) of a FIFO waits for its writer, of a
+//! terminal makes it the controlling one, of a device acts on it. So a path is resolved beneath the directory
+//! (openat2(2), RESOLVE_IN_ROOT: no link leads out, RESOLVE_NO_MAGICLINKS: none of /proc's either) to a mere place
+//! (O_PATH, which opens nothing), the place is looked at, and only a regular file is opened, with O_NONBLOCK and
+//! O_NOCTTY, through /proc/self/fd: the inode that was looked at, whatever has the name by then. What all questions of
+//! one `Beneath` may cost is bounded: places, entries of directories, bytes.
 //!
-//! It fails with the kernel's error; `InvalidInput` for what is no regular file, `FileTooLarge` above a bound, `QuotaExceeded` when the budget is spent. It does not bound time: a file system may take
-//! for ever to answer.
+//! It fails with the kernel's error; `InvalidInput` for what is no regular file, `FileTooLarge` above a bound,
+//! `QuotaExceeded` when the budget is spent. It does not bound time: a file system may take for ever to answer.
 
 use std::{
     cell::Cell,
@@ -34,7 +37,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Of one question about one process: an interpreter's libraries take some two hundred places (*measured*: Debian's python3 with a virtual environment 96, ruby 40).
+    /// Of one question about one process: an interpreter's libraries take some two hundred places (*measured*: Debian's
+    /// python3 with a virtual environment 96, ruby 40).
     pub const QUESTION: Self = Self { places: 1024, entries: 16_384, bytes: 64 << 20 };
 }
 

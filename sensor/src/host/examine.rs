@@ -1,6 +1,8 @@
-//! What one file is to the probes: a program that speaks SSH, or a library through which others do, with the offsets of its cipher calls (`sites`); or why there are none; or none of our business.
+//! What one file is to the probes: a program that speaks SSH, or a library through which others do, with the offsets of
+//! its cipher calls (`sites`); or why there are none; or none of our business.
 //!
-//! A probe at a wrong offset would break the program it is in. So the file that is examined is the file that is probed: both go through one open descriptor (`/proc/self/fd`), never twice through a path.
+//! A probe at a wrong offset would break the program it is in. So the file that is examined is the file that is probed:
+//! both go through one open descriptor (`/proc/self/fd`), never twice through a path.
 
 use std::{
     collections::BTreeSet,
@@ -22,7 +24,8 @@ use super::{
 };
 use crate::event::stream::{FileId, Hook, Role};
 
-/// Bytes of a library that are read: cryptography's wheels have 14 MiB, node 95. What is cut is no ELF file that can be read.
+/// Bytes of a library that are read: cryptography's wheels have 14 MiB, node 95. What is cut is no ELF file that can be
+/// read.
 const LIBRARY_MAX: u64 = program::FILE_MAX;
 
 /// What a file was found to be.
@@ -113,7 +116,8 @@ pub fn examine(open: &File, name: &Path) -> io::Result<Examined> {
         _ if !program::speaks_ssh(&cache) => None,
         found => Some(speaks(false, found.map(|sites| wanted(&sites)))),
     };
-    // An interpreter that has OpenSSL inside and lends it to its addons. Without calls of its own it has nothing to do with SSH.
+    // An interpreter that has OpenSSL inside and lends it to its addons. Without calls of its own it has nothing to do
+    // with SSH.
     if examined.speaks.is_none() && sites::lends(&cache) {
         let called = |speaks: &Speaks| speaks.sites.is_ok();
         examined.speaks = library(open, name)?.filter(called);
@@ -121,7 +125,8 @@ pub fn examine(open: &File, name: &Path) -> io::Result<Examined> {
     Ok(examined)
 }
 
-/// A library, open for reading. It is read as a whole: it has to be done before the interpreter imports it, and there is much to look at (*measured*: 14 MiB of cryptography in a fifth of the time).
+/// A library, open for reading. It is read as a whole: it has to be done before the interpreter imports it, and there
+/// is much to look at (*measured*: 14 MiB of cryptography in a fifth of the time).
 pub fn examine_library(open: &File, name: &Path) -> io::Result<Examined> {
     let mut examined = identify(open, name)?;
     if examined.stamp.size() <= LIBRARY_MAX {

@@ -1,8 +1,9 @@
 //! Facts that an event needs, told before it: names of users, paths of cgroups, what a program is.
 //!
-//! Each fact is looked up once and kept until `forget` (SIGHUP) or, for programs, until the file behind it changes. A process may be gone before
-//! we look: a user's name then comes from another process of the same mount namespace, and what its program is from the file at its path, if that is the
-//! same file; other facts stay unknown until another process needs them.
+//! Each fact is looked up once and kept until `forget` (SIGHUP) or, for programs, until the file behind it changes. A
+//! process may be gone before we look: a user's name then comes from another process of the same mount namespace, and
+//! what its program is from the file at its path, if that is the same file; other facts stay unknown until another
+//! process needs them.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -91,7 +92,8 @@ impl Facts {
         }
     }
 
-    /// A server that is running: what it executes for a connection is, as a rule, itself, and that can be gone before we look.
+    /// A server that is running: what it executes for a connection is, as a rule, itself, and that can be gone before
+    /// we look.
     fn server_found(&mut self, time: u64, found: &ProcessSnapshot, out: &mut Vec<Event>) {
         let Some(file) = found.file.filter(|file| found.role.is_server() && !self.programs.contains_key(file)) else {
             return;

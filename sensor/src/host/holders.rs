@@ -1,8 +1,10 @@
 //! Who has a file that is probed: whether two paths lead to one inode, and whether anybody has it any more.
 //!
-//! A uprobe belongs to an inode of the file system where the file really is. Through an overlay, as containers have it, that file has another number in every container, so one that was probed by each number
-//! would tell everything as often as there are containers of its image. Its size, its last change and the lower half of its number shine through the overlay. (A copy that the overlay makes keeps the number,
-//! but not the time of its change.) Elsewhere numbers are trusted: snapshots of a file system have files that agree in all of these and are others.
+//! A uprobe belongs to an inode of the file system where the file really is. Through an overlay, as containers have it,
+//! that file has another number in every container, so one that was probed by each number would tell everything as
+//! often as there are containers of its image. Its size, its last change and the lower half of its number shine through
+//! the overlay. (A copy that the overlay makes keeps the number, but not the time of its change.) Elsewhere numbers are
+//! trusted: snapshots of a file system have files that agree in all of these and are others.
 //!
 //! In: /proc. Out: files that can be let go. What cannot be looked at in time is kept until the next look.
 
@@ -129,8 +131,9 @@ fn is_at(root: &Path, name: &Path, file: FileId, probed: &Probed) -> bool {
     })
 }
 
-/// Leaves out what a process has mapped. Where it is known by its number, its device or its name must be the same too (overlays and snapshots have devices that stat(2) does not tell; a
-/// tmpfs has small numbers); where it has been deleted its name is enough. Rather too much is kept than too little.
+/// Leaves out what a process has mapped. Where it is known by its number, its device or its name must be the same too
+/// (overlays and snapshots have devices that stat(2) does not tell; a tmpfs has small numbers); where it has been
+/// deleted its name is enough. Rather too much is kept than too little.
 fn leave_mapped(process: &Path, left: &mut HashMap<FileId, &Probed>) {
     let Ok(maps) = File::open(process.join("maps")) else { return };
     for line in BufReader::new(maps.take(READ_MAX)).split(b'\n').map_while(Result::ok) {

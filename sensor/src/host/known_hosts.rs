@@ -1,7 +1,8 @@
 //! Which clients of this host are shown which host key: whom to ask about the files that they go by.
 //!
-//! What enters: the events of the stream (who connects, what ssh was called with, host keys). What leaves: a question for each host key that a client was shown; `known_hosts_read` answers it, as the
-//! user of the client. The home is that of the effective user's passwd entry in the process's mount namespace, whatever its HOME says.
+//! What enters: the events of the stream (who connects, what ssh was called with, host keys). What leaves: a question
+//! for each host key that a client was shown; `known_hosts_read` answers it, as the user of the client. The home is
+//! that of the effective user's passwd entry in the process's mount namespace, whatever its HOME says.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -1,7 +1,8 @@
 //! The files that a client goes by for host keys, read in its own root.
 //!
-//! ssh: what its arguments and configuration name, else the defaults of OpenSSH. An application: the same defaults, which Paramiko's and Net::SSH's are too; the words of its command line may
-//! be names of servers. A file that is not there says nothing; one that cannot be read, or is not a plain file of reasonable size, makes the answer incomplete.
+//! ssh: what its arguments and configuration name, else the defaults of OpenSSH. An application: the same defaults,
+//! which Paramiko's and Net::SSH's are too; the words of its command line may be names of servers. A file that is not
+//! there says nothing; one that cannot be read, or is not a plain file of reasonable size, makes the answer incomplete.
 
 use std::{
     fs::File,
@@ -169,7 +170,8 @@ impl Place<'_> {
         names.iter().map(|name| self.config(&format!("{folder}/{name}")).ok()).collect()
     }
 
-    /// By which names the server may be known: its address, what /etc/hosts calls that, and what the client's command line says.
+    /// By which names the server may be known: its address, what /etc/hosts calls that, and what the client's command
+    /// line says.
     fn hosts(&self, cmdline: Option<&File>, shown: &Shown, settings: &Settings) -> Vec<String> {
         let address = shown.remote.ip().to_canonical();
         let mut hosts = vec![address.to_string()];

@@ -1,11 +1,14 @@
 //! Where the libraries may be through which programs speak SSH: Python's cryptography, Ruby's openssl, libssh2, libssh.
 //!
-//! What enters: a root, the maps of a process, or an interpreter that has just been executed. What leaves: files to look at, found and not opened, each with the name by which people know it; whether
-//! they hold what is wanted is for `examine` to see. `dlopen` raises no event, so the files are found before the interpreter imports them, the way
-//! it will find them: from its program's place, its virtual environment (`pyvenv.cfg`) and a few variables, which are read by name. An environment
-//! that is arranged in another way is found by the process's maps once it begins to speak SSH, which may be too late for its first packets.
+//! What enters: a root, the maps of a process, or an interpreter that has just been executed. What leaves: files to
+//! look at, found and not opened, each with the name by which people know it; whether they hold what is wanted is for
+//! `examine` to see. `dlopen` raises no event, so the files are found before the interpreter imports them, the way it
+//! will find them: from its program's place, its virtual environment (`pyvenv.cfg`) and a few variables, which are read
+//! by name. An environment that is arranged in another way is found by the process's maps once it begins to speak SSH,
+//! which may be too late for its first packets.
 //!
-//! Everything is looked up beneath `/proc/PID/root` (`beneath`), within a budget: a user can put anything there, in any number. A file that is not there is not an error.
+//! Everything is looked up beneath `/proc/PID/root` (`beneath`), within a budget: a user can put anything there, in any
+//! number. A file that is not there is not an error.
 
 use std::{
     ffi::OsStr,
@@ -75,9 +78,11 @@ const ENTRIES_MAX: usize = 64;
 /// Where cryptography has its extension, below a `site-packages`.
 const CRYPTOGRAPHY: [&str; 2] =
     ["cryptography/hazmat/bindings/_rust.abi3.so", "cryptography/hazmat/bindings/_openssl.abi3.so"];
-/// Folders beside it into which wheels put the libssh2 or libssh that they bring along: ssh2-python, ssh-python, Ansible's pylibssh.
+/// Folders beside it into which wheels put the libssh2 or libssh that they bring along: ssh2-python, ssh-python,
+/// Ansible's pylibssh.
 const BROUGHT: [&str; 3] = ["ssh2_python.libs", "ssh_python.libs", "ansible_pylibssh.libs"];
-/// Of libraries that are told by their names; a wheel that brings one along puts a hash into it (`libssh-0a1b2c3d.so.4.9`).
+/// Of libraries that are told by their names; a wheel that brings one along puts a hash into it
+/// (`libssh-0a1b2c3d.so.4.9`).
 const NAMES: [&str; 4] = ["libssh2", "libssh", "openssl.so", "libnode.so"];
 /// The addon of ssh2 for Node, which has no cipher functions of its own: it takes node's.
 pub(super) const NODE_ADDON: &str = "sshcrypto.node";
@@ -115,7 +120,8 @@ pub fn mapped(maps: &File) -> Vec<Mapped> {
     for line in BufReader::new(maps.take(MAPS_MAX)).split(b'\n').map_while(Result::ok) {
         let Some(at) = memchr::memchr(b'/', &line) else { continue };
         let path = line.get(at..).unwrap_or_default();
-        // The kernel's word for a file without a name. A file can have this at the end of its name: it is what is mapped that counts, not what is there.
+        // The kernel's word for a file without a name. A file can have this at the end of its name: it is what is
+        // mapped that counts, not what is there.
         let path = Path::new(OsStr::from_bytes(path.strip_suffix(b" (deleted)").unwrap_or(path)));
         if is_wanted(path)
             && found.len() < FOUND_MAX
@@ -308,7 +314,8 @@ impl<'a> Found<'a> {
         home.parent().map(Path::to_owned)
     }
 
-    /// `lib/ruby/3.3.0/x86_64-linux/openssl.so`, `lib/x86_64-linux-gnu/ruby/3.1.0/openssl.so`, and the gem, which goes before them.
+    /// `lib/ruby/3.3.0/x86_64-linux/openssl.so`, `lib/x86_64-linux-gnu/ruby/3.1.0/openssl.so`, and the gem, which goes
+    /// before them.
     fn ruby(&mut self, prefix: &Path) {
         let mut folders = Vec::new();
         for library in ["lib", "lib64"].map(|name| prefix.join(name)) {

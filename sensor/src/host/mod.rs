@@ -1,8 +1,9 @@
-//! Layer 2: what the host says about itself, outside the kernel probes: /proc, passwd files, cgroup paths, executable files.
+//! Layer 2: what the host says about itself, outside the kernel probes: /proc, passwd files, cgroup paths, executable
+//! files.
 //!
-//! What enters: paths and the events that need a fact. What leaves: facts, as events of the stream, so that a replay needs no host. Everything read
-//! from a process's root is hostile: sizes are bounded, nothing is followed blindly, an unreadable file means "not known".
-//! `proc` may be another machine's view mounted aside (/host/proc in a container).
+//! What enters: paths and the events that need a fact. What leaves: facts, as events of the stream, so that a replay
+//! needs no host. Everything read from a process's root is hostile: sizes are bounded, nothing is followed blindly, an
+//! unreadable file means "not known". `proc` may be another machine's view mounted aside (/host/proc in a container).
 
 pub mod beneath;
 pub mod config_files;

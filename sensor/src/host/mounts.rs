@@ -31,7 +31,8 @@ pub fn host_root(proc: &Path) -> HostRoot {
 
 /// A mount point of the cgroup v2 hierarchy's root as this process sees it.
 ///
-/// In a cgroup namespace the mount's root is the namespace's own cgroup: programs attached there see only what is below.
+/// In a cgroup namespace the mount's root is the namespace's own cgroup: programs attached there see only what is
+/// below.
 pub fn cgroup2() -> Option<PathBuf> {
     let mounts = Process::myself().ok()?.mountinfo().ok()?;
     mounts

@@ -1,11 +1,15 @@
-//! Precedence at start and least privilege after it: once the probes are attached, each thread gives up for good what it does not need.
+//! Precedence at start and least privilege after it: once the probes are attached, each thread gives up for good what
+//! it does not need.
 //!
-//! What stays of the main thread, and of those that it starts later: CAP_BPF and CAP_PERFMON (maps are read through bpf(2)). Files of users, their memory, signals, other users, mounts, modules: gone,
-//! and no exec can bring them back (no_new_privs). The thread that watches configuration files keeps CAP_SYS_PTRACE (init's root) and CAP_DAC_READ_SEARCH (folders of others), the one that attaches
-//! CAP_SYS_PTRACE (whether a process lives, with hidepid).
+//! What stays of the main thread, and of those that it starts later: CAP_BPF and CAP_PERFMON (maps are read through
+//! bpf(2)). Files of users, their memory, signals, other users, mounts, modules: gone, and no exec can bring them back
+//! (no_new_privs). The thread that watches configuration files keeps CAP_SYS_PTRACE (init's root) and
+//! CAP_DAC_READ_SEARCH (folders of others), the one that attaches CAP_SYS_PTRACE (whether a process lives, with
+//! hidepid).
 //!
-//! There CAP_SYS_ADMIN stays permitted but not effective: uprobes on a program that appears later need it (*measured* on 6.18: perf_event_open of a uprobe answers
-//! EACCES with CAP_PERFMON alone), so it is raised for that one call and lowered again.
+//! There CAP_SYS_ADMIN stays permitted but not effective: uprobes on a program that appears later need it (*measured*
+//! on 6.18: perf_event_open of a uprobe answers EACCES with CAP_PERFMON alone), so it is raised for that one call and
+//! lowered again.
 
 use rustix::{
     io::Result,
@@ -15,7 +19,8 @@ use rustix::{
 
 const PRECEDENCE: i32 = -4;
 
-/// Runs before ordinary programs (nice -4, as auditd does by default): a flood of events comes with a flood of work for the CPUs.
+/// Runs before ordinary programs (nice -4, as auditd does by default): a flood of events comes with a flood of work for
+/// the CPUs.
 pub fn take_precedence() -> Result<()> {
     setpriority_process(None, PRECEDENCE)
 }
@@ -26,7 +31,8 @@ pub fn drop_unneeded() -> Result<()> {
     keep_only(keep, keep)
 }
 
-/// The same for the thread that attaches: CAP_SYS_ADMIN stays permitted, and the processes of others are seen. It opens no file: it gets O_PATH descriptors.
+/// The same for the thread that attaches: CAP_SYS_ADMIN stays permitted, and the processes of others are seen. It opens
+/// no file: it gets O_PATH descriptors.
 pub fn keep_for_attaching() -> Result<()> {
     let keep = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::SYS_PTRACE;
     keep_only(keep, keep | CapabilitySet::SYS_ADMIN)

@@ -1,8 +1,8 @@
 //! What an executable is, by what its file contains: anyone can name a program sshd, and an sshd can have any name.
 //!
-//! OpenSSH's parts differ in the messages they can print (read-only data, which no strip removes). Checked against Debian's 9.2 (sshd) and 10.0
-//! (sshd, sshd-session, sshd-auth) and dropbear 2022. Only read-only sections of an ELF file of bounded size are searched; a file that cannot be
-//! read is `Other`, and the caller says so.
+//! OpenSSH's parts differ in the messages they can print (read-only data, which no strip removes). Checked against
+//! Debian's 9.2 (sshd) and 10.0 (sshd, sshd-session, sshd-auth) and dropbear 2022. Only read-only sections of an ELF
+//! file of bounded size are searched; a file that cannot be read is `Other`, and the caller says so.
 
 use std::{fs::File, io, path::Path};
 
@@ -18,8 +18,8 @@ use object::{
 use super::beneath::Place;
 use crate::event::stream::Role;
 
-/// sshd is 1 MiB; a statically linked one with debugging information is a few tens. Anything larger is something else. (A sparse file costs its owner
-/// nothing, and reading its tables would cost us what they claim.)
+/// sshd is 1 MiB; a statically linked one with debugging information is a few tens. Anything larger is something else.
+/// (A sparse file costs its owner nothing, and reading its tables would cost us what they claim.)
 pub(super) const FILE_MAX: u64 = 128 << 20;
 /// Bytes searched in one file: its sections may overlap, so their sizes can add up to anything.
 const SEARCH_MAX: u64 = 16 << 20;
@@ -119,7 +119,8 @@ impl Markers {
     }
 }
 
-/// Is the text there, followed by such a byte? What follows it in a C program tells it from a program that looks for it, such as this one.
+/// Is the text there, followed by such a byte? What follows it in a C program tells it from a program that looks for
+/// it, such as this one.
 fn holds(data: &[u8], text: &str, next: impl Fn(u8) -> bool) -> bool {
     memmem::find_iter(data, text.as_bytes()).any(|at| data.get(at + text.len()).is_some_and(|byte| next(*byte)))
 }

@@ -1,8 +1,10 @@
 //! The processes that were there before the probes.
 //!
-//! Taken after attaching, so an exec in between is in the ring and in /proc: records come from events only, and what is found here only seeds the process
-//! table, so nothing is lost and nothing is recorded twice. Zombies have passed their exit event and are left out. Command lines are redacted here, as in
-//! `decode`, before they are handed on. Reading a command line or environment can wait for the process's memory (userfaultfd, FUSE): this runs where that may be. Of an environment only SSH_CONNECTION is read, and only of processes whose parent is gone.
+//! Taken after attaching, so an exec in between is in the ring and in /proc: records come from events only, and what is
+//! found here only seeds the process table, so nothing is lost and nothing is recorded twice. Zombies have passed their
+//! exit event and are left out. Command lines are redacted here, as in `decode`, before they are handed on. Reading a
+//! command line or environment can wait for the process's memory (userfaultfd, FUSE): this runs where that may be. Of
+//! an environment only SSH_CONNECTION is read, and only of processes whose parent is gone.
 
 use std::{
     collections::HashMap,

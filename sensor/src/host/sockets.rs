@@ -1,4 +1,5 @@
-//! TCP sockets of the host as /proc shows them, by inode: who listens, and which connection a process found at start serves.
+//! TCP sockets of the host as /proc shows them, by inode: who listens, and which connection a process found at start
+//! serves.
 
 use std::{collections::HashMap, net::SocketAddr, path::Path};
 

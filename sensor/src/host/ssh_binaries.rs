@@ -1,11 +1,16 @@
-//! The programs and libraries that speak SSH, as far as they are known: which files were examined, which are probed, which folders are watched for their successors.
+//! The programs and libraries that speak SSH, as far as they are known: which files were examined, which are probed,
+//! which folders are watched for their successors.
 //!
-//! What enters: files as the kernel names them at an exec, files as they were found, and what `examine` says of them. What leaves: whether a file has to be examined, programs to probe, changes in the
-//! folders of what is known. A program is known by what it imports and holds, not by its name. No file is opened here, and none is looked at that a user can put somewhere.
+//! What enters: files as the kernel names them at an exec, files as they were found, and what `examine` says of them.
+//! What leaves: whether a file has to be examined, programs to probe, changes in the folders of what is known. A
+//! program is known by what it imports and holds, not by its name. No file is opened here, and none is looked at that a
+//! user can put somewhere.
 //!
-//! Containers of one image have the same files, each container under a number of its own: such a file is probed once (`holders`).
+//! Containers of one image have the same files, each container under a number of its own: such a file is probed once
+//! (`holders`).
 //!
-//! While a file is probed the kernel holds its inode, so the number cannot come to mean another file; one that is written to in place is released at once.
+//! While a file is probed the kernel holds its inode, so the number cannot come to mean another file; one that is
+//! written to in place is released at once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,7 +29,8 @@ use super::{
 };
 use crate::event::stream::FileId;
 
-/// Where distributions put OpenSSH's parts. sshd-session and sshd-auth must be known before the first connection: sshd executes them for it.
+/// Where distributions put OpenSSH's parts. sshd-session and sshd-auth must be known before the first connection: sshd
+/// executes them for it.
 pub const PLACES: &[&str] = &[
     "/usr/sbin/sshd",
     "/usr/bin/ssh",
@@ -93,7 +99,8 @@ impl SshBinaries {
         Self { notify, ..Self::default() }
     }
 
-    /// Was this very file examined? One that is silent may be gone, and its number given to another one: a virtual environment that is replaced does that.
+    /// Was this very file examined? One that is silent may be gone, and its number given to another one: a virtual
+    /// environment that is replaced does that.
     pub fn is_seen(&self, file: FileId, stamp: Option<&Stamp>) -> bool {
         match self.seen.get(&file) {
             Some(Seen::Speaks) => true,

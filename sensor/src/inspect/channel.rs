@@ -1,7 +1,8 @@
 //! One end of a SOCK_SEQPACKET pair: whole messages, with descriptors (unix(7), SCM_RIGHTS).
 //!
-//! What enters and leaves: bytes. A message that did not fit, or whose descriptors did not, is marked `cut`: the rest is gone. An empty message means
-//! that the other end is closed (a peer that sends empty messages gets what it asks for).
+//! What enters and leaves: bytes. A message that did not fit, or whose descriptors did not, is marked `cut`: the rest
+//! is gone. An empty message means that the other end is closed (a peer that sends empty messages gets what it asks
+//! for).
 
 use std::{
     io::{IoSlice, IoSliceMut},
@@ -54,7 +55,8 @@ impl Channel {
         self.0
     }
 
-    /// Room for more messages. Without CAP_NET_ADMIN net.core.wmem_max bounds it; less room means earlier refusals, nothing else.
+    /// Room for more messages. Without CAP_NET_ADMIN net.core.wmem_max bounds it; less room means earlier refusals,
+    /// nothing else.
     pub(super) fn widen(&self) {
         if sockopt::set_socket_send_buffer_size_force(&self.0, BUFFER).is_err() {
             let _ = sockopt::set_socket_send_buffer_size(&self.0, BUFFER);

@@ -1,10 +1,11 @@
 //! What each process gives up, for good, before it looks at anything.
 //!
-//! Kernel facts (credentials(7), capabilities(7)): setresuid from 0 clears the effective capabilities and, without PR_SET_KEEPCAPS, the permitted ones;
-//! the file system ids follow the effective ones, so they are set last; setfsuid reports no error and is read back by setfsuid(-1); a change of ids
-//! clears the parent-death signal and makes the process non-dumpable. Owner of a worker's process is the dedicated uid, so the user may neither signal
-//! nor trace it; for the file system it is the user, with what the modes allow and nothing else, root included.
-//! It fails before anything is read: the worker then answers `Unknown::Identity` and ends.
+//! Kernel facts (credentials(7), capabilities(7)): setresuid from 0 clears the effective capabilities and, without
+//! PR_SET_KEEPCAPS, the permitted ones; the file system ids follow the effective ones, so they are set last; setfsuid
+//! reports no error and is read back by setfsuid(-1); a change of ids clears the parent-death signal and makes the
+//! process non-dumpable. Owner of a worker's process is the dedicated uid, so the user may neither signal nor trace it;
+//! for the file system it is the user, with what the modes allow and nothing else, root included. It fails before
+//! anything is read: the worker then answers `Unknown::Identity` and ends.
 
 use landlock::{ABI, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetCreated, RulesetStatus};
 use nix::unistd::{self, setfsgid, setfsuid};
@@ -64,7 +65,8 @@ pub(super) fn broker_capabilities() -> CapabilitySet {
         | CapabilitySet::KILL
 }
 
-/// /proc/PID/map_files is opened with CAP_CHECKPOINT_RESTORE (5.9) or CAP_SYS_ADMIN only: kept permitted, raised by the opener for that one thing.
+/// /proc/PID/map_files is opened with CAP_CHECKPOINT_RESTORE (5.9) or CAP_SYS_ADMIN only: kept permitted, raised by the
+/// opener for that one thing.
 pub(super) fn mapped_capability(permitted: CapabilitySet) -> CapabilitySet {
     match permitted.contains(CapabilitySet::CHECKPOINT_RESTORE) {
         true => CapabilitySet::CHECKPOINT_RESTORE,
@@ -130,7 +132,8 @@ pub(super) fn worker(identity: &Identity, dedicated: u32, parent: Pid) -> Result
     limit(Resource::Nproc, 0)
 }
 
-/// Landlock (5.13): no creating, writing, truncating, renaming, removing or ioctl of devices anywhere, whatever the user may do. `true`: it holds.
+/// Landlock (5.13): no creating, writing, truncating, renaming, removing or ioctl of devices anywhere, whatever the
+/// user may do. `true`: it holds.
 fn deny_changes(level: CompatLevel) -> bool {
     let set = Ruleset::default().set_compatibility(level).handle_access(AccessFs::from_write(ABI::V5));
     let held = set.and_then(Ruleset::create).and_then(RulesetCreated::restrict_self);

@@ -1,7 +1,8 @@
 //! What a file is, without asking the server of its file system.
 //!
-//! Kernel fact: statx(2) with AT_STATX_DONT_SYNC is answered from what the kernel holds, by FUSE and NFS too: device, inode and type never change, times
-//! and size may be old. So it does not block where stat(2) and fstat(2) do, and suits every process of the sensor.
+//! Kernel fact: statx(2) with AT_STATX_DONT_SYNC is answered from what the kernel holds, by FUSE and NFS too: device,
+//! inode and type never change, times and size may be old. So it does not block where stat(2) and fstat(2) do, and
+//! suits every process of the sensor.
 
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 
@@ -26,7 +27,8 @@ pub fn stat(at: impl AsFd, path: &str) -> Result<Stat> {
     Ok(Stat { file, kind: FileType::from_raw_mode(found.stx_mode.into()) })
 }
 
-/// The same inode for reading, if it is a regular file. That asks its file system, as reading and closing do: not where others wait.
+/// The same inode for reading, if it is a regular file. That asks its file system, as reading and closing do: not where
+/// others wait.
 pub fn reopen(path: impl AsFd) -> Result<OwnedFd> {
     if !stat(&path, "")?.kind.is_file() {
         return Err(Errno::INVAL);

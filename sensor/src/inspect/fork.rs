@@ -1,8 +1,9 @@
-//! What the C library has no safe door to: fork, closing all descriptors but some, ignoring signals, ending without exit handlers.
+//! What the C library has no safe door to: fork, closing all descriptors but some, ignoring signals, ending without
+//! exit handlers.
 //!
-//! Fact: after fork(2) of a process with several threads, a child may only use what is async-signal-safe; every process that forks here has one
-//! thread (the daemon at its start, the spawner, the broker). glibc and musl keep their allocators usable in the child all the same, for the tests.
-//! It fails as fork does, with EAGAIN or ENOMEM.
+//! Fact: after fork(2) of a process with several threads, a child may only use what is async-signal-safe; every process
+//! that forks here has one thread (the daemon at its start, the spawner, the broker). glibc and musl keep their
+//! allocators usable in the child all the same, for the tests. It fails as fork does, with EAGAIN or ENOMEM.
 #![allow(unsafe_code, reason = "fork, and descriptors by number")]
 
 use std::{
@@ -21,7 +22,8 @@ const CLOSE_MAX: RawFd = 65_536;
 
 /// Runs `child` in a new process, which ends with what it returns. Nothing of the parent's is dropped in the child.
 pub(super) fn fork(child: impl FnOnce() -> i32) -> io::Result<Pid> {
-    // SAFETY: the child runs `child` only and ends in `_exit`, so nothing of this stack is unwound or dropped twice; callers have one thread.
+    // SAFETY: the child runs `child` only and ends in `_exit`, so nothing of this stack is unwound or dropped twice;
+    // callers have one thread.
     let pid = unsafe { libc::fork() };
     match pid {
         0 => {
@@ -43,7 +45,8 @@ pub(super) fn keep_only<const N: usize>(kept: [OwnedFd; N]) -> io::Result<[Owned
         aside.push(rustix::io::fcntl_dupfd_cloexec(&descriptor, FIRST + count)?);
     }
     for (number, descriptor) in (FIRST..).zip(&aside) {
-        // SAFETY: takes two numbers. What had the number before is closed: no code of this process uses it, and an owner of it is never dropped.
+        // SAFETY: takes two numbers. What had the number before is closed: no code of this process uses it, and an
+        // owner of it is never dropped.
         if unsafe { libc::dup3(descriptor.as_raw_fd(), number, libc::O_CLOEXEC) } < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -68,7 +71,8 @@ fn close_from(first: RawFd) {
     }
 }
 
-/// A stop of the whole group (systemd's SIGTERM, ^C) is the daemon's to handle: its children end when it has what it needs of them.
+/// A stop of the whole group (systemd's SIGTERM, ^C) is the daemon's to handle: its children end when it has what it
+/// needs of them.
 pub(super) fn ignore_stops() -> io::Result<()> {
     use Signal::{SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
     for number in [SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2] {

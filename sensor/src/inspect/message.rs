@@ -1,7 +1,9 @@
-//! What the processes of the inspector say to each other: postcard, one message a datagram, bounded in length, decoded totally.
+//! What the processes of the inspector say to each other: postcard, one message a datagram, bounded in length, decoded
+//! totally.
 //!
-//! What enters: bytes, hostile where a worker wrote them. What leaves: a value or `Malformed`; never a panic, never an allocation larger than what the
-//! bytes can fill. An answer passes through the broker as bytes: only the daemon decodes it.
+//! What enters: bytes, hostile where a worker wrote them. What leaves: a value or `Malformed`; never a panic, never an
+//! allocation larger than what the bytes can fill. An answer passes through the broker as bytes: only the daemon
+//! decodes it.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -19,7 +21,8 @@ pub const MESSAGE_MAX: usize = 128 << 10;
 pub const ANSWER_MAX: usize = MESSAGE_MAX - 256;
 /// Of a question: a list of names or addresses, a path.
 pub const QUESTION_MAX: usize = 32 << 10;
-/// Descriptors in one message: the root and six more, and those that are mapped. A worker's limit of open files has room for two such messages.
+/// Descriptors in one message: the root and six more, and those that are mapped. A worker's limit of open files has
+/// room for two such messages.
 pub const DESCRIPTORS_MAX: usize = 24;
 
 /// Daemon to broker.
@@ -32,7 +35,8 @@ pub enum ToBroker {
         patience_ms: u32,
         question: serde_bytes::ByteBuf,
     },
-    /// About the one file that comes with it (O_PATH), in this user's turn. The answer is not that of the user's own worker.
+    /// About the one file that comes with it (O_PATH), in this user's turn. The answer is not that of the user's own
+    /// worker.
     Check {
         ticket: Ticket,
         uid: u32,

@@ -1,4 +1,5 @@
-//! Layer 2a: reads users' files for the daemon, in processes that have no rights of their own, as OpenSSH separates its privileges.
+//! Layer 2a: reads users' files for the daemon, in processes that have no rights of their own, as OpenSSH separates its
+//! privileges.
 //!
 //! ```text
 //! daemon --ask--> broker --descriptors + question--> worker (one user's rights, no capabilities)
@@ -8,16 +9,18 @@
 //! spawner: forks the broker, and forks it anew when it dies
 //! ```
 //!
-//! What enters: a `Subject` (a process, the user that it belongs to) and a `Question`. What leaves: a `Reply` for each accepted question, always, with
-//! an `Answer` and descriptors or with the reason why nothing is known (`Unknown`). Neither `ask` nor `poll` blocks, whatever a user's file system,
-//! memory or signals do.
+//! What enters: a `Subject` (a process, the user that it belongs to) and a `Question`. What leaves: a `Reply` for each
+//! accepted question, always, with an `Answer` and descriptors or with the reason why nothing is known (`Unknown`).
+//! Neither `ask` nor `poll` blocks, whatever a user's file system, memory or signals do.
 //!
-//! Why a spawner: fork copies page tables and every lock, so the broker has to come from a small process with one thread; the daemon is that only at
-//! its start. The spawner stays small because it does nothing but fork and wait. It keeps the broker's end of the socket, so the daemon's descriptor
-//! survives a crash of the broker; a second way (executing the daemon's file again) would need execve in a process that has no other use for it.
+//! Why a spawner: fork copies page tables and every lock, so the broker has to come from a small process with one
+//! thread; the daemon is that only at its start. The spawner stays small because it does nothing but fork and wait. It
+//! keeps the broker's end of the socket, so the daemon's descriptor survives a crash of the broker; a second way
+//! (executing the daemon's file again) would need execve in a process that has no other use for it.
 //!
-//! Kernel facts: credentials(7), setfsuid(2) (reports no error, so it is read back), openat2(2), unix(7) for descriptors as messages, seccomp(2).
-//! How it fails: a dead broker, an unanswered question and a broken answer are each one value, counted in `Counters`, and `take_degraded` says it once.
+//! Kernel facts: credentials(7), setfsuid(2) (reports no error, so it is read back), openat2(2), unix(7) for
+//! descriptors as messages, seccomp(2). How it fails: a dead broker, an unanswered question and a broken answer are
+//! each one value, counted in `Counters`, and `take_degraded` says it once.
 
 mod broker;
 mod channel;

@@ -1,10 +1,13 @@
-//! A short-lived child of the broker for what may block while it is opened: the file that a process executes or has mapped, its environment, its maps.
+//! A short-lived child of the broker for what may block while it is opened: the file that a process executes or has
+//! mapped, its environment, its maps.
 //!
-//! It has the broker's rights to read, so that a mode of 0111 does not hide what the kernel executed; it reads nothing itself, and sends what it opened to
-//! the worker without a way through the broker. Kernel facts: opening environ and maps waits for the lock that an exec holds while it closes files (a
-//! user's FUSE delays that as long as it likes); map_files waits for the process's memory lock; opening a file of FUSE asks its server, and so does
-//! *closing* it (FUSE_FLUSH, which not even SIGKILL ends): no process that others wait for may hold such a descriptor, unless it is O_PATH. statx(2) with
-//! AT_STATX_DONT_SYNC does not ask a server for the type; O_NONBLOCK refuses to wait for a lease. It fails by missing descriptors; a deadline kills it.
+//! It has the broker's rights to read, so that a mode of 0111 does not hide what the kernel executed; it reads nothing
+//! itself, and sends what it opened to the worker without a way through the broker. Kernel facts: opening environ and
+//! maps waits for the lock that an exec holds while it closes files (a user's FUSE delays that as long as it likes);
+//! map_files waits for the process's memory lock; opening a file of FUSE asks its server, and so does *closing* it
+//! (FUSE_FLUSH, which not even SIGKILL ends): no process that others wait for may hold such a descriptor, unless it is
+//! O_PATH. statx(2) with AT_STATX_DONT_SYNC does not ask a server for the type; O_NONBLOCK refuses to wait for a lease.
+//! It fails by missing descriptors; a deadline kills it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

@@ -1,4 +1,5 @@
-//! What a worker may look at for one question: descriptors that the broker opened, and everything beneath them that the user may read.
+//! What a worker may look at for one question: descriptors that the broker opened, and everything beneath them that the
+//! user may read.
 
 use std::{fs::File, os::fd::OwnedFd};
 

@@ -1,8 +1,10 @@
 //! The spawner: forks the broker, and forks it anew when it dies. It reads nothing and opens nothing.
 //!
-//! It keeps the broker's end of the daemon's socket, which therefore outlives a broker: questions that wait in it are for the next one. It reports each
-//! death, since the daemon sees none. It is the subreaper of all below it (prctl(2)): what a dead broker leaves is waited for here. Ends: with the broker that saw the daemon's socket closed (exit code 0), and by the kernel when the thread that
-//! started it ends (PR_SET_PDEATHSIG). It fails by ending: the daemon sees its socket closed, and all later questions are refused.
+//! It keeps the broker's end of the daemon's socket, which therefore outlives a broker: questions that wait in it are
+//! for the next one. It reports each death, since the daemon sees none. It is the subreaper of all below it (prctl(2)):
+//! what a dead broker leaves is waited for here. Ends: with the broker that saw the daemon's socket closed (exit code
+//! 0), and by the kernel when the thread that started it ends (PR_SET_PDEATHSIG). It fails by ending: the daemon sees
+//! its socket closed, and all later questions are refused.
 
 use std::{
     io::{self, IsTerminal as _},

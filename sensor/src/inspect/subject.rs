@@ -11,12 +11,13 @@ use crate::event::stream::{Credentials, ProcessId};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
     pub process: ProcessId,
-    /// As the kernel's event had them. The *real* ids decide what is read: an effective uid of 0 in a set-user-ID program is not its caller's right.
-    /// Without them /proc/PID/status counts, while the process is there.
+    /// As the kernel's event had them. The *real* ids decide what is read: an effective uid of 0 in a set-user-ID
+    /// program is not its caller's right. Without them /proc/PID/status counts, while the process is there.
     pub credentials: Option<Credentials>,
     /// A process that stands in for the subject has to be in this mount namespace.
     pub mnt_ns: Option<u32>,
-    /// Processes whose root directory is used when the subject has ended: its parent; init for the host's own mount namespace. A start of 0 is not compared.
+    /// Processes whose root directory is used when the subject has ended: its parent; init for the host's own mount
+    /// namespace. A start of 0 is not compared.
     pub fallback: Vec<ProcessId>,
 }
 

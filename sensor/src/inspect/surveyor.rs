@@ -1,7 +1,7 @@
 //! The child that runs a survey: root's uid, two capabilities to read /proc, no user's file.
 //!
-//! What leaves, a message each: `A` and a process's number before it is looked at, `I` and an encoded item, `E` at the end. The broker looks at the
-//! first byte only.
+//! What leaves, a message each: `A` and a process's number before it is looked at, `I` and an encoded item, `E` at the
+//! end. The broker looks at the first byte only.
 
 use std::path::Path;
 

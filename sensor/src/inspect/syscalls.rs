@@ -1,8 +1,8 @@
 //! seccomp allow-lists: what each kind of process may ask of the kernel. Anything else is EPERM.
 //!
-//! Fact (seccomp(2)): filters are inherited and all of them have to allow, so the broker's list holds what any of its children needs. None has
-//! execve, connect, bind, ptrace, mount, bpf, kill of others (but for the broker), or memory that is executable; sockets are pairs only.
-//! It fails closed: a process whose filter cannot be installed ends.
+//! Fact (seccomp(2)): filters are inherited and all of them have to allow, so the broker's list holds what any of its
+//! children needs. None has execve, connect, bind, ptrace, mount, bpf, kill of others (but for the broker), or memory
+//! that is executable; sockets are pairs only. It fails closed: a process whose filter cannot be installed ends.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +55,8 @@ const COMMON: &[i64] = &[
     libc::SYS_rt_sigreturn,
     libc::SYS_sendmsg,
     libc::SYS_sigaltstack,
-    // Files. None of these writes; openat2 and open could create and truncate, which Landlock denies (`confine::worker`).
+    // Files. None of these writes; openat2 and open could create and truncate, which Landlock denies
+    // (`confine::worker`).
     libc::SYS_fstat,
     libc::SYS_fstatfs,
     libc::SYS_getdents64,
@@ -125,7 +126,8 @@ pub(super) fn filter(profile: Profile) -> Result<BpfProgram, Failure> {
         let condition = SeccompCondition::new(2, SeccompCmpArgLen::Dword, executable, 0)?;
         rules.insert(number, vec![SeccompRule::new(vec![condition])?]);
     }
-    // open(path, flags, ...), openat(folder, path, flags, ...): never for writing. openat2 has its flags where no filter can look.
+    // open(path, flags, ...), openat(folder, path, flags, ...): never for writing. openat2 has its flags where no
+    // filter can look.
     let writing = (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC) as u64;
     let only_reading = |argument| -> Result<Vec<SeccompRule>, Failure> {
         let reads = SeccompCmpOp::MaskedEq(writing);

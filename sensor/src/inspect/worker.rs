@@ -1,7 +1,8 @@
 //! A worker: one user's rights on files, no capabilities, one question at a time.
 //!
-//! What enters: `Job`s of the broker with descriptors. What leaves: an encoded `WorkerAnswer` each, with descriptors. It ends when its socket closes,
-//! when the broker kills it, and by itself when anything is wrong: its end is the answer `Unknown::Crashed`.
+//! What enters: `Job`s of the broker with descriptors. What leaves: an encoded `WorkerAnswer` each, with descriptors.
+//! It ends when its socket closes, when the broker kills it, and by itself when anything is wrong: its end is the
+//! answer `Unknown::Crashed`.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 

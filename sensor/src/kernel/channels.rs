@@ -1,7 +1,7 @@
 //! What SSH channels moved so far, as the packet probe counts it (`sensor-ebpf/src/ssh/packet.rs`).
 //!
-//! A channel's EOF and CLOSE bring its count with them, and CLOSE takes it from the map. A connection that breaks off has neither: then the loader asks, and takes
-//! the count away itself.
+//! A channel's EOF and CLOSE bring its count with them, and CLOSE takes it from the map. A connection that breaks off
+//! has neither: then the loader asks, and takes the count away itself.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,8 @@ use sensor_common::ssh::FLOW_READ;
 
 use super::Error;
 
-/// `Channel` of the probes: connection; number in the lower half (little endian, as the object is), direction in the upper.
+/// `Channel` of the probes: connection; number in the lower half (little endian, as the object is), direction in the
+/// upper.
 type Key = [u64; 2];
 
 /// Bytes, and the connection that is carried.

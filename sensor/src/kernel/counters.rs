@@ -1,8 +1,8 @@
 //! What the programs counted, summed over CPUs, and the kernel's own count of runs that never happened.
 //!
-//! `recursion_misses` (since 5.12, in the program's fdinfo) are runs that the kernel skipped because the program was already running on that
-//! CPU. A second program stands in (`sensor-ebpf/src/program_slot.rs`) and counts what it fallback_handled; the rest is lost and in no counter of ours, so it is part of
-//! the account.
+//! `recursion_misses` (since 5.12, in the program's fdinfo) are runs that the kernel skipped because the program was
+//! already running on that CPU. A second program stands in (`sensor-ebpf/src/program_slot.rs`) and counts what it
+//! fallback_handled; the rest is lost and in no counter of ours, so it is part of the account.
 
 use std::{
     fs::File,
@@ -94,8 +94,8 @@ impl ProgramCounters {
     }
 }
 
-/// At most so many events were lost: an event that is lost was skipped twice, and what the second program fallback_handled was not. Exact but for sockets that
-/// nobody tracks: the second program leaves those uncounted.
+/// At most so many events were lost: an event that is lost was skipped twice, and what the second program
+/// fallback_handled was not. Exact but for sockets that nobody tracks: the second program leaves those uncounted.
 fn skipped(misses: impl Iterator<Item = Option<u64>>, fallback_handled: u64) -> Option<u64> {
     let misses: Vec<u64> = misses.collect::<Option<_>>()?;
     let (first, others) = misses.split_first()?;

@@ -1,8 +1,8 @@
 //! The holder: a small process that has the links of the probes, so that the daemon's end, by any signal, costs
 //! nothing.
 //!
-//! *Measured*: the kernel takes 0.1 s for each uprobe's link that is closed and blocks every attachment; with
-//! 510 probed files the daemon's exit took 87 s after SIGTERM and 35 s after SIGKILL, and other sensors could not attach
+//! *Measured*: the kernel takes 0.1 s for each uprobe's link that is closed and blocks every attachment; with 510
+//! probed files the daemon's exit took 87 s after SIGTERM and 35 s after SIGKILL, and other sensors could not attach
 //! for 40 to 50 s. A process that ends waits for its descriptors. So the daemon has none of them: it passes each link
 //! to the holder as soon as it is attached. When the daemon is gone, the holder silences the programs and closes the
 //! links one by one (`holder_process`).

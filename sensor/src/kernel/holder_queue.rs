@@ -3,11 +3,11 @@
 //! What enters: files with their links, and what is to become of them. What leaves: one link at a time, and how long to
 //! wait after it. Pure: the links are of any type.
 //!
-//! While the kernel takes a link away (*measured*: 0.1 s), it blocks every attachment: one lock serves both. *Measured*:
-//! 50 files released together kept the next ones waiting for 13 s, and their first connections were missed. So links go one
-//! by one with pauses: long ones while there are few (each is a file that may come back, too), shorter ones where many
-//! wait or have waited, since each keeps a descriptor and a deleted file. The kernel is busy with links a fifth of the
-//! time at most, a third where two holders compete.
+//! While the kernel takes a link away (*measured*: 0.1 s), it blocks every attachment: one lock serves both.
+//! *Measured*: 50 files released together kept the next ones waiting for 13 s, and their first connections were missed.
+//! So links go one by one with pauses: long ones while there are few (each is a file that may come back, too), shorter
+//! ones where many wait or have waited, since each keeps a descriptor and a deleted file. The kernel is busy with links
+//! a fifth of the time at most, a third where two holders compete.
 
 use std::{
     collections::{HashMap, VecDeque},

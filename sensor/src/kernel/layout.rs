@@ -1,8 +1,8 @@
 //! The running kernel's field offsets, from its BTF.
 //!
-//! What enters: /sys/kernel/btf/vmlinux. What leaves: a `Layout`. Members of anonymous structs and unions belong to the struct around them, as
-//! in C. A field that is missing or is a bitfield stays ABSENT; which of them the programs cannot do without is said in `REQUIRED`.
-//! The parsed BTF (some 10 MiB) is dropped on return.
+//! What enters: /sys/kernel/btf/vmlinux. What leaves: a `Layout`. Members of anonymous structs and unions belong to the
+//! struct around them, as in C. A field that is missing or is a bitfield stays ABSENT; which of them the programs
+//! cannot do without is said in `REQUIRED`. The parsed BTF (some 10 MiB) is dropped on return.
 
 use std::path::Path;
 

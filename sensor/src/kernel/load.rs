@@ -304,8 +304,8 @@ fn program_name(spec: &ProbeSpec) -> String {
     spec.name.replace('-', "_")
 }
 
-/// Attaches a probe. A tracepoint has two programs (`sensor-ebpf/src/program_slot.rs`): the kernel calls them in the order in
-/// which they were attached.
+/// Attaches a probe. A tracepoint has two programs (`sensor-ebpf/src/program_slot.rs`): the kernel calls them in the
+/// order in which they were attached.
 fn attach(ebpf: &mut Ebpf, spec: &ProbeSpec, options: &Options, uprobes: &mut Programs) -> Result<(), String> {
     let name = program_name(spec);
     if name == CIPHER {

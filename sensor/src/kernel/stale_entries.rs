@@ -1,8 +1,11 @@
-//! What the SSH probes remember of connections and processes that are gone, taken out of the kernel's maps once a minute.
+//! What the SSH probes remember of connections and processes that are gone, taken out of the kernel's maps once a
+//! minute.
 //!
-//! The probes forget a connection and its cipher contexts when its socket closes. They do not know of the end of these: a connection that a channel carried (what it carried may
-//! be decrypted after the channel has closed), a context whose keys were replaced before, or that came too late, keys that were to be replaced when their process
-//! ended. Whoever is unknown in two looks in a row goes, so that nothing is taken between its two halves. In: the connections that channels carry now. Out: those that go on.
+//! The probes forget a connection and its cipher contexts when its socket closes. They do not know of the end of these:
+//! a connection that a channel carried (what it carried may be decrypted after the channel has closed), a context whose
+//! keys were replaced before, or that came too late, keys that were to be replaced when their process ended. Whoever is
+//! unknown in two looks in a row goes, so that nothing is taken between its two halves. In: the connections that
+//! channels carry now. Out: those that go on.
 
 use std::{collections::HashSet, hash::Hash, path::Path};
 

@@ -1,7 +1,8 @@
 //! What was asked of the inspector, and what for.
 //!
-//! What enters: questions, each with its purpose. What leaves: answers, each with the purpose of its question, or why nothing is known; always one for each question that was accepted. Nothing here
-//! waits. Questions that no event waits for stand in a line of their own, so that a start with thousands of processes does not fill the inspector's queue.
+//! What enters: questions, each with its purpose. What leaves: answers, each with the purpose of its question, or why
+//! nothing is known; always one for each question that was accepted. Nothing here waits. Questions that no event waits
+//! for stand in a line of their own, so that a start with thousands of processes does not fill the inspector's queue.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -93,7 +94,8 @@ impl Asking {
         }
     }
 
-    /// A process, for a question about it. In the host's own mount namespace another process stands in for it where it has ended.
+    /// A process, for a question about it. In the host's own mount namespace another process stands in for it where it
+    /// has ended.
     pub(super) fn subject(&self, task: &Task) -> Subject {
         let of_host = task.mnt_ns.is_some() && task.mnt_ns == self.host.mnt_ns;
         let fallback = task.parent.into_iter().chain(of_host.then_some(self.host.process)).collect();
@@ -112,12 +114,14 @@ impl Asking {
         self.send(subject, question, purpose, (ANSWER_IN, false));
     }
 
-    /// A question for which a record waits, and no event: it has longer, and does not stand in the line behind what a start asks.
+    /// A question for which a record waits, and no event: it has longer, and does not stand in the line behind what a
+    /// start asks.
     pub(super) fn ask_for_record(&mut self, subject: &Subject, question: Question, purpose: Purpose) {
         self.send(subject, question, purpose, (ANSWER_LATER, false));
     }
 
-    /// May this program be probed where another answer said? An event may wait for it; one that does not any more is no reason not to probe.
+    /// May this program be probed where another answer said? An event may wait for it; one that does not any more is no
+    /// reason not to probe.
     pub(super) fn check(&mut self, subject: &Subject, file: BorrowedFd<'_>, places: Vec<u64>, purpose: Purpose) {
         let question = Question::Places(places);
         match self.inspector.as_mut().map(|inspector| inspector.check(file, subject, question, ANSWER_LATER)) {

@@ -1,8 +1,11 @@
-//! SSH channels that are open when their connection ends: how much they moved is in no message, so the kernel's counts are asked for.
+//! SSH channels that are open when their connection ends: how much they moved is in no message, so the kernel's counts
+//! are asked for.
 //!
-//! In: decoded events, in their order. Out: `Message::ChannelBytes`, before the event by which the connection ends: the end of its socket, or of a process that speaks
-//! over it (over pipes there is no other end, and a peer that is gone without a word leaves a socket for minutes). The counts are final by then: who counts is who
-//! closes. Also the counts of connections that nobody will end are taken away, or the map would fill: their packets were lost, so no record misses them.
+//! In: decoded events, in their order. Out: `Message::ChannelBytes`, before the event by which the connection ends: the
+//! end of its socket, or of a process that speaks over it (over pipes there is no other end, and a peer that is gone
+//! without a word leaves a socket for minutes). The counts are final by then: who counts is who closes. Also the counts
+//! of connections that nobody will end are taken away, or the map would fill: their packets were lost, so no record
+//! misses them.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -28,7 +31,8 @@ pub(super) struct Channels {
     counts: ChannelBytes,
     /// What is open: the number by which its receiver knows the channel.
     open: HashMap<ConnectionId, Vec<(u32, Direction)>>,
-    /// Whose socket has closed lately. A server that finds its client gone still closes the channel: nobody would end the connection again.
+    /// Whose socket has closed lately. A server that finds its client gone still closes the channel: nobody would end
+    /// the connection again.
     ended: VecDeque<ConnectionId>,
     /// Who speaks over which connection, and whether over pipes.
     processes: HashMap<ProcessId, (ConnectionId, bool)>,
@@ -134,7 +138,8 @@ impl Channels {
         self.counts.carried()
     }
 
-    /// Takes away the counts of connections of which two looks in a row know nothing. `live`: those that the probes follow; one that was carried by another has no other end.
+    /// Takes away the counts of connections of which two looks in a row know nothing. `live`: those that the probes
+    /// follow; one that was carried by another has no other end.
     pub(super) fn sweep(&mut self, live: &HashSet<u64>) {
         let bound: HashSet<_> = self.processes.values().map(|(connection, _)| *connection).collect();
         let over = |connection: &&ConnectionId| !live.contains(connection) && !bound.contains(connection);

@@ -1,7 +1,9 @@
-//! Before the recording: secrets that tool definitions name are removed, and what a deploy needs to be known of the host is read while its process is there.
+//! Before the recording: secrets that tool definitions name are removed, and what a deploy needs to be known of the
+//! host is read while its process is there.
 //!
-//! In: an exec, decoded. Out: the same without those secrets, and before it a fact (`EventKind::Deploy`) with the project's configuration or a hook's safe variables. The middle recognises the deploy
-//! again by the same definitions, so a recording replays without the host.
+//! In: an exec, decoded. Out: the same without those secrets, and before it a fact (`EventKind::Deploy`) with the
+//! project's configuration or a hook's safe variables. The middle recognises the deploy again by the same definitions,
+//! so a recording replays without the host.
 
 use std::path::PathBuf;
 
@@ -169,7 +171,8 @@ impl Deploys {
         (vec![Event { time: asked.time, what: EventKind::Deploy(Box::new(facts)) }], deploying)
     }
 
-    /// What is to be hashed for this deploy: nothing, if it has no files here (a `docker login`, anywhere). Its files are those of tool, service and destination, wherever they are checked out.
+    /// What is to be hashed for this deploy: nothing, if it has no files here (a `docker login`, anywhere). Its files
+    /// are those of tool, service and destination, wherever they are checked out.
     fn deploying(&self, invocation: &Invocation, facts: &Facts, exec: &Exec) -> Option<Deploying> {
         let files = &facts.project.as_ref()?.files;
         if files

@@ -1,10 +1,13 @@
 //! The thread that only drains: kernel records out of the ring, decoded and redacted, into a queue.
 //!
-//! What enters: the ring. What leaves: batches of events in their order, and an account of what came and what did not. Nothing here waits for anything but the ring: no file, no directory, no
-//! attachment, no disk, no terminal, so whatever a user makes the rest of the sensor wait for, the ring is emptied. The queue is bounded by what its events hold; an event that finds it full is lost and
-//! counted with that reason (the ring would only be full instead, with a quarter of the room).
+//! What enters: the ring. What leaves: batches of events in their order, and an account of what came and what did not.
+//! Nothing here waits for anything but the ring: no file, no directory, no attachment, no disk, no terminal, so
+//! whatever a user makes the rest of the sensor wait for, the ring is emptied. The queue is bounded by what its events
+//! hold; an event that finds it full is lost and counted with that reason (the ring would only be full instead, with a
+//! quarter of the room).
 //!
-//! While records come, the ring is emptied every `NAP` (waking for each would cost the traced program more than the record does); when none comes, the thread sleeps in the kernel.
+//! While records come, the ring is emptied every `NAP` (waking for each would cost the traced program more than the
+//! record does); when none comes, the thread sleeps in the kernel.
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +39,8 @@ const SLEEP: Duration = Duration::from_secs(5);
 const QUEUE_BYTES: usize = 32 << 20;
 /// Of an event without its arguments.
 const EVENT_BYTES: usize = 1024;
-/// A drain that comes later than this after its first record is counted: facts are looked up while the process is there.
+/// A drain that comes later than this after its first record is counted: facts are looked up while the process is
+/// there.
 const LATE_NS: u64 = 50_000_000;
 
 /// Events in their order.
@@ -169,7 +173,8 @@ impl Reader {
     fn run(mut self) {
         loop {
             self.shared.turns.fetch_add(1, Ordering::Relaxed);
-            // Before the drain: what was in the ring when the stop came is taken, and what programs that were running then still send.
+            // Before the drain: what was in the ring when the stop came is taken, and what programs that were running
+            // then still send.
             let last = self.shared.stop.load(Ordering::Acquire);
             if last {
                 std::thread::sleep(NAP);

@@ -1,8 +1,10 @@
 //! Facts that an event needs: names of users, paths of cgroups.
 //!
-//! What enters: tasks of events. What leaves: questions about names, facts for the stream. Names come from passwd files: of a mount namespace whose file is the host's own they are names
-//! (`EventKind::User`); of any other they are claims of the user who wrote that file (`EventKind::ContainerUser`), since a user can make a namespace with a passwd file of their own. The user who logged in (the audit
-//! id) is known to the host alone. Each name is asked for once and kept until `forget` (SIGHUP); one that could not be found out is asked for again after a while.
+//! What enters: tasks of events. What leaves: questions about names, facts for the stream. Names come from passwd
+//! files: of a mount namespace whose file is the host's own they are names (`EventKind::User`); of any other they are
+//! claims of the user who wrote that file (`EventKind::ContainerUser`), since a user can make a namespace with a passwd
+//! file of their own. The user who logged in (the audit id) is known to the host alone. Each name is asked for once and
+//! kept until `forget` (SIGHUP); one that could not be found out is asked for again after a while.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -42,7 +44,8 @@ pub(super) struct Facts {
     cgroups: HashSet<u64>,
     /// In which mount namespace processes were last seen, other than the host's.
     inside: HashMap<ProcessId, u32>,
-    /// Of such a namespace the process that was seen first, and the one that was seen last: they stand in for one that has ended.
+    /// Of such a namespace the process that was seen first, and the one that was seen last: they stand in for one that
+    /// has ended.
     members: HashMap<u32, [ProcessId; 2]>,
 }
 
@@ -102,7 +105,8 @@ impl Facts {
         }
     }
 
-    /// A process that is seen in another namespace than before, or than its parent: the number may be that of one that is gone, with another passwd file. What was known by it is asked for again.
+    /// A process that is seen in another namespace than before, or than its parent: the number may be that of one that
+    /// is gone, with another passwd file. What was known by it is asked for again.
     fn entered(&mut self, task: &Task, ends: bool, lends: bool) {
         let now = task.mnt_ns.filter(|mnt_ns| Some(*mnt_ns) != self.host_ns);
         let before = self.inside.get(&task.id).or_else(|| self.inside.get(task.parent.as_ref()?)).copied();

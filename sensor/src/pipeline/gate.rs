@@ -1,8 +1,10 @@
 //! Events wait here, in their order, for the facts that they need.
 //!
-//! What enters: events, each with what it waits for; facts as they come. What leaves: the events in the order in which they came, each after its facts. Order is meaning for the middle, so an event that
-//! waits holds those behind it back, and whatever a question asks of a slow file system, no event waits longer than `PATIENCE`: then it passes without its facts, which are unknown. Questions of later
-//! events are asked when these come in, so many slow ones take no longer than one.
+//! What enters: events, each with what it waits for; facts as they come. What leaves: the events in the order in which
+//! they came, each after its facts. Order is meaning for the middle, so an event that waits holds those behind it back,
+//! and whatever a question asks of a slow file system, no event waits longer than `PATIENCE`: then it passes without
+//! its facts, which are unknown. Questions of later events are asked when these come in, so many slow ones take no
+//! longer than one.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -1,4 +1,5 @@
-//! What was lost before it came to correlation: by the kernel, the decoder, the queue; and events that passed without their facts.
+//! What was lost before it came to correlation: by the kernel, the decoder, the queue; and events that passed without
+//! their facts.
 
 use super::source::{Failure, SWEEP, Source};
 use crate::{
@@ -29,8 +30,8 @@ impl Source {
 
     pub(super) fn report_losses(&mut self, time: u64, out: &mut Vec<Event>) -> Result<(), Failure> {
         let mut accounts = self.account.read()?;
-        // A second program may be about to take what the first was skipped for: while probes are attached, a skipped event counts when two looks
-        // in a row have seen it.
+        // A second program may be about to take what the first was skipped for: while probes are attached, a skipped
+        // event counts when two looks in a row have seen it.
         let seen: Vec<Option<u64>> = accounts.iter().map(|program| program.skipped).collect();
         if !self.stopped {
             for ((now, then), before) in accounts.iter_mut().zip(&self.reported).zip(&self.skipped) {

@@ -4,7 +4,8 @@
 //! kernel -> decode -> facts -> [recording] -> enrich -> correlate -> filter -> render -> sink
 //! ```
 //!
-//! `Source` is everything before the recording, `Middle` the pure part, `Writer` the rest. `live` runs all of it, `replay` starts at the recording.
+//! `Source` is everything before the recording, `Middle` the pure part, `Writer` the rest. `live` runs all of it,
+//! `replay` starts at the recording.
 //!
 //! | thread | does | waits for |
 //! |---|---|---|
@@ -13,7 +14,8 @@
 //! | attach (`attacher`) | attaches and releases probes | the kernel's lock |
 //! | config-files | watches folders of configuration | file systems, but reads no file |
 //!
-//! Files of users are read by other processes (`inspect`). Shutdown: the future given to `live` ends, the probes are silenced, what they sent is drained, `Stop` goes through, and the function returns.
+//! Files of users are read by other processes (`inspect`). Shutdown: the future given to `live` ends, the probes are
+//! silenced, what they sent is drained, `Stop` goes through, and the function returns.
 
 mod asking;
 mod attacher;
@@ -58,7 +60,8 @@ use crate::{
     stats::Stats,
 };
 
-/// Without events for so long, what the last ones took is given back, if they were so many: taking it again costs more than a few of them do.
+/// Without events for so long, what the last ones took is given back, if they were so many: taking it again costs more
+/// than a few of them do.
 const QUIET: Duration = Duration::from_secs(1);
 const MANY: usize = 4096;
 /// Accounts are compared and timers run this often.

@@ -1,4 +1,5 @@
-//! What comes back: answers of the inspector, attachments that are done; and what the thread of configuration files wants to be read.
+//! What comes back: answers of the inspector, attachments that are done; and what the thread of configuration files
+//! wants to be read.
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::PathBuf, time::Instant};
 
@@ -52,7 +53,8 @@ impl Source {
             }
             Purpose::Variables { facts, wait } => (wait, Deploys::variables(time, facts, said)),
             Purpose::KnownHosts(connection) => {
-                // In turn: the packet with the key may still wait for facts, and before it correlate does not know the connection.
+                // In turn: the packet with the key may still wait for facts, and before it correlate does not know the
+                // connection.
                 let known = match said {
                     Ok(Said::Answer(Answer::KnownHosts(known))) => known,
                     said => Box::new(KnownHosts { connection, extent: unread(&said), ..KnownHosts::default() }),

@@ -1,7 +1,9 @@
-//! What the service manager is told (sd_notify(3)): that the probes are attached, that the sensor lives, that it stops. Without one, nothing.
+//! What the service manager is told (sd_notify(3)): that the probes are attached, that the sensor lives, that it stops.
+//! Without one, nothing.
 //!
-//! `READY=1` comes when the probes are attached and the processes that were there are known: sshd may start then. `WATCHDOG=1` comes with each tick while the thread that drains the ring takes its turns,
-//! so that one that hangs is ended and started again.
+//! `READY=1` comes when the probes are attached and the processes that were there are known: sshd may start then.
+//! `WATCHDOG=1` comes with each tick while the thread that drains the ring takes its turns, so that one that hangs is
+//! ended and started again.
 
 use sd_notify::NotifyState;
 

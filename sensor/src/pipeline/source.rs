@@ -1,4 +1,5 @@
-//! The live source: kernel records, decoded; facts about the host before the events that need them; the account of what was lost.
+//! The live source: kernel records, decoded; facts about the host before the events that need them; the account of what
+//! was lost.
 
 use std::{
     io,

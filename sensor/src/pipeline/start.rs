@@ -1,7 +1,8 @@
 //! What precedes the first kernel event in the stream: the host, the probes, the processes that are there.
 //!
-//! The probes of the kernel are attached already and their events are drained meanwhile; programs that speak SSH are examined and probed here. All of it is asked of the inspector, within `PATIENCE`:
-//! a process whose memory or file system does not answer holds up nothing but its own place.
+//! The probes of the kernel are attached already and their events are drained meanwhile; programs that speak SSH are
+//! examined and probed here. All of it is asked of the inspector, within `PATIENCE`: a process whose memory or file
+//! system does not answer holds up nothing but its own place.
 
 use std::{
     ffi::OsStr,

@@ -1,6 +1,7 @@
 //! Native records: one JSON object a line.
 //!
-//! Adds what only the writer knows: event id, sequence, host, version. Serialising our own structs into memory cannot fail.
+//! Adds what only the writer knows: event id, sequence, host, version. Serialising our own structs into memory cannot
+//! fail.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -15,7 +16,8 @@ use crate::event::{
 };
 
 const ECS_VERSION: &str = "8.17.0";
-/// A longer line is cut by its longest parts: collectors have limits of their own, and cut anywhere (`maxMessageSize` in deploy/rsyslog-sensor.conf).
+/// A longer line is cut by its longest parts: collectors have limits of their own, and cut anywhere (`maxMessageSize`
+/// in deploy/rsyslog-sensor.conf).
 const RECORD_MAX: usize = 256 << 10;
 
 #[derive(Serialize)]
@@ -77,8 +79,8 @@ pub struct Json {
 }
 
 impl Json {
-    /// UUIDv7: sorts by the record's own time. Its other bits are the sequence under random keys of this run: asking the kernel for random bytes
-    /// for each record took a tenth of the time.
+    /// UUIDv7: sorts by the record's own time. Its other bits are the sequence under random keys of this run: asking
+    /// the kernel for random bytes for each record took a tenth of the time.
     fn event_id(&self, time: i64) -> Uuid {
         let mut bits = [0; 10];
         for (part, half) in bits.chunks_mut(8).zip([0u8, 1]) {
@@ -106,7 +108,8 @@ impl Json {
         if size <= RECORD_MAX {
             return;
         }
-        // Each part is bounded where it is made; only all of them together can come here. What says who, where and when is left.
+        // Each part is bounded where it is made; only all of them together can come here. What says who, where and when
+        // is left.
         out.truncate(before);
         self.sequence -= 1;
         let mut less = record.clone();

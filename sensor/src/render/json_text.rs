@@ -1,7 +1,9 @@
 //! Strings of JSON without a character that a viewer obeys or hides.
 //!
-//! In: what serde_json is about to write of a string. Out: the same, with DEL, C1 controls, bidirectional and invisible characters as `\uXXXX` (two of them, a surrogate pair, beyond U+FFFF): every parser
-//! gives the same string back (RFC 8259, 7), and a terminal that shows the log (`tail`, `less -r`, `jq -r` aside) gets no command. serde_json escapes what the RFC demands: C0, quote, backslash.
+//! In: what serde_json is about to write of a string. Out: the same, with DEL, C1 controls, bidirectional and invisible
+//! characters as `\uXXXX` (two of them, a surrogate pair, beyond U+FFFF): every parser gives the same string back (RFC
+//! 8259, 7), and a terminal that shows the log (`tail`, `less -r`, `jq -r` aside) gets no command. serde_json escapes
+//! what the RFC demands: C0, quote, backslash.
 
 use std::io::{self, Write};
 

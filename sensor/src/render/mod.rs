@@ -1,6 +1,7 @@
 //! Layer 4: records to bytes.
 //!
-//! `json` is the contract (one object a line), `table` is for a person at a terminal; `review` shows the deploys that layer 3 found in logs.
+//! `json` is the contract (one object a line), `table` is for a person at a terminal; `review` shows the deploys that
+//! layer 3 found in logs.
 
 mod deploy;
 pub mod filter;

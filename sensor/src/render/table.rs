@@ -1,6 +1,7 @@
 //! Records for a person at a terminal: one line each, the same columns always, the result last.
 //!
-//! What a probed program can choose (arguments, names) is printed without control characters, so it cannot forge lines or colours.
+//! What a probed program can choose (arguments, names) is printed without control characters, so it cannot forge lines
+//! or colours.
 
 use std::fmt::Write as _;
 

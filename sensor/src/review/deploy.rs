@@ -1,7 +1,7 @@
 //! A deploy as the records of all sides tell it: what `sensor deploys` lists, and what its JSON holds.
 //!
-//! Field names are those of the records without their prefix. A field that is not known is absent. Names here are a contract: more may be added, none
-//! changes its meaning.
+//! Field names are those of the records without their prefix. A field that is not known is absent. Names here are a
+//! contract: more may be added, none changes its meaning.
 
 use serde::Serialize;
 use serde_with::skip_serializing_none;
@@ -208,7 +208,8 @@ impl Deploy {
         !prefix.is_empty() && self.ids().any(|id| id.starts_with(prefix))
     }
 
-    /// Does this field (`version`) rest on words alone? A performer always does: nothing that a tool does can confirm who it is for.
+    /// Does this field (`version`) rest on words alone? A performer always does: nothing that a tool does can confirm
+    /// who it is for.
     pub fn is_claimed(&self, field: &str) -> bool {
         field == "performer" || self.claimed.iter().any(|name| name.strip_prefix("deploy.") == Some(field))
     }

@@ -10,8 +10,8 @@ use super::{
 /// Does it fit the step, on this host?
 type Criterion<'a> = dyn Fn(&Node, Option<&str>) -> bool + 'a;
 
-/// Marks what made the deploy fail: the step that its end names; else one that its error quotes, of the host that it names; else the last that failed, since a
-/// deploy goes on after a failure that does not matter.
+/// Marks what made the deploy fail: the step that its end names; else one that its error quotes, of the host that it
+/// names; else the last that failed, since a deploy goes on after a failure that does not matter.
 pub(super) fn mark(deploy: &Deploy, tree: &mut [Node]) {
     if deploy.outcome != Outcome::Failure {
         return;

@@ -1,7 +1,8 @@
 //! What of a record is read back: the fields of the contract that tell of deploys, and no others.
 //!
-//! What enters: one line. What leaves: its fields, each absent if the line has it not. A line that is not JSON, or lacks what every record has, is broken.
-//! Fields whose shape may grow (a count that becomes a list) are left out where they are not what is expected.
+//! What enters: one line. What leaves: its fields, each absent if the line has it not. A line that is not JSON, or
+//! lacks what every record has, is broken. Fields whose shape may grow (a count that becomes a list) are left out where
+//! they are not what is expected.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 //! First reading of the logs: which deploys there are.
 //!
-//! What enters: lines of all logs, each host's in order. What leaves: deploys, the oldest first, each with what all sides say of it. Only records of deploys are kept, as
-//! far as a list needs them, and at most `KEPT_MAX` bytes of them: then the oldest go, and `dropped` counts them.
+//! What enters: lines of all logs, each host's in order. What leaves: deploys, the oldest first, each with what all
+//! sides say of it. Only records of deploys are kept, as far as a list needs them, and at most `KEPT_MAX` bytes of
+//! them: then the oldest go, and `dropped` counts them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -45,7 +46,8 @@ pub(super) struct DeployBuilder {
     pub deploy: Deploy,
     /// The deploy tool ran here: its start or end is known.
     pub ran_here: bool,
-    /// Steps by connection and end: those that came here and those that went out. Of a deploy tool's own host: also the session in which it was started.
+    /// Steps by connection and end: those that came here and those that went out. Of a deploy tool's own host: also the
+    /// session in which it was started.
     pub served: BTreeMap<String, Count>,
     sent: BTreeMap<String, Count>,
     pub first: i64,
@@ -239,7 +241,8 @@ impl DeployBuilder {
         }
     }
 
-    /// Everything is read: how many steps there were. On a host that is deployer and target at once a command has two ends, and is one step.
+    /// Everything is read: how many steps there were. On a host that is deployer and target at once a command has two
+    /// ends, and is one step.
     fn count(&mut self) {
         let mut total = self.local;
         let mut add = |count: Count| {

@@ -1,8 +1,9 @@
 //! A log to its lines, in bounded memory.
 //!
-//! What enters: bytes of a file that may still be written to. What leaves: each whole line, lent. A last line without its end is being written, or
-//! was cut by a crash: if it cannot be read it is nobody's fault and not counted. Any other line that is no JSON object is counted. A line longer than a
-//! record can be is skipped up to its end, never kept.
+//! What enters: bytes of a file that may still be written to. What leaves: each whole line, lent. A last line without
+//! its end is being written, or was cut by a crash: if it cannot be read it is nobody's fault and not counted. Any
+//! other line that is no JSON object is counted. A line longer than a record can be is skipped up to its end, never
+//! kept.
 
 use std::io::{self, BufRead};
 
@@ -21,8 +22,8 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken;
 
-/// Hands each line that looks like a JSON object to `take`, which reads it if it is of interest. An error of the input (a compressed file that was cut)
-/// comes after what could be read: `report` holds.
+/// Hands each line that looks like a JSON object to `take`, which reads it if it is of interest. An error of the input
+/// (a compressed file that was cut) comes after what could be read: `report` holds.
 pub fn read(
     mut input: impl BufRead,
     report: &mut Report,

@@ -1,7 +1,7 @@
 //! Processes of a deploy as trees: what forked from what, on whichever host.
 //!
-//! A child hangs from its parent if that is known and started earlier; so no cycle can be, whatever the log says. Trees are as deep as `DEPTH_MAX`; what is deeper hangs
-//! there.
+//! A child hangs from its parent if that is known and started earlier; so no cycle can be, whatever the log says. Trees
+//! are as deep as `DEPTH_MAX`; what is deeper hangs there.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,8 @@ pub(super) struct Process {
     pub command: Option<String>,
     pub connection: Option<String>,
     pub of_deploy: bool,
-    /// Of a command's shell: what it became after it had started others (`a && b`: it runs `a` and becomes `b`). Shown after them.
+    /// Of a command's shell: what it became after it had started others (`a && b`: it runs `a` and becomes `b`). Shown
+    /// after them.
     became: Option<usize>,
     node: Node,
     /// Its place in the tree is taken: it is shown once.

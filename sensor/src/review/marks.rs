@@ -1,7 +1,8 @@
 //! What a command line of a deploy says about locks and secrets, where its record does not.
 //!
-//! Records name both (`deploy.step.kind`, `deploy.secrets[]`); these few patterns are for logs of targets alone. Kamal's strings, 1.x and 2.x: a lock is a folder
-//! with `details` in it, an environment goes to the target as a file. Values never: they are not in records.
+//! Records name both (`deploy.step.kind`, `deploy.secrets[]`); these few patterns are for logs of targets alone.
+//! Kamal's strings, 1.x and 2.x: a lock is a folder with `details` in it, an environment goes to the target as a file.
+//! Values never: they are not in records.
 
 /// What a command does to a deploy lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

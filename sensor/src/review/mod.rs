@@ -1,14 +1,15 @@
 //! Layer 3: records back into deploys, for `sensor deploys`.
 //!
-//! What enters: lines of logs, of deployers and of targets. What leaves: [`Deploy`]s, and the tree of one as [`Node`]s. Pure: lines and values in, values out; the
-//! logs are read twice, since what belongs to a deploy can precede what says so.
+//! What enters: lines of logs, of deployers and of targets. What leaves: [`Deploy`]s, and the tree of one as [`Node`]s.
+//! Pure: lines and values in, values out; the logs are read twice, since what belongs to a deploy can precede what says
+//! so.
 //!
 //! ```text
 //! lines -> Index -> Deploys (joined: sides) -> one is chosen -> lines -> Story -> tree
 //! ```
 //!
-//! Only what the contract of records names is read, and what of it is absent is left out. Memory is bounded by what is kept of deploys, not by the log.
-//! Text from records is as hostile as what was recorded: `render` escapes it.
+//! Only what the contract of records names is read, and what of it is absent is left out. Memory is bounded by what is
+//! kept of deploys, not by the log. Text from records is as hostile as what was recorded: `render` escapes it.
 
 pub mod deploy;
 mod failing;

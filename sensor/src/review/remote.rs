@@ -1,7 +1,9 @@
-//! What a deploy did on its hosts: commands by connection, each told by up to four records of two sensors and shown once.
+//! What a deploy did on its hosts: commands by connection, each told by up to four records of two sensors and shown
+//! once.
 //!
-//! A command is `deploy-step` and `ssh-command-*` at the deployer, and both again at the target, where its processes are too. The command lines are the same at both
-//! ends (the same filter has redacted them), so the n-th of a line on a connection is the same command in all of them.
+//! A command is `deploy-step` and `ssh-command-*` at the deployer, and both again at the target, where its processes
+//! are too. The command lines are the same at both ends (the same filter has redacted them), so the n-th of a line on a
+//! connection is the same command in all of them.
 
 use std::collections::HashMap;
 
@@ -307,8 +309,8 @@ impl Connection {
     }
 }
 
-/// sshd runs a command as `SHELL -c COMMAND`, and often the shell becomes the command: such a process is the command, and what it started is shown
-/// below the command itself.
+/// sshd runs a command as `SHELL -c COMMAND`, and often the shell becomes the command: such a process is the command,
+/// and what it started is shown below the command itself.
 fn fold_shell(command: &mut Node) {
     while let [only] = command.children.as_mut_slice() {
         let of_shell = only.line.split_once(" -c ").is_some_and(|(_, line)| line == command.line);

@@ -1,4 +1,5 @@
-//! The parts of a deploy's tree that are not of one host: configuration, secrets, locks, and what ran on the deployer's machine.
+//! The parts of a deploy's tree that are not of one host: configuration, secrets, locks, and what ran on the deployer's
+//! machine.
 //!
 //! What enters: records of the deploy, its commands and processes. What leaves: the nodes of each section.
 
@@ -38,7 +39,8 @@ impl LocalStep {
     }
 }
 
-/// Hooks and local children in the order of time, each process once. `is_ours` tells the deployer's processes from those of targets.
+/// Hooks and local children in the order of time, each process once. `is_ours` tells the deployer's processes from
+/// those of targets.
 pub(super) fn local(
     deploy: &Deploy,
     steps: Vec<LocalStep>,

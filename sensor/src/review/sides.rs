@@ -1,8 +1,9 @@
 //! One deploy, seen from several hosts: the deployer's view and those of its targets become one.
 //!
-//! A target's view belongs to the deployer's whose connection it came in by (`ssh.connection.id` is the same at both ends); without that, to the one with the same
-//! performer and version at that time; without a deployer's view, targets with the same performer, version, service and destination at that time are
-//! one deploy; of a tool that is known to have made no connection, or others, no target's view is. Clocks of two hosts may differ by `SLACK_NS`.
+//! A target's view belongs to the deployer's whose connection it came in by (`ssh.connection.id` is the same at both
+//! ends); without that, to the one with the same performer and version at that time; without a deployer's view, targets
+//! with the same performer, version, service and destination at that time are one deploy; of a tool that is known to
+//! have made no connection, or others, no target's view is. Clocks of two hosts may differ by `SLACK_NS`.
 
 use std::collections::HashMap;
 
@@ -50,8 +51,8 @@ fn same_act(runs: &[DeployBuilder], view: &DeployBuilder) -> Option<usize> {
     runs.iter().rposition(|run| may_be_of(run, view) && is_same(run, view, false))
 }
 
-/// Could the view be of a connection of this run? Performer and version are what a script can say of itself: a tool that
-/// made no connection, or others, takes no host's steps by them.
+/// Could the view be of a connection of this run? Performer and version are what a script can say of itself: a tool
+/// that made no connection, or others, takes no host's steps by them.
 fn may_be_of(run: &DeployBuilder, view: &DeployBuilder) -> bool {
     let others = !run.deploy.connections.is_empty()
         && !view.served.is_empty()
@@ -63,7 +64,8 @@ fn may_be_of(run: &DeployBuilder, view: &DeployBuilder) -> bool {
     }
 }
 
-/// The same performer and version at the same time, and nothing against it; `strict`: service and destination agree too, also where they are absent.
+/// The same performer and version at the same time, and nothing against it; `strict`: service and destination agree
+/// too, also where they are absent.
 fn is_same(a: &DeployBuilder, b: &DeployBuilder, strict: bool) -> bool {
     let known = |value: &Option<String>, other: &Option<String>| value.is_some() && value == other;
     let agrees = |value: &Option<String>, other: &Option<String>| {

@@ -1,8 +1,9 @@
 //! Second reading of the logs: everything that belongs to one deploy, and its tree.
 //!
-//! What enters: a deploy of the index and the lines of all logs again. What leaves: the deploy, with what its session's own records add, and its nodes. A record belongs
-//! to it by `deploy.id` (of the same host), or by the `ssh.connection.id` of one of its connections. At most `KEPT_MAX` bytes of lines are kept;
-//! `left_out` counts the records that were too many.
+//! What enters: a deploy of the index and the lines of all logs again. What leaves: the deploy, with what its session's
+//! own records add, and its nodes. A record belongs to it by `deploy.id` (of the same host), or by the
+//! `ssh.connection.id` of one of its connections. At most `KEPT_MAX` bytes of lines are kept; `left_out` counts the
+//! records that were too many.
 
 use std::collections::HashSet;
 

@@ -1,8 +1,9 @@
 //! What could not be written, until a record that says so has been.
 //!
-//! In: how many lines were lost, why, and the sequence number of the first. Out: one `Loss` a reason, for a `sensor-events-lost` record. Such a record can be lost itself: then what it said comes
-//! back (`restore`) beside its own loss, so at any time the numbers missing in the output are those reported in it and those kept here. Memory is bounded: reasons and ranges of
-//! sequence numbers are; counts stay exact where ranges had to be merged.
+//! In: how many lines were lost, why, and the sequence number of the first. Out: one `Loss` a reason, for a
+//! `sensor-events-lost` record. Such a record can be lost itself: then what it said comes back (`restore`) beside its
+//! own loss, so at any time the numbers missing in the output are those reported in it and those kept here. Memory is
+//! bounded: reasons and ranges of sequence numbers are; counts stay exact where ranges had to be merged.
 
 /// Ranges of one reason. Where there are more, neighbours are merged: then their length is more than the count.
 const RANGES_MAX: usize = 32;

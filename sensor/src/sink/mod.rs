@@ -1,8 +1,9 @@
 //! Layer 4: where rendered records go, and what the sensor says of itself.
 //!
-//! What enters: chunks of whole lines (`Chunk`), with their sequence numbers. A daemon's lines go through a queue to a thread of its own (`queue`), so neither a full disk nor a reader that
-//! stopped holds up the main thread; a replay writes them itself and waits. What is not written is kept in an account (`ledger`) until a record that reports it is. `output` knows files and pipes, `recorder`
-//! writes recordings, `stderr` is standard error for all of the sensor.
+//! What enters: chunks of whole lines (`Chunk`), with their sequence numbers. A daemon's lines go through a queue to a
+//! thread of its own (`queue`), so neither a full disk nor a reader that stopped holds up the main thread; a replay
+//! writes them itself and waits. What is not written is kept in an account (`ledger`) until a record that reports it
+//! is. `output` knows files and pipes, `recorder` writes recordings, `stderr` is standard error for all of the sensor.
 
 mod ledger;
 mod output;
@@ -48,7 +49,8 @@ pub struct Sink {
 enum Mode {
     /// By the main thread, which waits.
     Direct(Box<Output>),
-    /// By a thread, which is started with the first chunk: by then the sensor has given up the capabilities that the thread must not inherit.
+    /// By a thread, which is started with the first chunk: by then the sensor has given up the capabilities that the
+    /// thread must not inherit.
     Waiting(Box<Output>),
     Running,
     /// No thread could be started: nothing is written.
@@ -110,7 +112,8 @@ impl Sink {
         !matches!(self.mode, Mode::Direct(_))
     }
 
-    /// A loss that no record reports yet, if a record of it has a chance. It is the caller's to report: `Chunk::report`.
+    /// A loss that no record reports yet, if a record of it has a chance. It is the caller's to report:
+    /// `Chunk::report`.
     pub fn reportable(&self) -> Option<Loss> {
         self.queue.reportable()
     }

@@ -1,8 +1,9 @@
 //! A place that lines are written to, with an exact account of which got there.
 //!
-//! In: whole lines. Out: how many of them are there now. A regular file gets them in single writes, so a crash leaves no half line; after a write that failed half way (full disk) the file is cut
-//! back to its last whole line, and if that fails too, before the next one. A pipe or terminal gets pieces of PIPE_BUF bytes, each when poll(2) says that there is room: such a write does
-//! not block (pipe(7)), so what got there is known also when its reader stopped.
+//! In: whole lines. Out: how many of them are there now. A regular file gets them in single writes, so a crash leaves
+//! no half line; after a write that failed half way (full disk) the file is cut back to its last whole line, and if
+//! that fails too, before the next one. A pipe or terminal gets pieces of PIPE_BUF bytes, each when poll(2) says that
+//! there is room: such a write does not block (pipe(7)), so what got there is known also when its reader stopped.
 
 use std::{
     fs::File,

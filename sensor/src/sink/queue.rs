@@ -1,8 +1,9 @@
 //! The queue between the main thread and the thread that writes, and that thread.
 //!
-//! In: chunks of whole lines, and outputs to write to from then on. The main thread only ever takes a lock that is held for moments: a full queue is a counted loss. The thread holds no lock while it
-//! writes, and no capability: a disk that hangs or a reader that stopped holds up nothing but itself. At the end it gets a bounded time; what is left then is counted as lost, and it
-//! is left behind (the kernel ends it with the process).
+//! In: chunks of whole lines, and outputs to write to from then on. The main thread only ever takes a lock that is held
+//! for moments: a full queue is a counted loss. The thread holds no lock while it writes, and no capability: a disk
+//! that hangs or a reader that stopped holds up nothing but itself. At the end it gets a bounded time; what is left
+//! then is counted as lost, and it is left behind (the kernel ends it with the process).
 
 use std::{
     collections::VecDeque,
@@ -92,7 +93,8 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts the thread that writes to `output`. Called when the capabilities that the sensor keeps are all that is left to inherit.
+    /// Starts the thread that writes to `output`. Called when the capabilities that the sensor keeps are all that is
+    /// left to inherit.
     pub(super) fn start(self: &Arc<Self>, output: Output) -> io::Result<()> {
         let queue = Arc::clone(self);
         std::thread::Builder::new().name("sink".into()).spawn(move || queue.run(output)).map(drop)

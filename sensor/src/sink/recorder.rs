@@ -1,7 +1,8 @@
 //! The file of a recording: made new, private, and written by a thread of its own.
 //!
-//! In: frames of a recording; `flush` comes at the end of one. Out: a file that ends with a whole frame. A recording with a hole would replay into something that never was, so it ends at the first loss (a
-//! disk that is full, or does not keep up), and `failure` says so once.
+//! In: frames of a recording; `flush` comes at the end of one. Out: a file that ends with a whole frame. A recording
+//! with a hole would replay into something that never was, so it ends at the first loss (a disk that is full, or does
+//! not keep up), and `failure` says so once.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -51,7 +52,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Makes the file, 0600. One that is there is refused, whatever it is; with `replace`, not a private file of the user's own.
+    /// Makes the file, 0600. One that is there is refused, whatever it is; with `replace`, not a private file of the
+    /// user's own.
     pub fn create(path: &Path, replace: bool) -> io::Result<Self> {
         if replace {
             remove_own(path)?;
@@ -166,7 +168,8 @@ fn write(mut file: File, chunks: &Receiver<Vec<u8>>, shared: &Shared) {
     }
 }
 
-/// Removes a recording to make another, if it is one: a regular file, this user's, which nobody else can read, under this name only.
+/// Removes a recording to make another, if it is one: a regular file, this user's, which nobody else can read, under
+/// this name only.
 fn remove_own(path: &Path) -> io::Result<()> {
     let metadata = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -1,7 +1,9 @@
 //! Standard error, for all that the sensor says of itself.
 //!
-//! In: text. A thread writes it, so a reader that stopped holds up nothing, and no error of writing (a full disk, a reader that is gone) ends the process, as `eprintln!` would. What finds no room in
-//! the queue is counted, and the count is written when there is room. The descriptor is left as it is: O_NONBLOCK would be everybody's who has inherited it.
+//! In: text. A thread writes it, so a reader that stopped holds up nothing, and no error of writing (a full disk, a
+//! reader that is gone) ends the process, as `eprintln!` would. What finds no room in the queue is counted, and the
+//! count is written when there is room. The descriptor is left as it is: O_NONBLOCK would be everybody's who has
+//! inherited it.
 
 use std::{
     io::{self, Write},

@@ -1,7 +1,7 @@
 //! Ring records, one after the other, as a broken or hostile kernel half would send them.
 //!
-//! Half of them have a right head and wrong contents; their ids are few, so pieces of an argv meet their exec, come twice, out of order or
-//! for another. Asserted: what is decoded survives a recording, and argv stays within its bound.
+//! Half of them have a right head and wrong contents; their ids are few, so pieces of an argv meet their exec, come
+//! twice, out of order or for another. Asserted: what is decoded survives a recording, and argv stays within its bound.
 
 use std::mem::{offset_of, size_of};
 

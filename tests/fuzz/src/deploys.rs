@@ -1,6 +1,7 @@
 //! Logs that `sensor deploys` reads: arbitrary bytes, and records whose ids meet but whose texts are anything.
 //!
-//! Asserted: every deploy that is listed can be drawn, nothing in a log reaches a terminal as a control character, and a tree has a bounded depth.
+//! Asserted: every deploy that is listed can be drawn, nothing in a log reaches a terminal as a control character, and
+//! a tree has a bounded depth.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "what fails here is what is looked for")]
 

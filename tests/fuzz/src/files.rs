@@ -1,6 +1,7 @@
 //! Files of users: known_hosts and ssh's configuration, and ssh's arguments.
 //!
-//! The first byte says how the rest is cut into pieces. Asserted: what is found stays within its bounds, and a file that is larger than what is looked at says so.
+//! The first byte says how the rest is cut into pieces. Asserted: what is found stays within its bounds, and a file
+//! that is larger than what is looked at says so.
 
 use sensor::{
     decode::ssh::{

@@ -1,7 +1,7 @@
 //! The whole middle: any events in any order.
 //!
-//! Asserted: tables stay within their limits, each record is one line of JSON and one of the table, and the same events give the same records
-//! (every `HashMap` has a seed of its own, so whatever depends on their order shows).
+//! Asserted: tables stay within their limits, each record is one line of JSON and one of the table, and the same events
+//! give the same records (every `HashMap` has a seed of its own, so whatever depends on their order shows).
 
 use libfuzzer_sys::arbitrary::Unstructured;
 use sensor::{

@@ -1,6 +1,7 @@
 //! What the host says that its users wrote: executables that serve a connection, and SSH_CONNECTION of a process found.
 //!
-//! Most inputs become an ELF file: a header of the right class and section headers whose types, offsets and sizes are the input's.
+//! Most inputs become an ELF file: a header of the right class and section headers whose types, offsets and sizes are
+//! the input's.
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use sensor::host::{program, snapshot};

@@ -1,7 +1,8 @@
 //! Command lines, as argv and as shell text.
 //!
-//! Asserted: an argv that was not said to be changed is not, and redacting what was redacted comes to an end. (Text made for it can need more
-//! passes than one call makes: what a mark replaces may have hidden the start of something else.)
+//! Asserted: an argv that was not said to be changed is not, and redacting what was redacted comes to an end. (Text
+//! made for it can need more passes than one call makes: what a mark replaces may have hidden the start of something
+//! else.)
 
 use sensor::decode::redact::{redact_args, redact_line};
 

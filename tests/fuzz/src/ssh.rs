@@ -1,7 +1,9 @@
-//! SSH as the probes send it: ring records of decrypted packets, of the clear phase and of who speaks, through the decoder and the correlation.
+//! SSH as the probes send it: ring records of decrypted packets, of the clear phase and of who speaks, through the
+//! decoder and the correlation.
 //!
-//! Contents are messages of the protocol with fields of the right kind, most of them whole, some with lengths that lie, cut or followed by more; pieces of the clear
-//! phase mostly follow each other. Asserted: what is decoded survives a recording, tables stay within their limits, each record is one line.
+//! Contents are messages of the protocol with fields of the right kind, most of them whole, some with lengths that lie,
+//! cut or followed by more; pieces of the clear phase mostly follow each other. Asserted: what is decoded survives a
+//! recording, tables stay within their limits, each record is one line.
 
 use std::{
     collections::HashMap,
@@ -127,7 +129,8 @@ const NUMBERS: &[u8] = &[
     message::CHANNEL_FAILURE,
 ];
 
-/// Fields of a message after its number: `b` a boolean, `n` a number, `s` any string, `k` a key; `m`, `o`, `r`, `g`: a name that means something.
+/// Fields of a message after its number: `b` a boolean, `n` a number, `s` any string, `k` a key; `m`, `o`, `r`, `g`: a
+/// name that means something.
 fn payload(input: &mut Unstructured<'_>, number: u8) -> Result<Vec<u8>> {
     let fields = match number {
         message::DISCONNECT => "nss",

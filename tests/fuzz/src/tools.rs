@@ -1,6 +1,7 @@
 //! Deploy tools: argv, remote command lines, and the configuration of a project, all written by whoever deploys.
 //!
-//! Asserted: recognising is the same twice, what was removed stays removed, a project fits into a record, and a definition either is sound or says what is not.
+//! Asserted: recognising is the same twice, what was removed stays removed, a project fits into a record, and a
+//! definition either is sound or says what is not.
 
 use std::sync::LazyLock;
 

@@ -1,7 +1,8 @@
 //! `repeat IN OUT TIMES`: a recording made long, for the benchmark.
 //!
-//! What was there before the probes comes once; everything after it TIMES times, each time later than the time before, with the processes and sockets
-//! that began in it made others (their identity is when they began). What ends in the recording ends in each repetition.
+//! What was there before the probes comes once; everything after it TIMES times, each time later than the time before,
+//! with the processes and sockets that began in it made others (their identity is when they began). What ends in the
+//! recording ends in each repetition.
 
 use std::{
     env,

@@ -1,7 +1,7 @@
 //! Executes a program as often and as fast as this machine can: `storm COUNT THREADS LONG PROGRAM ARGUMENT...`.
 //!
-//! Each of COUNT runs gets its number as another argument, each of the first LONG runs 30 KiB after that. The standard library uses posix_spawn (vfork), so the cost is the
-//! kernel's fork, exec and exit. Exit code 1 if a run failed.
+//! Each of COUNT runs gets its number as another argument, each of the first LONG runs 30 KiB after that. The standard
+//! library uses posix_spawn (vfork), so the cost is the kernel's fork, exec and exit. Exit code 1 if a run failed.
 
 use std::{
     env,

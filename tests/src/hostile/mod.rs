@@ -175,8 +175,8 @@ impl Siege {
     }
 }
 
-/// No event of the kernel's was lost, and no record. That the configuration of a deploy was not looked at, in a flood of
-/// deploys by the attacker, is counted too, and is no other user's loss.
+/// No event of the kernel's was lost, and no record. That the configuration of a deploy was not looked at, in a flood
+/// of deploys by the attacker, is counted too, and is no other user's loss.
 pub fn assert_no_event_lost(records: &Records) {
     let of_deploys = |record: &&Record| record.text("sensor.lost.stage") == "config";
     Records(records.iter().filter(|record| !of_deploys(record)).cloned().collect()).assert_nothing_lost();

@@ -1,4 +1,5 @@
-//! Paramiko and Net::SSH, every way to use them against a real sshd: what the records of both ends say against what the programs, their libraries' debug logs and sshd's log say.
+//! Paramiko and Net::SSH, every way to use them against a real sshd: what the records of both ends say against what the
+//! programs, their libraries' debug logs and sshd's log say.
 //!
 //! A client's connection is found by its process and port, and from there the server's by `ssh.connection.id`.
 #![allow(
@@ -216,7 +217,8 @@ fn every_client_and_case_is_told_as_it_was_by_both_ends() {
     for run in &runs {
         checks::check(&stage, run, &records);
     }
-    // Nothing was invented: a connection for each run, one more for what is inside a jump, and the one through which Net::SSH has ssh jump.
+    // Nothing was invented: a connection for each run, one more for what is inside a jump, and the one through which
+    // Net::SSH has ssh jump.
     let connections = records.of_server(stage.lab.sshd.port).count("ssh-connection");
     assert_eq!(connections, runs.len() + inner + 1);
     println!("{} runs, {logins} logins, {} records", runs.len(), records.len());

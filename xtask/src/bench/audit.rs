@@ -1,8 +1,9 @@
 //! What people have today: auditd with a rule for execve, on the same loop.
 //!
-//! auditd is started by hand with a configuration of its own. Without the rule there is `task,never`, as distributions ship it: once audit was
-//! ever on, each task pays for a context unless this rule says no. A shell beside this process takes the rules away when its input ends, however
-//! that comes about. Where somebody else audits this machine nothing is touched.
+//! auditd is started by hand with a configuration of its own. Without the rule there is `task,never`, as distributions
+//! ship it: once audit was ever on, each task pays for a context unless this rule says no. A shell beside this process
+//! takes the rules away when its input ends, however that comes about. Where somebody else audits this machine nothing
+//! is touched.
 
 use std::{
     fs,

@@ -1,7 +1,8 @@
 //! Programs that run beside the measurement and end with it.
 //!
-//! However this process ends, its children get SIGTERM from the kernel: each is started through this program's own `bench under`, which asks for
-//! that (PR_SET_PDEATHSIG survives exec) and becomes the wanted program, with the same pid.
+//! However this process ends, its children get SIGTERM from the kernel: each is started through this program's own
+//! `bench under`, which asks for that (PR_SET_PDEATHSIG survives exec) and becomes the wanted program, with the same
+//! pid.
 
 use std::{
     ffi::{OsStr, OsString},

@@ -1,10 +1,11 @@
 //! `cargo xtask bench exec`: what a fork+exec costs with the sensor, as a ratio to what it costs without.
 //!
-//! Pairs: a sample without, a sample with, in alternating order, so that what drifts (clocks, caches, neighbours) falls on both; the ratio of a pair is
-//! one number, and their median and quartiles are printed: by the clock, by CPU time of the loop, and by its median exec, which a busy machine disturbs less.
-//! What the sensor's own processes use, on another CPU, is shown apart. Then their memory and CPU time: idle, after the load, and with live SSH sessions. `--readme` writes the figures of this run into
-//! README.md.
-//! Needs root. Fails if the sensor does not start, fails or cannot be stopped.
+//! Pairs: a sample without, a sample with, in alternating order, so that what drifts (clocks, caches, neighbours) falls
+//! on both; the ratio of a pair is one number, and their median and quartiles are printed: by the clock, by CPU time of
+//! the loop, and by its median exec, which a busy machine disturbs less. What the sensor's own processes use, on
+//! another CPU, is shown apart. Then their memory and CPU time: idle, after the load, and with live SSH sessions.
+//! `--readme` writes the figures of this run into README.md. Needs root. Fails if the sensor does not start, fails or
+//! cannot be stopped.
 
 use std::{
     path::{Path, PathBuf},
@@ -24,7 +25,8 @@ use super::{
 };
 use crate::{setup, shell, vm::scratch::Scratch};
 
-/// Programs are freed by the kernel a little after they were detached, and a daemon has some things to do when it starts.
+/// Programs are freed by the kernel a little after they were detached, and a daemon has some things to do when it
+/// starts.
 const SETTLE: Duration = Duration::from_millis(300);
 const IDLE: Duration = Duration::from_secs(2);
 /// For the CPU time of an idle sensor.

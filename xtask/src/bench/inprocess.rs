@@ -1,7 +1,10 @@
-//! `cargo xtask bench inprocess`: what the sensor takes from applications that speak SSH themselves, and from those that have the same libraries loaded for other things.
+//! `cargo xtask bench inprocess`: what the sensor takes from applications that speak SSH themselves, and from those
+//! that have the same libraries loaded for other things.
 //!
-//! Paramiko (Debian's, over the system's cryptography): commands on one connection, and a copy by sftp, to a real sshd here (which is probed too). Not SSH: a Python web server that answers without
-//! cryptography, and one that opens and seals a Fernet token for each request, with the very functions that are probed. Measured in pairs ([`super::paired`]). Needs root.
+//! Paramiko (Debian's, over the system's cryptography): commands on one connection, and a copy by sftp, to a real sshd
+//! here (which is probed too). Not SSH: a Python web server that answers without cryptography, and one that opens and
+//! seals a Fernet token for each request, with the very functions that are probed. Measured in pairs
+//! ([`super::paired`]). Needs root.
 
 use std::{
     path::Path,

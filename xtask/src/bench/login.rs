@@ -1,8 +1,9 @@
 //! `cargo xtask bench login`: what a login takes with the sensor, as a ratio to what it takes without.
 //!
-//! A real ssh logs in to a real sshd on loopback with a key, runs `true` and leaves: key exchange, authentication, every packet decrypted on both sides, the
-//! command and the end. Pairs in alternating order, as in [`super::exec`]; a sample is the median of its logins, since one login in a few
-//! meets a busy neighbour. Both ends run on this machine, so both are probed and both are counted. Needs root.
+//! A real ssh logs in to a real sshd on loopback with a key, runs `true` and leaves: key exchange, authentication,
+//! every packet decrypted on both sides, the command and the end. Pairs in alternating order, as in [`super::exec`]; a
+//! sample is the median of its logins, since one login in a few meets a busy neighbour. Both ends run on this machine,
+//! so both are probed and both are counted. Needs root.
 
 use std::{
     process::{Command, Stdio},

@@ -1,8 +1,10 @@
 //! `cargo xtask bench`: what the sensor costs and how fast it is, measured and printed beside the aims.
 //!
-//! [`exec`] runs a loop of fork and exec with and without the sensor, and looks at its memory; [`login`] does so with logins, [`ssh`] with copies, logins and loads
-//! that are not SSH, [`inprocess`] with applications that speak SSH themselves; [`deploys`] draws a deploy from its logs; [`replay`] runs a recorded stream through its stages. All build the release first. Nothing stays behind: children end with this process, files
-//! lie in a temporary folder that goes with it.
+//! [`exec`] runs a loop of fork and exec with and without the sensor, and looks at its memory; [`login`] does so with
+//! logins, [`ssh`] with copies, logins and loads that are not SSH, [`inprocess`] with applications that speak SSH
+//! themselves; [`deploys`] draws a deploy from its logs; [`replay`] runs a recorded stream through its stages. All
+//! build the release first. Nothing stays behind: children end with this process, files lie in a temporary folder that
+//! goes with it.
 
 #![expect(clippy::cast_precision_loss, reason = "figures for people")]
 

@@ -1,8 +1,9 @@
 //! Loads that are not SSH, on loopback: what they lose is what the sensor costs those who have nothing to do with it.
 //!
-//! The TLS server is OpenSSL's own, which answers each line with the same line reversed: its records go through the cipher function of libcrypto that sshd and ssh
-//! call too, and each is a packet for the sensor's cgroup programs. A connection is new in each sample, since a connection that the sensor has not seen begin is
-//! left alone. Fails where there is no openssl.
+//! The TLS server is OpenSSL's own, which answers each line with the same line reversed: its records go through the
+//! cipher function of libcrypto that sshd and ssh call too, and each is a packet for the sensor's cgroup programs. A
+//! connection is new in each sample, since a connection that the sensor has not seen begin is left alone. Fails where
+//! there is no openssl.
 
 use std::{
     fs::File,

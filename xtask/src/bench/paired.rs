@@ -1,4 +1,5 @@
-//! Rates with the sensor against rates without it: pairs in alternating order, as in [`super::exec`], and what the sensor had to see is checked in its records.
+//! Rates with the sensor against rates without it: pairs in alternating order, as in [`super::exec`], and what the
+//! sensor had to see is checked in its records.
 
 use std::{
     path::PathBuf,
@@ -14,7 +15,8 @@ use super::{
 };
 use crate::{setup, shell, vm::scratch::Scratch};
 
-/// Programs are freed by the kernel a little after they were detached, and a daemon has some things to do when it starts.
+/// Programs are freed by the kernel a little after they were detached, and a daemon has some things to do when it
+/// starts.
 const SETTLE: Duration = Duration::from_millis(300);
 /// Until a record of something that happened is written.
 const SEEN: Duration = Duration::from_secs(10);
@@ -97,7 +99,8 @@ impl Paired {
         drop(seen);
         sensor.stop()?;
         if records < expected {
-            // The scratch directory goes with this run, and only the records say what is missing; the last ones count what was lost.
+            // The scratch directory goes with this run, and only the records say what is missing; the last ones count
+            // what was lost.
             let kept = shell::target().join("bench-missed.json");
             let copied = std::fs::copy(self.file("sensor.json"), &kept);
             let records = format!("the sensor wrote {records} of {expected} records {action}");

@@ -1,8 +1,9 @@
 //! `cargo xtask bench replay`: how fast decode, enrich, correlate, render and sink are, on one core.
 //!
-//! In: a recording, or none: then a real mixed load is recorded (execs inside an SSH session and outside, all with arguments) and repeated with
-//! its times moved on until it is large. Out: events and records a second, the median of some runs of `sensor replay FILE --format json`
-//! to /dev/null, its memory after the last event, and where perf saw the time go. Recording needs root, an sshd and a kernel; replaying needs nothing.
+//! In: a recording, or none: then a real mixed load is recorded (execs inside an SSH session and outside, all with
+//! arguments) and repeated with its times moved on until it is large. Out: events and records a second, the median of
+//! some runs of `sensor replay FILE --format json` to /dev/null, its memory after the last event, and where perf saw
+//! the time go. Recording needs root, an sshd and a kernel; replaying needs nothing.
 
 use std::{
     fs::{self, File},

@@ -1,7 +1,8 @@
 //! Real SSH sessions that stay open: an sshd of our own on loopback, and ssh clients that each run one command.
 //!
-//! Each client's command is `cat`, and all clients share one pipe as their input, which this process holds: when it closes the pipe, or dies,
-//! every `cat` ends and every session with it. A pair of sshd and ssh takes some 10 MiB, so there are as many as there is memory for.
+//! Each client's command is `cat`, and all clients share one pipe as their input, which this process holds: when it
+//! closes the pipe, or dies, every `cat` ends and every session with it. A pair of sshd and ssh takes some 10 MiB, so
+//! there are as many as there is memory for.
 
 use std::{
     fs::{self, File},

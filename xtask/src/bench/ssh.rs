@@ -1,8 +1,10 @@
-//! `cargo xtask bench ssh`: what the sensor takes from SSH, and from everything that is not SSH, as ratios of rates with it to rates without.
+//! `cargo xtask bench ssh`: what the sensor takes from SSH, and from everything that is not SSH, as ratios of rates
+//! with it to rates without.
 //!
-//! SSH: a copy over loopback by a real ssh from a real sshd (both ends are here, so each packet is decrypted twice), and logins with a command, two at a time. Not SSH: a
-//! TLS server that uses the same cipher function of the same library, a TCP ping-pong of single bytes, and a TCP stream. Measured in pairs
-//! ([`super::paired`]), one load after the other. Needs root.
+//! SSH: a copy over loopback by a real ssh from a real sshd (both ends are here, so each packet is decrypted twice),
+//! and logins with a command, two at a time. Not SSH: a TLS server that uses the same cipher function of the same
+//! library, a TCP ping-pong of single bytes, and a TCP stream. Measured in pairs ([`super::paired`]), one load after
+//! the other. Needs root.
 
 use std::{
     process::{Command, Stdio},

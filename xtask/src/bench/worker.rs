@@ -1,8 +1,10 @@
 //! The loop that is measured: a process that starts a program and waits for it, over and over, on one CPU.
 //!
-//! In: numbers, one a line on standard input: how many times. Out: for each, a line with the nanoseconds it took by the clock, of CPU (its
-//! own and its children's), and for the median exec, which a neighbour that takes the CPU now and then does not move. The child is made by posix_spawn, which is vfork and exec: the cost of copying a large parent is not in it.
-//! Parent and child share the CPU and alternate, so nothing is won or lost by where they are placed. One process does all samples of a run.
+//! In: numbers, one a line on standard input: how many times. Out: for each, a line with the nanoseconds it took by the
+//! clock, of CPU (its own and its children's), and for the median exec, which a neighbour that takes the CPU now and
+//! then does not move. The child is made by posix_spawn, which is vfork and exec: the cost of copying a large parent is
+//! not in it. Parent and child share the CPU and alternate, so nothing is won or lost by where they are placed. One
+//! process does all samples of a run.
 
 use std::{
     io::{BufRead as _, Write as _, stdin, stdout},

@@ -196,7 +196,8 @@ fn arrange(work: &Path, release: &str) -> Result<PathBuf> {
     Ok(kernel)
 }
 
-/// Unpacks the ELF kernel of a bzImage (Documentation/arch/x86/boot.rst: `setup_sects`, `payload_offset` and `_length`).
+/// Unpacks the ELF kernel of a bzImage (Documentation/arch/x86/boot.rst: `setup_sects`, `payload_offset` and
+/// `_length`).
 fn extract_vmlinux(image: &Path, vmlinux: &Path) -> Result<()> {
     let bytes = fs::read(image)?;
     let (payload, packer) = payload(&bytes).context("not a bzImage with a known compression")?;

@@ -60,7 +60,8 @@ pub(in crate::cli) struct Choice {
     /// Only this tool, such as kamal (repeatable)
     #[arg(long, value_name = "NAME")]
     tool: Vec<String>,
-    /// Only this kind of action: deploy, rollback, config-change, secret, maintenance, lock, exec, inspect, unknown (repeatable)
+    /// Only this kind of action: deploy, rollback, config-change, secret, maintenance, lock, exec, inspect, unknown
+    /// (repeatable)
     #[arg(long, value_name = "ACTION")]
     action: Vec<String>,
     /// Only failed ones
@@ -71,7 +72,8 @@ pub(in crate::cli) struct Choice {
 /// From which logs, and how to show what is in them.
 #[derive(Args)]
 pub(in crate::cli) struct Logs {
-    /// Logs of deployers and targets, also rotated or gzipped ones; `-` is standard input [default: the output of the configuration, with what was rotated]
+    /// Logs of deployers and targets, also rotated or gzipped ones; `-` is standard input [default: the output of the
+    /// configuration, with what was rotated]
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// The daemon's configuration, which names its output

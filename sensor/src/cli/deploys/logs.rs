@@ -1,7 +1,7 @@
 //! Logs to read deploys from: files, rotated and gzipped ones, standard input.
 //!
-//! They are read twice. Each is opened once and rewound, so that a rotation in between changes nothing; what cannot be rewound (a pipe) is copied to an unnamed file
-//! first.
+//! They are read twice. Each is opened once and rewound, so that a rotation in between changes nothing; what cannot be
+//! rewound (a pipe) is copied to an unnamed file first.
 
 use std::{
     fs::{self, File},
@@ -84,8 +84,8 @@ fn open(path: &Path) -> io::Result<File> {
     if kind.is_file() { Ok(file) } else { spool(Box::new(file)) }
 }
 
-/// The daemon's output with what logrotate made of it (`NAME.1`, `NAME.2.gz`, `NAME-20261121`), the oldest first. What was last written before `since` holds
-/// nothing of interest.
+/// The daemon's output with what logrotate made of it (`NAME.1`, `NAME.2.gz`, `NAME-20261121`), the oldest first. What
+/// was last written before `since` holds nothing of interest.
 pub(super) fn with_rotated(path: &Path, since: Option<i64>) -> Vec<PathBuf> {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

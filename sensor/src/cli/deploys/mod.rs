@@ -1,7 +1,7 @@
 //! `sensor deploys`: what was deployed, by whom and with what result, from the logs of both sides.
 //!
-//! Reads logs, needs no kernel and no privilege but that to read them. Exit codes: 0 shown, 1 nothing found (or with `--check`: a deploy has failed), 2 an id that
-//! fits several.
+//! Reads logs, needs no kernel and no privilege but that to read them. Exit codes: 0 shown, 1 nothing found (or with
+//! `--check`: a deploy has failed), 2 an id that fits several.
 
 pub(super) mod args;
 mod logs;

@@ -1,7 +1,9 @@
 //! Deploys that were running before the sensor.
 //!
-//! In: a process found in /proc, parents before children. Out: `deploy-started` with `sensor.inferred`, at the time when the tool began, and from then on everything as usual. It rests on what /proc has of
-//! the tool: its arguments, which the process itself could have changed, and its project as it is now. What it did before is not known: connections that were open are not read, and no step of then counts.
+//! In: a process found in /proc, parents before children. Out: `deploy-started` with `sensor.inferred`, at the time
+//! when the tool began, and from then on everything as usual. It rests on what /proc has of the tool: its arguments,
+//! which the process itself could have changed, and its project as it is now. What it did before is not known:
+//! connections that were open are not read, and no step of then counts.
 
 use super::{super::Correlate, local::Beginning};
 use crate::event::{

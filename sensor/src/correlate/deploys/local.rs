@@ -1,7 +1,8 @@
 //! The deployer's processes: which exec starts a deploy, which child is a step of one, and the end.
 //!
-//! An exec is looked at twice: before it is told (does it start or belong to a deploy? what belongs to one is told, in a session or not) and when its text is known. A child is a step if a rule of
-//! the tool knows it and no step runs above it: what a hook starts is the hook's.
+//! An exec is looked at twice: before it is told (does it start or belong to a deploy? what belongs to one is told, in
+//! a session or not) and when its text is known. A child is a step if a rule of the tool knows it and no step runs
+//! above it: what a hook starts is the hook's.
 
 use std::{net::IpAddr, sync::Arc};
 

@@ -1,11 +1,14 @@
 //! Deploys: a run of a deploy tool, and everything that hangs from it.
 //!
-//! What enters: execs and exits (by the tables of `processes`), facts about projects and hooks, and the commands of SSH connections as `ssh` reads them. What leaves: `deploy-started`,
-//! `deploy-step`, `deploy-finished`, and the `deploy.id` in the records of all its processes and connections. It rests on lineage: what descends from the tool belongs to its deploy, and so
-//! does every SSH connection that such a process opens. An exec in place (shim, env, ruby) is the same deploy, a tool below a running deploy is a step of it.
+//! What enters: execs and exits (by the tables of `processes`), facts about projects and hooks, and the commands of SSH
+//! connections as `ssh` reads them. What leaves: `deploy-started`, `deploy-step`, `deploy-finished`, and the
+//! `deploy.id` in the records of all its processes and connections. It rests on lineage: what descends from the tool
+//! belongs to its deploy, and so does every SSH connection that such a process opens. An exec in place (shim, env,
+//! ruby) is the same deploy, a tool below a running deploy is a step of it.
 //!
-//! On the other side, a session that runs what a tool sends is a deploy's too (`target`): the deployer's own, if that is on this host and the connection's id says so, else one that this host knows by
-//! service, destination and who connected. What a limit refuses is counted; a run whose root is lost ends unknown.
+//! On the other side, a session that runs what a tool sends is a deploy's too (`target`): the deployer's own, if that
+//! is on this host and the connection's id says so, else one that this host knows by service, destination and who
+//! connected. What a limit refuses is counted; a run whose root is lost ends unknown.
 //!
 //! A tool's name proves nothing: what was seen of its acts is `deploy.evidence` (`outcome`), and what only environment,
 //! files or arguments say is named in `deploy.claimed` (`records`).

@@ -1,7 +1,10 @@
-//! What the commands of a deploy say of it, one after the other: service, destination, performer, version, and which container is of which role and version.
+//! What the commands of a deploy say of it, one after the other: service, destination, performer, version, and which
+//! container is of which role and version.
 //!
-//! In: classified commands, in their order. Out: the same with role and version filled where a container's name tells them. A container is named after service, role, destination and version; where one
-//! ends and the next begins is known from labels, from the project's roles or from the name that the proxy has: without one of these the name is not taken apart.
+//! In: classified commands, in their order. Out: the same with role and version filled where a container's name tells
+//! them. A container is named after service, role, destination and version; where one ends and the next begins is known
+//! from labels, from the project's roles or from the name that the proxy has: without one of these the name is not
+//! taken apart.
 
 use std::collections::BTreeSet;
 

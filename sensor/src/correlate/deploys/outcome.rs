@@ -1,9 +1,9 @@
 //! How a deploy ended: by what happened, and not by the tool's name or its exit code alone.
 //!
 //! In: its steps with their results, connections that were made or failed, and the tool's exit. Out: the evidence
-//! (`deploy.evidence`), success, failure or unknown, a reason, and a sentence. The definition says which steps prove that
-//! something was deployed, which may fail, and what a failing one means. A step that fails and later succeeds on the same
-//! host (waiting for a lock) is no failure.
+//! (`deploy.evidence`), success, failure or unknown, a reason, and a sentence. The definition says which steps prove
+//! that something was deployed, which may fail, and what a failing one means. A step that fails and later succeeds on
+//! the same host (waiting for a lock) is no failure.
 //!
 //! Only what leaves the tool's process tree is evidence: a command over an SSH connection of its own, as the probes of
 //! the client or sshd's session of the same `ssh.connection.id` have it. A local step is a program of any name that the

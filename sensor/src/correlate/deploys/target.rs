@@ -1,9 +1,11 @@
 //! The other side: sessions that run what a deploy tool sends, on a host that does not see the tool.
 //!
-//! A command that only the tool would send (its lock, its labels, its proxy) makes a session a deploy's, as soon as one names the service; what that client asked before waits for it and is told with it.
-//! Ordinary commands count only where the client's software is the tool's. Sessions that are open at the same time are one deploy's: the same tool, service and destination, from the same address as the same user, and no two versions.
-//! (A tool keeps its connections to its end; what comes after the last of them is another deploy.) Who did it, which version and when is in each record: by these the deployer's side is found where no
-//! connection id joins them.
+//! A command that only the tool would send (its lock, its labels, its proxy) makes a session a deploy's, as soon as one
+//! names the service; what that client asked before waits for it and is told with it. Ordinary commands count only
+//! where the client's software is the tool's. Sessions that are open at the same time are one deploy's: the same tool,
+//! service and destination, from the same address as the same user, and no two versions. (A tool keeps its connections
+//! to its end; what comes after the last of them is another deploy.) Who did it, which version and when is in each
+//! record: by these the deployer's side is found where no connection id joins them.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -190,7 +192,8 @@ impl Correlate {
         self.share(conn);
     }
 
-    /// The session is over and nothing named a service: what only the tool sends, or what its client ran that is enough (a login to a registry), was a deploy all the same.
+    /// The session is over and nothing named a service: what only the tool sends, or what its client ran that is enough
+    /// (a login to a registry), was a deploy all the same.
     pub(in crate::correlate) fn target_ended(&mut self, conn: &mut SshConnection, out: &mut Vec<Record>) {
         self.told_late(conn, out);
         self.deploys.groups.closed(conn.id);

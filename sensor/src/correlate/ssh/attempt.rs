@@ -1,7 +1,8 @@
 //! Is a connection that was only attempted one of SSH? What fails has no identification to tell it by.
 //!
-//! It is, if it goes to SSH's own port or to an address and port where SSH was spoken before; if the program is OpenSSH's ssh; or if the process speaks SSH and all its
-//! connections so far were SSH. A web server that also speaks SSH has others: of its failures it is not known.
+//! It is, if it goes to SSH's own port or to an address and port where SSH was spoken before; if the program is
+//! OpenSSH's ssh; or if the process speaks SSH and all its connections so far were SSH. A web server that also speaks
+//! SSH has others: of its failures it is not known.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -63,7 +64,8 @@ impl Correlate {
         connect.remote.port() == PORT || self.servers.known.contains(&connect.remote) || process.is_some_and(by_process)
     }
 
-    /// The SSH part of an attempt that is in nobody's session: the connection's own id, the application, the session that the client runs in.
+    /// The SSH part of an attempt that is in nobody's session: the connection's own id, the application, the session
+    /// that the client runs in.
     pub(in crate::correlate) fn describe_attempt(
         &self,
         record: &mut Record,

@@ -1,4 +1,5 @@
-//! Authentication (RFC 4252, 4256): one record for each attempt that was answered, one for each key that was only offered.
+//! Authentication (RFC 4252, 4256): one record for each attempt that was answered, one for each key that was only
+//! offered.
 
 use super::{
     Correlate,

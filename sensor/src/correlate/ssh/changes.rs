@@ -1,6 +1,8 @@
-//! `ssh.changed[]`: what an application and its server agreed on, compared with the last time that this application, run by this user, spoke to this server.
+//! `ssh.changed[]`: what an application and its server agreed on, compared with the last time that this application,
+//! run by this user, spoke to this server.
 //!
-//! Kept in memory only, so the first connection after the sensor's start is compared with nothing; bounded, the oldest goes.
+//! Kept in memory only, so the first connection after the sensor's start is compared with nothing; bounded, the oldest
+//! goes.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -1,6 +1,7 @@
 //! Channels and forwardings (RFC 4254).
 //!
-//! A message names a channel by its receiver's number. Requests on a channel are answered in their order; so are global ones.
+//! A message names a channel by its receiver's number. Requests on a channel are answered in their order; so are global
+//! ones.
 
 use std::collections::VecDeque;
 

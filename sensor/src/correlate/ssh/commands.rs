@@ -1,6 +1,7 @@
 //! Requests on channels (RFC 4254, 6): commands, from the request to the status, and the processes that they become.
 //!
-//! A request is answered in its turn. In the server role the next process that sshd starts for the session is that of the oldest command that has none yet.
+//! A request is answered in its turn. In the server role the next process that sshd starts for the session is that of
+//! the oldest command that has none yet.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! What is known of one SSH connection, as one of its ends on this host has it. If both ends are here there are two, with the same `ssh.connection.id`.
+//! What is known of one SSH connection, as one of its ends on this host has it. If both ends are here there are two,
+//! with the same `ssh.connection.id`.
 
 use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
@@ -14,7 +15,8 @@ use crate::event::{
 
 /// Forwardings and the like followed on one connection: a client can hold as many as it likes.
 pub(super) const CHANNELS_MAX: usize = 1024;
-/// Sessions, besides: commands run in them, so no number of other channels takes their room. OpenSSH's server allows ten by default (MaxSessions).
+/// Sessions, besides: commands run in them, so no number of other channels takes their room. OpenSSH's server allows
+/// ten by default (MaxSessions).
 pub(super) const SESSIONS_MAX: usize = 256;
 /// Requests on a channel that wait for their answer; a peer that asks more without waiting is not followed.
 pub(super) const REQUESTS_MAX: usize = 64;
@@ -105,7 +107,8 @@ pub(in crate::correlate) struct SshConnection {
     pub(in crate::correlate) decrypted: bool,
     /// Its program's cipher calls are seen.
     pub(super) bound: bool,
-    /// The first decrypted packet was not the first that there was; or none was, of a program that could have been read from its start on.
+    /// The first decrypted packet was not the first that there was; or none was, of a program that could have been read
+    /// from its start on.
     pub(super) missed_start: bool,
     /// Incoming packets are seen before their integrity is checked.
     pub(super) unverified: bool,

@@ -22,7 +22,8 @@ pub(in crate::correlate) struct SshConnections {
     refused: u64,
 }
 
-/// A program may still encrypt for a socket that its peer has closed: that is no new connection. Such packets come within milliseconds.
+/// A program may still encrypt for a socket that its peer has closed: that is no new connection. Such packets come
+/// within milliseconds.
 const ENDED_MAX: usize = 256;
 /// Processes remembered; above it only those of connections that are open.
 const PROCESSES_MAX: usize = 65_536;

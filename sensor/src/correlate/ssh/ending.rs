@@ -1,7 +1,7 @@
 //! How a client's connection ended that was no session, or a key exchange that did not: where in the protocol, and why.
 //!
-//! What is known of it comes from the packets (RFC 4253, 7 to 9): which of the identifications, KEXINITs, host key and NEWKEYS were seen, and in which direction. Nothing is said where packets of the key
-//! exchange were missed.
+//! What is known of it comes from the packets (RFC 4253, 7 to 9): which of the identifications, KEXINITs, host key and
+//! NEWKEYS were seen, and in which direction. Nothing is said where packets of the key exchange were missed.
 
 use super::{
     Correlate,

@@ -1,7 +1,10 @@
-//! `ssh-host-key`: the key that a server showed to a client of this host, what the client's files say of it, and whether the client went on.
+//! `ssh-host-key`: the key that a server showed to a client of this host, what the client's files say of it, and
+//! whether the client went on.
 //!
-//! Two things come in any order: the decision (the client sends something under the new keys, read or not, or the connection ends) and what the files say (`EventKind::KnownHosts`, read beside the
-//! stream). The record waits for both, for the second not longer than `WAIT_NS`. OpenSSH and Net::SSH look before they send NEWKEYS, Paramiko after; who goes is gone before anything else is sent.
+//! Two things come in any order: the decision (the client sends something under the new keys, read or not, or the
+//! connection ends) and what the files say (`EventKind::KnownHosts`, read beside the stream). The record waits for
+//! both, for the second not longer than `WAIT_NS`. OpenSSH and Net::SSH look before they send NEWKEYS, Paramiko after;
+//! who goes is gone before anything else is sent.
 
 use super::{
     Correlate,

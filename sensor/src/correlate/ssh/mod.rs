@@ -1,10 +1,12 @@
 //! SSH connections: what the protocol says of them, joined with processes and sessions.
 //!
-//! What enters: messages of the clear phase and decrypted ones, in the order of the kernel's ring. What leaves: `ssh-*` records. In the server role the connection's session is
-//! the one that lineage knows by the same socket: it has one id, starts once and ends once, whoever saw it first. In the client role the session is the connection's own.
+//! What enters: messages of the clear phase and decrypted ones, in the order of the kernel's ring. What leaves: `ssh-*`
+//! records. In the server role the connection's session is the one that lineage knows by the same socket: it has one
+//! id, starts once and ends once, whoever saw it first. In the client role the session is the connection's own.
 //!
-//! Some ciphers hand out what they decrypted before its integrity is checked (RFC 5647; encrypt-and-MAC): records of such packets are held until a later event of the connection shows that the
-//! program went on; if it ended instead, they say `sensor.unconfirmed`.
+//! Some ciphers hand out what they decrypted before its integrity is checked (RFC 5647; encrypt-and-MAC): records of
+//! such packets are held until a later event of the connection shows that the program went on; if it ended instead,
+//! they say `sensor.unconfirmed`.
 
 mod attempt;
 mod auth;
@@ -41,7 +43,8 @@ use crate::{
 
 /// A record waits so long for its confirmation: a program that got a broken packet ends within microseconds.
 const HOLD_NS: u64 = 200_000_000;
-/// After the keys, the first decrypted packet comes within a round trip. Then it is known whether this program can be read.
+/// After the keys, the first decrypted packet comes within a round trip. Then it is known whether this program can be
+/// read.
 const KEYED_WAIT_NS: u64 = 1_000_000_000;
 /// A client's process is gone; its socket's end should follow.
 const CLOSE_WAIT_NS: u64 = 1_000_000_000;
@@ -224,7 +227,8 @@ impl Correlate {
         }
     }
 
-    /// The connection is over. In the server role its session's end follows; a client without a session has a last record of its own, which is for the caller to write.
+    /// The connection is over. In the server role its session's end follows; a client without a session has a last
+    /// record of its own, which is for the caller to write.
     pub(super) fn ssh_ended(
         &mut self,
         time: u64,

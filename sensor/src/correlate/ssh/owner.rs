@@ -1,5 +1,6 @@
-//! Who speaks over which connection, and what of it can be read: a program whose cipher calls are probed is bound to its connection at its first packet. One that was probed too late is not, and one that
-//! has several connections whose packets cannot be told apart is not heard any more: both are said to be `partial`.
+//! Who speaks over which connection, and what of it can be read: a program whose cipher calls are probed is bound to
+//! its connection at its first packet. One that was probed too late is not, and one that has several connections whose
+//! packets cannot be told apart is not heard any more: both are said to be `partial`.
 
 use super::{
     Correlate,

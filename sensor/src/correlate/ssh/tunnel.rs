@@ -1,7 +1,8 @@
 //! Connections that run through a channel of another one.
 //!
-//! What enters: which channel carries which connection. What leaves: the carried connection's destination and parent, its id in the carrier's channel, and its end with that channel. Where the
-//! carrier is a server, this host is a jump host: it passes on what it cannot read, so the carried connection has no records of its own here, but the channel
+//! What enters: which channel carries which connection. What leaves: the carried connection's destination and parent,
+//! its id in the carrier's channel, and its end with that channel. Where the carrier is a server, this host is a jump
+//! host: it passes on what it cannot read, so the carried connection has no records of its own here, but the channel
 //! that carried it names it.
 
 use super::{

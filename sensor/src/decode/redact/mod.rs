@@ -30,9 +30,9 @@
 //! - Code is kept and its literals go, so a secret that only code makes of harmless parts stays, and code in a literal
 //!   that looks like no code goes.
 //!
-//! How it fails: closed, but for code. No input panics; time is linear; where the end of a value is unclear (an open quote,
-//! a cut argument) everything to the end goes; text nested deeper than the bound goes whole if it could hold
-//! a secret. It is idempotent, but for text made to need more passes than [`ROUNDS`].
+//! How it fails: closed, but for code. No input panics; time is linear; where the end of a value is unclear (an open
+//! quote, a cut argument) everything to the end goes; text nested deeper than the bound goes whole if it could hold a
+//! secret. It is idempotent, but for text made to need more passes than [`ROUNDS`].
 
 mod bytes;
 mod code;

@@ -92,8 +92,9 @@ pub(super) fn is_path(value: &[u8]) -> bool {
             && value.iter().all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(b)))
 }
 
-/// Whether a value looks like statements rather than like a secret: a call, several signs of syntax between blanks, or the
-/// rest of code that was redacted already. Passwords with blanks and syntax are rare; what is asked is weighed by the caller.
+/// Whether a value looks like statements rather than like a secret: a call, several signs of syntax between blanks, or
+/// the rest of code that was redacted already. Passwords with blanks and syntax are rare; what is asked is weighed by
+/// the caller.
 pub(super) fn reads_as_code(value: &[u8]) -> bool {
     const SIGNS: &[u8] = b";(){}=\"'|$<>&\n`";
     const STARTS: &[&[u8]] = &[b"import ", b"from ", b"require ", b"exec ", b"eval ", b"load ", b"use ", b"source "];

@@ -1,8 +1,10 @@
-//! The clear phase of a connection, put together and read: identification (RFC 4253, 4.2), then binary packets (6) until NEWKEYS.
+//! The clear phase of a connection, put together and read: identification (RFC 4253, 4.2), then binary packets (6)
+//! until NEWKEYS.
 //!
-//! What enters: pieces of one direction of a connection, each with its place in the stream. What leaves: messages. The kernel sends pieces in order and once, so one
-//! that is ahead means that others are missing: that direction is given up and said to be. Memory: a direction keeps what it has not read yet, at most one packet; when
-//! there are too many, the oldest goes.
+//! What enters: pieces of one direction of a connection, each with its place in the stream. What leaves: messages. The
+//! kernel sends pieces in order and once, so one that is ahead means that others are missing: that direction is given
+//! up and said to be. Memory: a direction keeps what it has not read yet, at most one packet; when there are too many,
+//! the oldest goes.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -16,7 +18,8 @@ use super::{
 };
 use crate::event::ssh::{ClearLoss, Direction, MalformedWhat, Message};
 
-/// Directions followed at a time, those included that are done: some hundred bytes each, and up to `PACKET_MAX` while they are read.
+/// Directions followed at a time, those included that are done: some hundred bytes each, and up to `PACKET_MAX` while
+/// they are read.
 const STREAMS_MAX: usize = 4096;
 /// RFC 4253, 6.1: implementations must be able to handle 35,000 bytes; nothing in the clear phase is larger.
 const PACKET_MAX: usize = 35_000;
@@ -173,7 +176,8 @@ fn packet(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>> {
     }
 }
 
-/// Messages of the key exchange (RFC 4253, 8; RFC 4419; RFC 5656). The numbers 30 to 34 mean different things in different methods.
+/// Messages of the key exchange (RFC 4253, 8; RFC 4419; RFC 5656). The numbers 30 to 34 mean different things in
+/// different methods.
 fn clear_message(n: u8, fields: &[u8]) -> Result<Option<Message>> {
     /// KEXDH_INIT, KEX_ECDH_INIT; KEX_DH_GEX_REQUEST.
     const INIT: u8 = 30;
@@ -186,7 +190,8 @@ fn clear_message(n: u8, fields: &[u8]) -> Result<Option<Message>> {
         INIT | GEX_REQUEST => Some(Message::KexStart),
         REPLY | GEX_REPLY => {
             let blob = Reader::new(fields, false).string()?;
-            // A group begins with a large number instead of a key: what would be the length of its type's name is too large.
+            // A group begins with a large number instead of a key: what would be the length of its type's name is too
+            // large.
             let is_key = Reader::new(blob, false).string().is_ok_and(|kind| kind.iter().all(u8::is_ascii_graphic));
             is_key.then(|| Message::HostKey(key::read(blob)))
         }

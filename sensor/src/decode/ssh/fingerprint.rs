@@ -1,4 +1,5 @@
-//! What two KEXINITs and two endpoints say about a connection: the algorithms agreed on, HASSH, connection id, Community ID.
+//! What two KEXINITs and two endpoints say about a connection: the algorithms agreed on, HASSH, connection id,
+//! Community ID.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -46,7 +47,8 @@ pub fn negotiate(client: &KexInit, server: &KexInit) -> Negotiated {
     }
 }
 
-/// Leaves of both what they agreed on, by which `negotiate` says the same: the lists are kilobytes for each connection. HASSH is to be taken before.
+/// Leaves of both what they agreed on, by which `negotiate` says the same: the lists are kilobytes for each connection.
+/// HASSH is to be taken before.
 pub fn keep_agreed(client: &mut KexInit, server: &mut KexInit) {
     let agreed = negotiate(client, server);
     for side in [client, server] {

@@ -1,7 +1,8 @@
 //! Public keys and certificates: type and fingerprint, as `ssh-keygen -lf` shows them.
 //!
-//! A key's blob begins with its type (RFC 4253, 6.6). A certificate (OpenSSH's PROTOCOL.certkeys) has the fields of the plain key inside: type, nonce, these fields, serial,
-//! kind, key id, principals, validity, options, CA key, signature. Its fingerprint is the plain key's, so that is put together again and hashed.
+//! A key's blob begins with its type (RFC 4253, 6.6). A certificate (OpenSSH's PROTOCOL.certkeys) has the fields of the
+//! plain key inside: type, nonce, these fields, serial, kind, key id, principals, validity, options, CA key, signature.
+//! Its fingerprint is the plain key's, so that is put together again and hashed.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use serde_bytes::ByteBuf;

@@ -1,7 +1,9 @@
-//! Files in the format of known_hosts (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): what they say of one key and one server.
+//! Files in the format of known_hosts (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): what they say of one key and one
+//! server.
 //!
-//! What enters: a file's bytes, any bytes, written by whoever owns it. What leaves: the entries that hold the key, or another key of its type for the same server. A line that cannot be
-//! read is passed over, as OpenSSH does. The crate `ssh-key` was tried: it takes one blank between fields where OpenSSH takes any, and knows the key types of its day.
+//! What enters: a file's bytes, any bytes, written by whoever owns it. What leaves: the entries that hold the key, or
+//! another key of its type for the same server. A line that cannot be read is passed over, as OpenSSH does. The crate
+//! `ssh-key` was tried: it takes one blank between fields where OpenSSH takes any, and knows the key types of its day.
 //! Bounds: the caller's on the file, `LINES_MAX` on its lines; over that the answer says that it is not complete.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -14,7 +16,8 @@ use crate::event::{
     ssh::Key,
 };
 
-/// A hashed name costs an HMAC for each of the server's names, 1 us each: 10,000 lines are tens of ms, on a thread of their own.
+/// A hashed name costs an HMAC for each of the server's names, 1 us each: 10,000 lines are tens of ms, on a thread of
+/// their own.
 const LINES_MAX: usize = 10_000;
 /// A client may have added a line for the name, one for the address, and one more.
 const TAIL: usize = 3;
@@ -31,7 +34,8 @@ pub struct Wanted<'a> {
     pub hosts: &'a [String],
 }
 
-/// The entries that matter, and whether all of the file was looked at. `written`: it was written after the key was seen.
+/// The entries that matter, and whether all of the file was looked at. `written`: it was written after the key was
+/// seen.
 pub fn read(file: &[u8], wanted: &Wanted<'_>, written: bool) -> (Vec<Entry>, bool) {
     let is_line = |line: &&[u8]| !line.is_empty() && !line.starts_with(b"#");
     let lines: Vec<&[u8]> = file.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(is_line).collect();
@@ -88,7 +92,8 @@ fn entry(line: &[u8], wanted: &Wanted<'_>) -> Option<Entry> {
     matters.then_some(Entry { marker, same_key, named, late: false })
 }
 
-/// A host certificate's type without what makes it one. (The name of a certificate of a security key drops the vendor that the key's has.)
+/// A host certificate's type without what makes it one. (The name of a certificate of a security key drops the vendor
+/// that the key's has.)
 fn plain_type(kind: &[u8]) -> Vec<u8> {
     match kind.strip_suffix(b"-cert-v01@openssh.com") {
         Some(base) if base.starts_with(b"sk-") => [base, b"@openssh.com"].concat(),
@@ -127,7 +132,8 @@ pub fn list_matches<'a>(patterns: impl Iterator<Item = &'a [u8]>, name: &[u8]) -
     matched
 }
 
-/// `*` is anything, `?` one byte; letters in any case. In time bounded by the product of the lengths: one star is gone back to, the last.
+/// `*` is anything, `?` one byte; letters in any case. In time bounded by the product of the lengths: one star is gone
+/// back to, the last.
 fn matches(pattern: &[u8], name: &[u8]) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut star = None;

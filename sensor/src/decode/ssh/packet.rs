@@ -1,4 +1,5 @@
-//! A decrypted packet's payload to a message. The fields are those that the kernel's allow-list lets pass (`sensor-ebpf/src/ssh/allow.rs`), in their order on the wire.
+//! A decrypted packet's payload to a message. The fields are those that the kernel's allow-list lets pass
+//! (`sensor-ebpf/src/ssh/allow.rs`), in their order on the wire.
 
 use sensor_common::ssh::message as number;
 use serde_bytes::ByteBuf;

@@ -1,7 +1,9 @@
-//! What OpenSSH's ssh was told about host keys: by its arguments, then by its configuration (ssh_config(5)); the first value of a keyword counts.
+//! What OpenSSH's ssh was told about host keys: by its arguments, then by its configuration (ssh_config(5)); the first
+//! value of a keyword counts.
 //!
-//! What enters: argv, and the text of configuration files, any bytes. What leaves: where known hosts are looked for, under which names, and what is done with unknown keys.
-//! Not followed: `Match` (but `Match all`), KnownHostsCommand, canonical names: where one of these has a say, `unclear` says that this is not all.
+//! What enters: argv, and the text of configuration files, any bytes. What leaves: where known hosts are looked for,
+//! under which names, and what is done with unknown keys. Not followed: `Match` (but `Match all`), KnownHostsCommand,
+//! canonical names: where one of these has a say, `unclear` says that this is not all.
 
 use crate::event::host_key::Checking;
 

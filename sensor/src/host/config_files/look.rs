@@ -1,7 +1,9 @@
-//! How the thread of configuration files has them read: with the rights of the file's user, by the inspector (`pipeline/replies.rs` passes the requests on).
+//! How the thread of configuration files has them read: with the rights of the file's user, by the inspector
+//! (`pipeline/replies.rs` passes the requests on).
 //!
-//! What enters: whose rights count, and paths. What leaves, to the other side: requests, each with its way back; and from there what the files hold, hashed, or why not. A request that is not answered in
-//! `PATIENCE` is unknown. The hashes that come back are plain SHA-256: they are compared and keyed in memory, and never recorded.
+//! What enters: whose rights count, and paths. What leaves, to the other side: requests, each with its way back; and
+//! from there what the files hold, hashed, or why not. A request that is not answered in `PATIENCE` is unknown. The
+//! hashes that come back are plain SHA-256: they are compared and keyed in memory, and never recorded.
 
 use std::{
     path::{Path, PathBuf},

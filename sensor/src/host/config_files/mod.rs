@@ -1,8 +1,10 @@
 //! Configuration files of deploys: what each held at every deploy, and who changes it in between.
 //!
-//! What enters: deploys that start ([`Deploying`]), files that the configuration names, and the kernel's word on changes in their folders (`watch`). What leaves: [`ConfigFile`] facts
-//! for the stream, each with what the file held before (`state`, which outlives this run); the middle makes records of them. A file system can take for ever to answer, so all of it
-//! is done on a thread of its own (`worker`), which owns state, key and watch; if it is stuck, requests that find its queue full are counted.
+//! What enters: deploys that start ([`Deploying`]), files that the configuration names, and the kernel's word on
+//! changes in their folders (`watch`). What leaves: [`ConfigFile`] facts for the stream, each with what the file held
+//! before (`state`, which outlives this run); the middle makes records of them. A file system can take for ever to
+//! answer, so all of it is done on a thread of its own (`worker`), which owns state, key and watch; if it is stuck,
+//! requests that find its queue full are counted.
 
 pub mod look;
 mod place;
@@ -52,7 +54,8 @@ pub struct Deploying {
     pub of_host: bool,
     /// As the kernel had it at exec.
     pub working_directory: Option<Vec<u8>>,
-    /// What tells its files from those of other deploys, wherever it is checked out: tool, service, destination. None: their paths do.
+    /// What tells its files from those of other deploys, wherever it is checked out: tool, service, destination. None:
+    /// their paths do.
     pub project: Option<String>,
     /// As the tool names them: absolute, or relative to the working directory. The flag: a file of secrets.
     pub files: Vec<(String, bool)>,
@@ -64,7 +67,8 @@ pub struct Settings {
     /// None: nothing outlives this run.
     pub folder: Option<PathBuf>,
     pub files: Vec<PathBuf>,
-    /// A file with the key of the hashes (32 bytes, 0600), where several hosts are to have the same. None: a key of this host's own, in the folder.
+    /// A file with the key of the hashes (32 bytes, 0600), where several hosts are to have the same. None: a key of
+    /// this host's own, in the folder.
     pub key: Option<PathBuf>,
 }
 
@@ -97,7 +101,8 @@ impl ConfigFiles {
         Self { waiting, requests: Some(requests), facts, looks, wake, refused: 0 }
     }
 
-    /// Starts the thread, before privileges are given up: it keeps others than this one. It looks at what is known from earlier runs and from the configuration, and watches it.
+    /// Starts the thread, before privileges are given up: it keeps others than this one. It looks at what is known from
+    /// earlier runs and from the configuration, and watches it.
     pub fn begin(&mut self) {
         self.start();
     }
@@ -113,7 +118,8 @@ impl ConfigFiles {
         }
     }
 
-    /// The next files that the thread wants to be read, as their user; `Look::answer` gives it what they hold. None: the thread has ended.
+    /// The next files that the thread wants to be read, as their user; `Look::answer` gives it what they hold. None:
+    /// the thread has ended.
     pub async fn look(&mut self) -> Option<Look> {
         self.looks.recv().await
     }
@@ -133,7 +139,8 @@ impl ConfigFiles {
         }
     }
 
-    /// Lets the thread finish what it was asked for, and ends it. One that hangs in a file system is left behind. `serve` is called every few milliseconds, with what the thread wants to be read.
+    /// Lets the thread finish what it was asked for, and ends it. One that hangs in a file system is left behind.
+    /// `serve` is called every few milliseconds, with what the thread wants to be read.
     pub fn finish(&mut self, patience: Duration, out: &mut Vec<Event>, mut serve: impl FnMut(Option<Look>)) {
         self.requests = None;
         self.waiting = None;

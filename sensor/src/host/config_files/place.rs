@@ -1,6 +1,7 @@
 //! The host's own root, where folders of configuration are watched, and who has a process number now.
 //!
-//! What leaves: descriptors that are places only (O_PATH): nothing in them is opened or held. The host's own root is that of init; where init may not be looked at, this process's.
+//! What leaves: descriptors that are places only (O_PATH): nothing in them is opened or held. The host's own root is
+//! that of init; where init may not be looked at, this process's.
 
 use std::{fs::File, path::Path};
 

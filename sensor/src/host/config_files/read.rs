@@ -1,7 +1,8 @@
 //! One configuration file to its hash.
 //!
-//! What enters: a root (`beneath`: regular files only) and a path in it. What leaves: its SHA-256, or why there is none; no more than `BYTES_MAX` is read. Its size, times and inode before and after tell
-//! whether it was written to meanwhile; then it is read again.
+//! What enters: a root (`beneath`: regular files only) and a path in it. What leaves: its SHA-256, or why there is
+//! none; no more than `BYTES_MAX` is read. Its size, times and inode before and after tell whether it was written to
+//! meanwhile; then it is read again.
 
 use std::{fs::File, io::Read as _, os::unix::fs::MetadataExt as _, path::Path};
 

@@ -1,8 +1,10 @@
 //! What is remembered of configuration files from one run of the sensor to the next, and the key of their keyed hashes.
 //!
-//! `config-files.json` holds paths and hashes, `config-files.key` 32 random bytes, made at the first start; both 0600 in a folder of the sensor's own (0700). The state is written to a new
-//! file that then takes its place, so a crash leaves the old one or the new one. A state that cannot be read is put aside and begun anew: the next deploy is then the first. A key that
-//! others can read is refused: then, and without a folder, hashes of secrets hold for this run only.
+//! `config-files.json` holds paths and hashes, `config-files.key` 32 random bytes, made at the first start; both 0600
+//! in a folder of the sensor's own (0700). The state is written to a new file that then takes its place, so a crash
+//! leaves the old one or the new one. A state that cannot be read is put aside and begun anew: the next deploy is then
+//! the first. A key that others can read is refused: then, and without a folder, hashes of secrets hold for this run
+//! only.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -32,7 +34,8 @@ const KEY: &str = "config-files.key";
 const FORMAT: u32 = 1;
 /// A larger state is none of ours.
 const STATE_MAX: u64 = 64 << 20;
-/// Files remembered; a host that deploys a hundred services has some hundreds. The one that was not used for longest goes.
+/// Files remembered; a host that deploys a hundred services has some hundreds. The one that was not used for longest
+/// goes.
 const ENTRIES_MAX: usize = 8192;
 
 /// A file of configuration.
@@ -110,8 +113,9 @@ impl State {
         (state, wrong)
     }
 
-    /// A plain hash as it is kept and recorded: keyed, with the name of the entry in it, so that equal files in two places do not show as equal. A user who names a file can name a short one (a PIN, a line of
-    /// /etc/shadow), and an unkeyed hash of a short file gives it away.
+    /// A plain hash as it is kept and recorded: keyed, with the name of the entry in it, so that equal files in two
+    /// places do not show as equal. A user who names a file can name a short one (a PIN, a line of /etc/shadow), and an
+    /// unkeyed hash of a short file gives it away.
     pub(super) fn keyed(&self, contents: Contents, name: &str) -> Contents {
         let Contents::Hash(plain) = contents else { return contents };
         // A key of this length is never refused.

@@ -1,4 +1,5 @@
-//! Deploys and their files, with this process as the deploy tool. Who changes files in between is tested on a real kernel (`tests/tests/config_files.rs`).
+//! Deploys and their files, with this process as the deploy tool. Who changes files in between is tested on a real
+//! kernel (`tests/tests/config_files.rs`).
 
 use std::{fs, os::unix::ffi::OsStrExt as _, path::Path, time::Duration};
 

@@ -1,9 +1,11 @@
 //! Who changes configuration files: fanotify on their folders.
 //!
-//! What enters: folders. What leaves: (folder, name, tgid) of whatever is written, replaced or removed in them. A mark is on the folder's inode alone: nobody waits for us, no other folder is
-//! slower, and no mount is held. The group reports folders by their file handle and names (FAN_REPORT_DFID_NAME, 5.9 and later), as only that tells of renames, by which most editors
-//! replace a file. Which handle a mark has is read from /proc/self/fdinfo. Making the group needs CAP_SYS_ADMIN, marks do not.
-//! Where a file system has no handles (some overlays, FUSE, NFS, subvolumes of btrfs before 6.8), the mark is refused: its changes are then seen at the next deploy.
+//! What enters: folders. What leaves: (folder, name, tgid) of whatever is written, replaced or removed in them. A mark
+//! is on the folder's inode alone: nobody waits for us, no other folder is slower, and no mount is held. The group
+//! reports folders by their file handle and names (FAN_REPORT_DFID_NAME, 5.9 and later), as only that tells of renames,
+//! by which most editors replace a file. Which handle a mark has is read from /proc/self/fdinfo. Making the group needs
+//! CAP_SYS_ADMIN, marks do not. Where a file system has no handles (some overlays, FUSE, NFS, subvolumes of btrfs
+//! before 6.8), the mark is refused: its changes are then seen at the next deploy.
 
 use std::{
     collections::HashMap,
@@ -145,7 +147,8 @@ fn handle(kind: u32, bytes: &[u8]) -> Vec<u8> {
     [&kind.to_ne_bytes(), bytes].concat()
 }
 
-/// A sequence of events, each its metadata and then records of information (fanotify(7)). Whatever does not fit is left out.
+/// A sequence of events, each its metadata and then records of information (fanotify(7)). Whatever does not fit is left
+/// out.
 fn parse(mut bytes: &[u8], folders: &HashMap<Vec<u8>, PathBuf>, happened: &mut Happened) {
     while let (Some(length), Some(version), Some(metadata)) = (u32_at(bytes, 0), bytes.get(4), u16_at(bytes, 6)) {
         let (length, metadata) = (length as usize, usize::from(metadata));

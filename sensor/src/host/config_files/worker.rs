@@ -1,8 +1,9 @@
 //! The thread that looks at configuration files. It owns the state, the key and the watch.
 //!
-//! A change is looked at `SETTLE` after its last event: an editor removes, writes and renames, and only what is there in the end is a change. A deploy does not wait: what was pending is
-//! looked at before it. A folder is watched before its files are read, so nothing happens unseen in between. Only files in the host's own root are watched, by their path from there; those
-//! of a container are looked at through the process that deploys, at each deploy.
+//! A change is looked at `SETTLE` after its last event: an editor removes, writes and renames, and only what is there
+//! in the end is a change. A deploy does not wait: what was pending is looked at before it. A folder is watched before
+//! its files are read, so nothing happens unseen in between. Only files in the host's own root are watched, by their
+//! path from there; those of a container are looked at through the process that deploys, at each deploy.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,7 +1,8 @@
-//! AArch64: `bl` to a stub (`adrp x16; ldr x17, [x16, #slot]; add x16, ...; br x17`), then a comparison and a conditional branch.
+//! AArch64: `bl` to a stub (`adrp x16; ldr x17, [x16, #slot]; add x16, ...; br x17`), then a comparison and a
+//! conditional branch.
 //!
-//! Instructions are words of 32 bits, so there is no boundary to miss, and only seven of them matter; they are decoded here (Arm Architecture Reference Manual, C4.1).
-//! The kernel simulates `bl` and every conditional branch.
+//! Instructions are words of 32 bits, so there is no boundary to miss, and only seven of them matter; they are decoded
+//! here (Arm Architecture Reference Manual, C4.1). The kernel simulates `bl` and every conditional branch.
 
 use std::collections::HashSet;
 

@@ -12,7 +12,8 @@ pub(super) struct Image<'a> {
     /// Addresses of the GOT slots that hold the function's address.
     pub(super) slots: Vec<u64>,
     pub(super) texts: Vec<Text<'a>>,
-    /// Where functions begin, in order, as the table for unwinding has them: it is in every program that gcc or clang has built, stripped or not. None: without it.
+    /// Where functions begin, in order, as the table for unwinding has them: it is in every program that gcc or clang
+    /// has built, stripped or not. None: without it.
     pub(super) functions: Vec<u64>,
 }
 
@@ -73,7 +74,8 @@ impl<'a> Image<'a> {
 }
 
 impl Text<'_> {
-    /// Of an address in this text, in the file. Never by the address alone: sections of a hostile file can claim the same.
+    /// Of an address in this text, in the file. Never by the address alone: sections of a hostile file can claim the
+    /// same.
     pub(super) fn file_offset(&self, address: u64) -> Option<u64> {
         let at = address.wrapping_sub(self.address);
         (at < self.data.len() as u64).then(|| self.offset.saturating_add(at))
@@ -101,7 +103,8 @@ fn functions<'a>(image: &ElfFile64<'a, Endianness, impl ReadRef<'a>>) -> Vec<u64
 }
 
 fn check_library<'a>(image: &ElfFile64<'a, Endianness, impl ReadRef<'a>>) -> Result<(), NotCovered> {
-    // Libraries by name, of the functions that are imported by name and version; without versions DT_NEEDED is what there is.
+    // Libraries by name, of the functions that are imported by name and version; without versions DT_NEEDED is what
+    // there is.
     let imports = image.imports().map_err(|_| NotCovered::Broken { why: "its imports cannot be read" })?;
     let mut crypto = imports.iter().map(object::Import::library).filter(|library| library.starts_with(b"libcrypto"));
     match crypto.find(|library| !LIBRARIES.contains(library)) {

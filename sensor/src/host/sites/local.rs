@@ -1,9 +1,11 @@
-//! The same for a library that holds the cipher functions itself, as the wheels of Python's cryptography do: OpenSSL is linked into them, and their symbol table
-//! still has its names.
+//! The same for a library that holds the cipher functions itself, as the wheels of Python's cryptography do: OpenSSL is
+//! linked into them, and their symbol table still has its names.
 //!
-//! The functions are called by OpenSSL itself too, for TLS, key files and random numbers. What counts are the calls in the glue of the language: functions that cffi made or that
-//! rustc compiled. They call directly, or through a slot of the GOT that a relative relocation fills. A library of ten MiB must be done before the interpreter has imported
-//! it: so only functions that hold the bytes of such a call are disassembled, each from its beginning. Without a symbol table nothing is known.
+//! The functions are called by OpenSSL itself too, for TLS, key files and random numbers. What counts are the calls in
+//! the glue of the language: functions that cffi made or that rustc compiled. They call directly, or through a slot of
+//! the GOT that a relative relocation fills. A library of ten MiB must be done before the interpreter has imported it:
+//! so only functions that hold the bytes of such a call are disassembled, each from its beginning. Without a symbol
+//! table nothing is known.
 
 use object::{
     Endianness, Object as _, ObjectSymbol as _, RelocationFlags, RelocationTarget, SymbolKind, elf,

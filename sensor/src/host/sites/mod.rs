@@ -1,11 +1,13 @@
 //! Where a program calls an imported function, and where each call's result is first tested: the places for uprobes.
 //!
-//! What enters: an ELF file and the name of the function. What leaves: file offsets of the calls and of the conditional jumps after them, or why they cannot be known.
-//! It rests on what no strip can remove: dynamic relocations name the imported functions (`JUMP_SLOT`, `GLOB_DAT`), each fills a slot of the GOT,
-//! a stub (`.plt`, `.plt.sec`, `.plt.got`) jumps through the slot, and the text calls the stub, or calls through the slot itself (`-fno-plt`).
+//! What enters: an ELF file and the name of the function. What leaves: file offsets of the calls and of the conditional
+//! jumps after them, or why they cannot be known. It rests on what no strip can remove: dynamic relocations name the
+//! imported functions (`JUMP_SLOT`, `GLOB_DAT`), each fills a slot of the GOT, a stub (`.plt`, `.plt.sec`, `.plt.got`)
+//! jumps through the slot, and the text calls the stub, or calls through the slot itself (`-fno-plt`).
 //!
-//! A probe off an instruction's boundary would break the program. So sections are disassembled from their beginning, as objdump does, and only what was met there
-//! is told; a call that a search of the bytes finds and the disassembly does not is a reason to tell nothing. The file may be hostile: every size is bounded, nothing panics.
+//! A probe off an instruction's boundary would break the program. So sections are disassembled from their beginning, as
+//! objdump does, and only what was met there is told; a call that a search of the bytes finds and the disassembly does
+//! not is a reason to tell nothing. The file may be hostile: every size is bounded, nothing panics.
 
 mod arm;
 mod elf;
@@ -61,7 +63,8 @@ pub enum Convention {
 enum Care {
     /// Every call and its test: half of the calls of a program that speaks SSH would be half of a session.
     Whole,
-    /// The calls that can be found: a library has others, which nobody uses for SSH (pointers to its functions for foreign callers). What comes after a call need not test it.
+    /// The calls that can be found: a library has others, which nobody uses for SSH (pointers to its functions for
+    /// foreign callers). What comes after a call need not test it.
     Calls,
 }
 

@@ -1,8 +1,10 @@
 //! The last look before a probe: is there at each place what a probe may stand on?
 //!
-//! What enters: an open file and offsets that a process named which is not believed (it parsed a user's file). What leaves: nothing, or why not. A probe on data, or in the middle of an instruction, would
-//! break the program: so each place has to be in an executable segment, and has to hold a call or a branch, by its first bytes. That it is an instruction's beginning was for `sites` to see; what a
-//! user's own worker says of a file of that user can harm that user alone.
+//! What enters: an open file and offsets that a process named which is not believed (it parsed a user's file). What
+//! leaves: nothing, or why not. A probe on data, or in the middle of an instruction, would break the program: so each
+//! place has to be in an executable segment, and has to hold a call or a branch, by its first bytes. That it is an
+//! instruction's beginning was for `sites` to see; what a user's own worker says of a file of that user can harm that
+//! user alone.
 
 use std::{fs::File, io, os::unix::fs::FileExt as _};
 

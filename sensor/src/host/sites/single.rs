@@ -1,11 +1,15 @@
-//! x86-64: where one probe after a call does for the call itself, because what the arguments were is still in registers that a call keeps.
+//! x86-64: where one probe after a call does for the call itself, because what the arguments were is still in registers
+//! that a call keeps.
 //!
-//! What enters: the calls of the cipher function in a program, with their arguments as far as they are known (`values`). What leaves: `Single` for those that can do with one
-//! probe, and the role `HEADER` for a call that passes only the four bytes before a packet. What is not shown by the instructions is not told, but for one thing: that a caller passes on what
-//! it has (below) is not looked at; if it did not, the packet's length would not lie before it, and it would be dropped and counted. No place can break a program: it is a branch, as every other.
+//! What enters: the calls of the cipher function in a program, with their arguments as far as they are known
+//! (`values`). What leaves: `Single` for those that can do with one probe, and the role `HEADER` for a call that passes
+//! only the four bytes before a packet. What is not shown by the instructions is not told, but for one thing: that a
+//! caller passes on what it has (below) is not looked at; if it did not, the packet's length would not lie before it,
+//! and it would be dropped and counted. No place can break a program: it is a branch, as every other.
 //!
-//! Compilers make two forms of it. `cipher_crypt` of OpenSSH has all arguments in such registers around its own call. `chachapoly_crypt`, which it calls for
-//! chacha20-poly1305, gives one up before its second call (GCC 12 and 14); but whoever has called it still has them, so the place is after that one.
+//! Compilers make two forms of it. `cipher_crypt` of OpenSSH has all arguments in such registers around its own call.
+//! `chachapoly_crypt`, which it calls for chacha20-poly1305, gives one up before its second call (GCC 12 and 14); but
+//! whoever has called it still has them, so the place is after that one.
 
 use std::collections::{HashMap, HashSet};
 
@@ -44,7 +48,8 @@ fn body(text: &Text<'_>, (start, end): (u64, u64)) -> Vec<Instruction> {
     instructions(text, from).take_while(|instruction| instruction.ip() < end).take(FUNCTION_MAX + 1).collect()
 }
 
-/// Does the function jump behind the first of these instructions, up to the one at the end? Then not all that passes there has come the straight way.
+/// Does the function jump behind the first of these instructions, up to the one at the end? Then not all that passes
+/// there has come the straight way.
 fn is_joined(text: &Text<'_>, function: (u64, u64), straight: std::ops::Range<u64>) -> bool {
     let body = body(text, function);
     body.len() > FUNCTION_MAX
@@ -221,8 +226,8 @@ fn at_its_caller(
     Some(Single { at: text.file_offset(branch.ip())?, arguments: buffers.arguments(Operand::default())? })
 }
 
-/// Of these functions those that one direct call leads to, with its text and address, and nothing else: a function whose address is taken, or that is jumped to, may be called from
-/// elsewhere.
+/// Of these functions those that one direct call leads to, with its text and address, and nothing else: a function
+/// whose address is taken, or that is jumped to, may be called from elsewhere.
 fn only_callers(image: &Image<'_>, functions: &HashSet<u64>) -> HashMap<u64, (usize, u64)> {
     let (mut callers, mut others) = (HashMap::new(), HashSet::new());
     if functions.is_empty() {

@@ -1,4 +1,5 @@
-//! One probe where the text shows that it does, none where it does not: by functions in the forms that compilers make of OpenSSH's.
+//! One probe where the text shows that it does, none where it does not: by functions in the forms that compilers make
+//! of OpenSSH's.
 
 use sensor_common::kept::{Arguments, CalleeSavedReg, Operand};
 
@@ -6,7 +7,8 @@ use super::{tests::build, *};
 
 const PLAIN: Operand = Operand { base: None, index: None, narrow: false, displacement: 0, load: false };
 
-/// As GCC compiles `cipher_crypt`: `{setup}` before the arguments are put in place, `{before}` the call, `{after}` it, `{inner}` on another way through the function.
+/// As GCC compiles `cipher_crypt`: `{setup}` before the arguments are put in place, `{before}` the call, `{after}` it,
+/// `{inner}` on another way through the function.
 const OUTER: &str = "
 use: .cfi_startproc
     push %rbx

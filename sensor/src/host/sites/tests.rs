@@ -18,7 +18,8 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// (call, jump) of every call that objdump shows: addresses, which are offsets in these files, since their text is mapped one to one.
+/// (call, jump) of every call that objdump shows: addresses, which are offsets in these files, since their text is
+/// mapped one to one.
 fn by_objdump(path: &Path) -> Vec<(u64, u64)> {
     let text = run(Command::new("objdump").args(["-d", "--no-show-raw-insn"]).arg(path));
     let lines: Vec<(u64, &str)> = text

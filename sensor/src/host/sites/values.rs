@@ -1,7 +1,9 @@
-//! x86-64: what the arguments of a call are, told from the instructions before it, in terms of registers that the call keeps.
+//! x86-64: what the arguments of a call are, told from the instructions before it, in terms of registers that the call
+//! keeps.
 //!
-//! What enters: the instructions in a straight line before a call. What leaves: `Values`, each of them known or not. Of what is in memory only the context is
-//! taken, if nothing is written to memory after it was read; a step that is not among the few that compilers make here means that a value is not known.
+//! What enters: the instructions in a straight line before a call. What leaves: `Values`, each of them known or not. Of
+//! what is in memory only the context is taken, if nothing is written to memory after it was read; a step that is not
+//! among the few that compilers make here means that a value is not known.
 
 use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
 use sensor_common::kept::{Arguments, CalleeSavedReg, Operand};

@@ -1,8 +1,8 @@
 //! The broker's children: workers that are kept for a while, openers and surveys; how they start and end.
 //!
-//! Facts: a child that was killed while it waits in the kernel without end (state D) does not go; waitpid with WNOHANG is the only kind used. A number of
-//! a child is not given to another process before it was waited for, so kill(2) by number is safe. It fails with `Unknown`: no process, no memory, or
-//! too many that did not go.
+//! Facts: a child that was killed while it waits in the kernel without end (state D) does not go; waitpid with WNOHANG
+//! is the only kind used. A number of a child is not given to another process before it was waited for, so kill(2) by
+//! number is safe. It fails with `Unknown`: no process, no memory, or too many that did not go.
 
 use std::{
     os::fd::{AsFd as _, OwnedFd},

@@ -1,12 +1,14 @@
-//! The broker: takes questions from the daemon, opens what they are about, hands it to workers, passes on what they answer. It parses nothing of users.
+//! The broker: takes questions from the daemon, opens what they are about, hands it to workers, passes on what they
+//! answer. It parses nothing of users.
 //!
 //! ```text
 //! daemon -> admit (lane, bounds, descriptors of /proc/PID) -> queue -> worker [and opener] -> daemon
 //! ```
 //!
-//! One thread and one poll(2); no call here waits for a user's file system, memory or process: those are made by children, which are killed at the
-//! question's deadline. A child that is killed and does not go (stuck in the kernel) is left aside and counted; waitpid never waits.
-//! It ends when the daemon's socket closes or the spawner ends. Its own death loses what it was asked; the spawner reports it.
+//! One thread and one poll(2); no call here waits for a user's file system, memory or process: those are made by
+//! children, which are killed at the question's deadline. A child that is killed and does not go (stuck in the kernel)
+//! is left aside and counted; waitpid never waits. It ends when the daemon's socket closes or the spawner ends. Its own
+//! death loses what it was asked; the spawner reports it.
 
 mod children;
 mod queue;
@@ -144,7 +146,8 @@ fn open_proc(path: &PathBuf) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Where init may not be looked at (a user namespace, some virtual machines), this process's own is taken for it, as the daemon does.
+/// Where init may not be looked at (a user namespace, some virtual machines), this process's own is taken for it, as
+/// the daemon does.
 fn host_mnt_ns(proc: &OwnedFd) -> Option<u32> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let of = |name| subject::namespace(&rustix::fs::openat(proc, name, flags, Mode::empty()).ok()?);

@@ -1,8 +1,9 @@
 //! Questions that wait, and whose turn it is. Pure: times come in, nothing is asked of the system.
 //!
-//! Fairness: questions wait in a lane per user, lanes take turns, and each has a bound on what waits and on what is under way. Root's questions have a
-//! lane per mount namespace, since root of a container is a user of the host like others; the host's own root always finds room. A lane whose questions
-//! miss their deadlines is put aside for a while, each time for longer.
+//! Fairness: questions wait in a lane per user, lanes take turns, and each has a bound on what waits and on what is
+//! under way. Root's questions have a lane per mount namespace, since root of a container is a user of the host like
+//! others; the host's own root always finds room. A lane whose questions miss their deadlines is put aside for a while,
+//! each time for longer.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -1,4 +1,5 @@
-//! Questions under way: from the queue to a worker, with an opener beside it where one is needed, and to the daemon; or to their deadline.
+//! Questions under way: from the queue to a worker, with an opener beside it where one is needed, and to the daemon; or
+//! to their deadline.
 
 use std::{
     os::fd::OwnedFd,
@@ -167,8 +168,8 @@ impl Broker {
     }
 }
 
-/// A worker may send O_PATH descriptors: closing another one can ask a user's file system, and wait for it. So others stay open, and the worker ends: it
-/// is not one of ours any more.
+/// A worker may send O_PATH descriptors: closing another one can ask a user's file system, and wait for it. So others
+/// stay open, and the worker ends: it is not one of ours any more.
 fn only_paths(descriptors: Vec<OwnedFd>) -> (Vec<OwnedFd>, bool) {
     let is_path = |descriptor: &OwnedFd| fcntl_getfl(descriptor).is_ok_and(|flags| flags.contains(OFlags::PATH));
     let (paths, others): (Vec<_>, Vec<_>) = descriptors.into_iter().partition(is_path);

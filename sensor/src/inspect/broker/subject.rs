@@ -1,10 +1,12 @@
 //! From a subject to descriptors: its directories and its executable as O_PATH, and by whose rights its files are read.
 //!
-//! What enters: a process by number and start. What leaves: descriptors of that very process, or `Unknown::Gone`. Kernel facts: an open directory
-//! /proc/PID stands for that process for as long as it is held, not for the next one of that number, so the start (stat, field 22) is compared once;
-//! the links below it are resolved by the kernel without a look at the file system they lead to (but for NFS and its like, which are asked whether the
-//! directory is still there: an administrator's mount, not a user's). stat, status and the links take no lock that another process can hold for long;
-//! environ and maps do (see `opener`). Supplementary groups count only if status agrees with the ids of the kernel's event.
+//! What enters: a process by number and start. What leaves: descriptors of that very process, or `Unknown::Gone`.
+//! Kernel facts: an open directory /proc/PID stands for that process for as long as it is held, not for the next one of
+//! that number, so the start (stat, field 22) is compared once; the links below it are resolved by the kernel without a
+//! look at the file system they lead to (but for NFS and its like, which are asked whether the directory is still
+//! there: an administrator's mount, not a user's). stat, status and the links take no lock that another process can
+//! hold for long; environ and maps do (see `opener`). Supplementary groups count only if status agrees with the ids of
+//! the kernel's event.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -24,7 +26,8 @@ use crate::{
     },
 };
 
-/// Of stat and status: status has some 60 short lines, and a line of up to 65,536 groups (NGROUPS_MAX), of which so many bytes are read.
+/// Of stat and status: status has some 60 short lines, and a line of up to 65,536 groups (NGROUPS_MAX), of which so
+/// many bytes are read.
 const TEXT_MAX: usize = 16 << 10;
 /// Groups of a process that are taken on.
 const GROUPS_MAX: usize = 512;

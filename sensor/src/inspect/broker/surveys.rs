@@ -1,7 +1,9 @@
-//! Surveys under way: one at a time, its items passed on as they come, killed where it hangs and started again behind that.
+//! Surveys under way: one at a time, its items passed on as they come, killed where it hangs and started again behind
+//! that.
 //!
-//! What enters: messages of the survey's child, of which the first byte counts. What leaves: `Item`s and one `End` a survey, with the processes that
-//! were passed over. A survey that has hung too often, or before it looked at any process, ends as `Unknown`.
+//! What enters: messages of the survey's child, of which the first byte counts. What leaves: `Item`s and one `End` a
+//! survey, with the processes that were passed over. A survey that has hung too often, or before it looked at any
+//! process, ends as `Unknown`.
 
 use std::{
     collections::VecDeque,

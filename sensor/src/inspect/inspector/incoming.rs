@@ -1,6 +1,7 @@
 //! What comes from the broker and the spawner: replies for open tickets, and news of the broker's own life and death.
 //!
-//! An answer is decoded here, and nowhere before: it is a worker's, and hostile. What cannot be decoded is `Unknown::Crashed`, and that worker ends.
+//! An answer is decoded here, and nowhere before: it is a worker's, and hostile. What cannot be decoded is
+//! `Unknown::Crashed`, and that worker ends.
 
 use std::{os::fd::OwnedFd, time::Instant};
 
@@ -35,7 +36,8 @@ impl Inspector {
                     let bytes = buffer.get(..received.length).unwrap_or_default();
                     match message::decode(bytes) {
                         Ok(message) if !received.cut => self.take(message, received.descriptors),
-                        // Descriptors that did not fit (EMFILE), or a broker out of its mind: its ticket's deadline answers.
+                        // Descriptors that did not fit (EMFILE), or a broker out of its mind: its ticket's deadline
+                        // answers.
                         _ => self.degrade("messages of its broker", "one could not be read"),
                     }
                 }

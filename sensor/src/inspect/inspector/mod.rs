@@ -1,7 +1,8 @@
 //! The daemon's side: `ask` and `poll`, neither of which blocks.
 //!
-//! What enters: questions of the daemon, messages of the broker. What leaves: for each ticket one reply at the latest `GRACE` after its patience, whatever
-//! becomes of the broker. A broker from which nothing comes while questions go overdue is killed through its pidfd; the spawner starts another.
+//! What enters: questions of the daemon, messages of the broker. What leaves: for each ticket one reply at the latest
+//! `GRACE` after its patience, whatever becomes of the broker. A broker from which nothing comes while questions go
+//! overdue is killed through its pidfd; the spawner starts another.
 
 mod incoming;
 
@@ -52,7 +53,8 @@ const END_PATIENCE: Duration = Duration::from_millis(200);
 pub struct Options {
     /// The host's /proc.
     pub proc: PathBuf,
-    /// Real, effective and saved uid and gid of workers: of the range that systemd leaves unused, which no user is given.
+    /// Real, effective and saved uid and gid of workers: of the range that systemd leaves unused, which no user is
+    /// given.
     pub uid: u32,
 }
 
@@ -100,8 +102,9 @@ pub struct Inspector {
 }
 
 impl Inspector {
-    /// Forks the spawner and the broker, and waits until the broker stands. To be called by the main thread, whose end ends them, before there are others,
-    /// and before memory is large and secrets are in it: both processes keep a copy.
+    /// Forks the spawner and the broker, and waits until the broker stands. To be called by the main thread, whose end
+    /// ends them, before there are others, and before memory is large and secrets are in it: both processes keep a
+    /// copy.
     pub fn start(options: &Options) -> Result<Self, StartError> {
         let (channel, spawner) = spawner::start(options)?;
         let mut inspector = Self::with(channel, spawner);
@@ -162,7 +165,8 @@ impl Inspector {
         self.account(asked)
     }
 
-    /// Asks about an open file (O_PATH) what a worker that is nobody's is to answer, in the turn of this user's questions.
+    /// Asks about an open file (O_PATH) what a worker that is nobody's is to answer, in the turn of this user's
+    /// questions.
     #[expect(clippy::needless_pass_by_value, reason = "a question is asked once")]
     pub fn check(
         &mut self,
@@ -248,8 +252,8 @@ impl Inspector {
         self.ledger.next_deadline().into_iter().chain(flush).min()
     }
 
-    /// Does the kernel deny workers any change of files (Landlock, 5.13)? Without it a worker that a file took over could create and truncate what its
-    /// user may.
+    /// Does the kernel deny workers any change of files (Landlock, 5.13)? Without it a worker that a file took over
+    /// could create and truncate what its user may.
     pub fn has_landlock(&self) -> bool {
         self.landlock
     }

@@ -1,4 +1,5 @@
-//! What configuration files hold: their hashes, read as the user who deploys. The hashes are plain and stay in memory: the daemon keys them.
+//! What configuration files hold: their hashes, read as the user who deploys. The hashes are plain and stay in memory:
+//! the daemon keys them.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,8 @@
 //! Programs and libraries that may speak SSH: which there are, and what they are.
 //!
-//! In two steps, since most files are known: candidates, by their identity; then those that are new, examined, each with its open file for the probes. An executable, and what a process has mapped,
-//! comes from the broker for reading, whatever its mode is: a user who may not read a file that the kernel runs for them does not keep it from being seen.
+//! In two steps, since most files are known: candidates, by their identity; then those that are new, examined, each
+//! with its open file for the probes. An executable, and what a process has mapped, comes from the broker for reading,
+//! whatever its mode is: a user who may not read a file that the kernel runs for them does not keep it from being seen.
 
 use std::{fs::File, path::PathBuf};
 

@@ -1,7 +1,8 @@
 //! Where the relative paths of a process begin.
 //!
-//! A path of its working directory, from the kernel or from the directory's descriptor, is believed if it leads to that directory beneath the process's root. Where none does (another root by now, a
-//! directory that was removed), the directory itself is the best root that there is: nothing above it is reached.
+//! A path of its working directory, from the kernel or from the directory's descriptor, is believed if it leads to that
+//! directory beneath the process's root. Where none does (another root by now, a directory that was removed), the
+//! directory itself is the best root that there is: nothing above it is reached.
 
 use std::{
     io,

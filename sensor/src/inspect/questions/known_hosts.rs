@@ -1,4 +1,5 @@
-//! What the files that a client goes by say of a host key that it was shown: known_hosts, ssh's configuration, /etc/hosts, as the client's user.
+//! What the files that a client goes by say of a host key that it was shown: known_hosts, ssh's configuration,
+//! /etc/hosts, as the client's user.
 
 use super::{Answer, Place};
 use crate::host::{known_hosts::Shown, known_hosts_read};

@@ -1,8 +1,10 @@
-//! The questions, one file each: `fn answer(&Place, ...) -> Answered`, pure but for reads beneath the place, run in a worker with the user's rights.
+//! The questions, one file each: `fn answer(&Place, ...) -> Answered`, pure but for reads beneath the place, run in a
+//! worker with the user's rights.
 //!
-//! To add one: a file here; a variant of `Question` and of `Answer`, at the end; its line in `needs` and in `answer`. What it reads is hostile: bounded
-//! bytes, entries and depth; regular files only; nothing but what lies beneath `Place::root` or was handed over. An error of the file system is an
-//! `Unknown`, never an empty answer. What it needs from the system has to be in the worker's list of `syscalls.rs`.
+//! To add one: a file here; a variant of `Question` and of `Answer`, at the end; its line in `needs` and in `answer`.
+//! What it reads is hostile: bounded bytes, entries and depth; regular files only; nothing but what lies beneath
+//! `Place::root` or was handed over. An error of the file system is an `Unknown`, never an empty answer. What it needs
+//! from the system has to be in the worker's list of `syscalls.rs`.
 
 mod configuration;
 mod files;
@@ -94,8 +96,8 @@ pub struct Names {
     pub cut: bool,
 }
 
-/// What an answer function returns: descriptors go to the daemon with the answer. They arrive there as O_PATH ones: the daemon may not close any
-/// other, since a user's file system can make it wait for that.
+/// What an answer function returns: descriptors go to the daemon with the answer. They arrive there as O_PATH ones: the
+/// daemon may not close any other, since a user's file system can make it wait for that.
 #[derive(Debug)]
 pub struct Answered {
     pub answer: Result<Answer, Unknown>,

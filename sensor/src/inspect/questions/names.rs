@@ -1,4 +1,5 @@
-//! Names of users by the passwd file of a process's root: a claim of the owner of that root, unless the file is the host's own.
+//! Names of users by the passwd file of a process's root: a claim of the owner of that root, unless the file is the
+//! host's own.
 //!
 //! Format: passwd(5). It fails with what `Beneath` says; too large a file is read to its bound and marked.
 

@@ -1,7 +1,9 @@
-//! The last look at a file before it is probed, by a worker that has no rights on files and never parsed one of a user: what another worker said of it is not believed.
+//! The last look at a file before it is probed, by a worker that has no rights on files and never parsed one of a user:
+//! what another worker said of it is not believed.
 //!
-//! Not on a file system that a user's program serves (FUSE). Kernel fact: where a uprobe is put while a process has the file mapped, the kernel reads the instruction with `dup_mmap_sem` held for
-//! writing, for which every fork of the host waits; a server that does not answer would stop the host.
+//! Not on a file system that a user's program serves (FUSE). Kernel fact: where a uprobe is put while a process has the
+//! file mapped, the kernel reads the instruction with `dup_mmap_sem` held for writing, for which every fork of the host
+//! waits; a server that does not answer would stop the host.
 
 use rustix::fs::fstatfs;
 

@@ -1,8 +1,10 @@
-//! What a deploy's own files and environment say: its project's configuration, and the variables of a hook that its definition calls safe.
+//! What a deploy's own files and environment say: its project's configuration, and the variables of a hook that its
+//! definition calls safe.
 //!
-//! Read as the user who deploys: what that user may not read is `unreadable`. A path is resolved beneath the process's root; relative ones from its working directory, if its path from the kernel leads
-//! to the directory that the process is in, else beneath that directory. A file that was written to meanwhile is said to have changed. Of an environment only the asked names are kept, and the buffer that
-//! held the rest is overwritten.
+//! Read as the user who deploys: what that user may not read is `unreadable`. A path is resolved beneath the process's
+//! root; relative ones from its working directory, if its path from the kernel leads to the directory that the process
+//! is in, else beneath that directory. A file that was written to meanwhile is said to have changed. Of an environment
+//! only the asked names are kept, and the buffer that held the rest is overwritten.
 
 use std::{
     fs::File,
@@ -17,7 +19,8 @@ use crate::{
     event::deploy::{FileState, ToolFile},
 };
 
-/// An environment is read this far: the kernel's own limit for all of argv and environment is larger, but no usual one is.
+/// An environment is read this far: the kernel's own limit for all of argv and environment is larger, but no usual one
+/// is.
 const ENVIRONMENT_MAX: u64 = 1 << 20;
 /// Bytes kept of one variable.
 const VALUE_MAX: usize = 1024;

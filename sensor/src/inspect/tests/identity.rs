@@ -1,4 +1,5 @@
-//! Whose rights count: what a user may not read, a worker of that user does not read, and the user cannot reach the worker.
+//! Whose rights count: what a user may not read, a worker of that user does not read, and the user cannot reach the
+//! worker.
 
 use std::os::unix::process::CommandExt as _;
 

@@ -1,6 +1,7 @@
 //! What the inspector says of programs and libraries, and what became of their probes.
 //!
-//! What enters: answers, each with what was asked about; attachments that are done. What leaves: further questions, programs for the attacher, and the facts that an event waits for.
+//! What enters: answers, each with what was asked about; attachments that are done. What leaves: further questions,
+//! programs for the attacher, and the facts that an event waits for.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -104,7 +105,8 @@ impl Programs {
         }
     }
 
-    /// No answer in the time that an event waits: a loaded machine, or a file system that does not answer. The event passes; probes are wanted all the same.
+    /// No answer in the time that an event waits: a loaded machine, or a file system that does not answer. The event
+    /// passes; probes are wanted all the same.
     fn later(&mut self, executable: Executable, subject: Subject, group: u64, hands: &mut Hands) {
         if let Some(role) = self.role(executable.file)
             && executable.served
@@ -122,7 +124,8 @@ impl Programs {
         self.done_with(later, hands);
     }
 
-    /// What a process executes could not be examined: it is gone, or what it executes is on a file system that does not answer.
+    /// What a process executes could not be examined: it is gone, or what it executes is on a file system that does not
+    /// answer.
     fn unreadable(&mut self, executable: Executable, subject: &Subject, group: u64, hands: &mut Hands) {
         let Executable { file, ref name, served, at_its_path, .. } = executable;
         let role = self.role(file);

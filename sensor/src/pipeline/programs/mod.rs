@@ -1,8 +1,11 @@
-//! Probes in the programs and libraries that speak SSH: at the start, when one is executed or begins to speak, when a file is replaced, and away when no process has it any more.
+//! Probes in the programs and libraries that speak SSH: at the start, when one is executed or begins to speak, when a
+//! file is replaced, and away when no process has it any more.
 //!
-//! What enters: events as they come in; answers of the inspector; attachments that are done. What leaves: questions, programs for the attacher, and facts: what an executable is (`EventKind::Program`), what
-//! cannot be probed (`Degraded`), and `Readable` for a process whose library was new, so that a connection which had its keys by then is known to be missed and not taken for one that cannot be read.
-//! An event waits until what it shows to be new is examined and probed: its connection's records say how much of it could be read.
+//! What enters: events as they come in; answers of the inspector; attachments that are done. What leaves: questions,
+//! programs for the attacher, and facts: what an executable is (`EventKind::Program`), what cannot be probed
+//! (`Degraded`), and `Readable` for a process whose library was new, so that a connection which had its keys by then is
+//! known to be missed and not taken for one that cannot be read. An event waits until what it shows to be new is
+//! examined and probed: its connection's records say how much of it could be read.
 
 mod answers;
 mod callers;
@@ -292,7 +295,8 @@ impl Programs {
         }
     }
 
-    /// Has this content of an executable not been examined? Then it is from now on. By its number alone it could be another file's that is gone: a virtual environment that is replaced does that.
+    /// Has this content of an executable not been examined? Then it is from now on. By its number alone it could be
+    /// another file's that is gone: a virtual environment that is replaced does that.
     fn is_fresh(&mut self, file: FileId, stamp: Option<FileStamp>) -> bool {
         if self.executables.get(&file).is_some_and(|(known, _)| *known == stamp) {
             return false;

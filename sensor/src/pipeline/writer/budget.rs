@@ -1,9 +1,11 @@
 //! How much one session, or one user outside of sessions, may write; and how much all together, into one file.
 //!
-//! In: finished records, with their time. Out: whether a record is written, and for what is not, summaries (`sensor-suppressed`) and a notice when a limit is first reached (`sensor-degraded`). Only records
-//! of processes and connections can be suppressed, since a user makes as many of them as the machine can: logins, commands, deploys and what the sensor says of itself are always written, so a flood
-//! hides what it consists of and nothing else. Buckets fill by the records' own time: a ring that was drained late is no flood. A session that is followed no more because there are too many shares one bucket
-//! with its like.
+//! In: finished records, with their time. Out: whether a record is written, and for what is not, summaries
+//! (`sensor-suppressed`) and a notice when a limit is first reached (`sensor-degraded`). Only records of processes and
+//! connections can be suppressed, since a user makes as many of them as the machine can: logins, commands, deploys and
+//! what the sensor says of itself are always written, so a flood hides what it consists of and nothing else. Buckets
+//! fill by the records' own time: a ring that was drained late is no flood. A session that is followed no more because
+//! there are too many shares one bucket with its like.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -262,7 +264,8 @@ impl Held {
     }
 }
 
-/// Records that one user can make without end. The end of a connection on which nobody logged in is not among them: it is a login that failed.
+/// Records that one user can make without end. The end of a connection on which nobody logged in is not among them: it
+/// is a login that failed.
 fn can_be_suppressed(record: &Record) -> bool {
     match record.action {
         Action::ProcessStarted | Action::ProcessEnded | Action::ConnectionOpened | Action::ConnectionFailed => true,

@@ -1,6 +1,7 @@
 //! The head of a deploy: one sentence that can be read aloud, then what stands behind it.
 //!
-//! The sentence leads with the kernel's facts: who really ran it, and what was seen to happen. What environment, files or arguments say stands after it, as claims.
+//! The sentence leads with the kernel's facts: who really ran it, and what was seen to happen. What environment, files
+//! or arguments say stands after it, as claims.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,5 @@
-//! The list of deploys: one line each. Columns are as wide as what is in them; on a narrow terminal the widest give way first.
+//! The list of deploys: one line each. Columns are as wide as what is in them; on a narrow terminal the widest give way
+//! first.
 
 use super::{Look, short_version, text, who};
 use crate::{

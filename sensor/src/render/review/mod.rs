@@ -1,7 +1,7 @@
 //! Deploys for a person at a terminal: a list with one line each, and the tree of one.
 //!
-//! What enters: what `review` found. What leaves: text, as wide as the terminal and without control characters of anybody else's. A renderer knows no clock: times are
-//! those of the records, in the given zone.
+//! What enters: what `review` found. What leaves: text, as wide as the terminal and without control characters of
+//! anybody else's. A renderer knows no clock: times are those of the records, in the given zone.
 
 mod header;
 mod list;

@@ -1,4 +1,5 @@
-//! The tree of a deploy. Columns first (when, how long, how it ended), so that they stay in line however deep the tree is.
+//! The tree of a deploy. Columns first (when, how long, how it ended), so that they stay in line however deep the tree
+//! is.
 //!
 //! What does not fit is cut; the line that made the deploy fail is shown whole.
 

@@ -1,4 +1,5 @@
-//! What proves a deploy, and what is only said: a name, a hook, a file, a local program of the right name prove nothing.
+//! What proves a deploy, and what is only said: a name, a hook, a file, a local program of the right name prove
+//! nothing.
 
 use super::*;
 
