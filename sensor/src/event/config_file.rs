@@ -9,7 +9,7 @@ use std::{fmt, path::Path as FsPath};
 
 use serde::{Deserialize, Serialize};
 
-use super::stream::{Path, ProcessId};
+use super::ids::{Path, ProcessId};
 
 /// A file was looked at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

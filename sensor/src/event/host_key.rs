@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ssh::ConnectionId;
+use super::ids::ConnectionId;
 
 /// Told once for each host key that a client of this host was shown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -9,11 +9,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use super::stream::ProcessId;
-
-/// A connection: the id of its socket (as in `Served::socket`, `Connect::socket` and `TcpChange::socket`), or of the
-/// process that speaks over pipes.
-pub type ConnectionId = u64;
+pub use super::ids::ConnectionId;
+use super::ids::ProcessId;
 
 /// As the process or, in the clear phase, this host sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -8,7 +8,6 @@ use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-pub use super::file::{FileId, FileStamp};
 pub use super::health::{Counted, Degraded, Drains, Lost, Probe};
 use super::{
     config_file::ConfigFile,
@@ -17,9 +16,10 @@ use super::{
     labels::Label,
     ssh::{ConnectionOwner, Packet, Tunnelled},
 };
-
-/// Seconds are for people: start times are compared in USER_HZ ticks, which is all that /proc knows.
-pub const NS_PER_TICK: u64 = 10_000_000;
+pub use super::{
+    file::{FileId, FileStamp},
+    ids::{NS_PER_TICK, Path, ProcessId},
+};
 
 /// One element of the stream. `time` is CLOCK_BOOTTIME in ns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -132,14 +132,6 @@ pub struct Host {
     pub kernel: String,
 }
 
-/// A process for as long as the machine runs: a tgid alone is reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ProcessId {
-    pub tgid: u32,
-    /// Start of the thread group's leader, in USER_HZ ticks since boot.
-    pub start: u64,
-}
-
 /// A place in a program or library that is probed, by what happens there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Hook {
@@ -229,14 +221,6 @@ pub struct Args {
     /// Some of it did not get here.
     pub cut: bool,
     pub redacted: bool,
-}
-
-/// A path, absolute unless `cut`: then its beginning is missing.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Path {
-    #[serde(with = "serde_bytes")]
-    pub bytes: Vec<u8>,
-    pub cut: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
