@@ -16,7 +16,7 @@ use std::{
 
 /// Layers from the bottom; the crate documentation has the same table.
 const LAYERS: &[&[&str]] = &[
-    &["event", "config", "stats"],
+    &["event", "config", "stats", "bounded"],
     &["decode", "kernel", "host", "deploy"],
     &["inspect"],
     &["enrich", "correlate", "review"],

@@ -7,9 +7,8 @@
 //!
 //! Not for processes that are in a session: nobody leaves theirs by playing a server.
 
-use std::collections::{HashMap, VecDeque};
-
 use super::Correlate;
+use crate::bounded::Bounded;
 use crate::event::{
     ssh::{ConnectionId, Direction, Message, Packet},
     stream::{ProcessId, Served},
@@ -18,33 +17,24 @@ use crate::event::{
 /// Connections that may turn out to be SSH: it is known within a round trip.
 const CANDIDATES_MAX: usize = 1024;
 
-/// By the socket.
-#[derive(Default)]
-pub(super) struct Candidates {
-    by_socket: HashMap<ConnectionId, (ProcessId, Served)>,
-    order: VecDeque<ConnectionId>,
+/// By the socket: the first process that serves a connection is its server, whoever inherits it.
+pub(super) struct Candidates(Bounded<ConnectionId, (ProcessId, Served)>);
+
+impl Default for Candidates {
+    fn default() -> Self {
+        Self(Bounded::new(CANDIDATES_MAX))
+    }
 }
 
 impl Candidates {
-    /// The first process that serves a connection is its server, whoever inherits it.
     fn add(&mut self, process: ProcessId, served: Served) {
-        let Some(socket) = served.socket else { return };
-        if self.by_socket.contains_key(&socket) {
-            return;
+        if let Some(socket) = served.socket.filter(|socket| !self.0.contains_key(socket)) {
+            self.0.insert(socket, (process, served));
         }
-        if self.order.len() >= CANDIDATES_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.by_socket.remove(&oldest);
-        }
-        self.by_socket.insert(socket, (process, served));
-        self.order.push_back(socket);
     }
 
     fn take(&mut self, socket: ConnectionId) -> Option<(ProcessId, Served)> {
-        let found = self.by_socket.remove(&socket)?;
-        self.order.retain(|known| *known != socket);
-        Some(found)
+        self.0.remove(&socket)
     }
 }
 

@@ -4,15 +4,13 @@
 //! for each host key that a client was shown; `known_hosts_read` answers it, as the user of the client. The home is
 //! that of the effective user's passwd entry in the process's mount namespace, whatever its HOME says.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    net::SocketAddr,
-};
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::identity;
+use crate::bounded::Bounded;
 use crate::event::{
     ssh::{ConnectionId, Direction, Key, Message},
     stream::{Event, EventKind, ProcessId, Task},
@@ -37,12 +35,15 @@ pub struct Shown {
     pub time: i64,
 }
 
-#[derive(Default)]
 pub struct KnownHosts {
-    connections: HashMap<ConnectionId, (Task, SocketAddr)>,
-    connected: VecDeque<ConnectionId>,
-    commands: HashMap<ProcessId, Vec<ByteBuf>>,
-    executed: VecDeque<ProcessId>,
+    connections: Bounded<ConnectionId, (Task, SocketAddr)>,
+    commands: Bounded<ProcessId, Vec<ByteBuf>>,
+}
+
+impl Default for KnownHosts {
+    fn default() -> Self {
+        Self { connections: Bounded::new(CONNECTIONS_MAX), commands: Bounded::new(COMMANDS_MAX) }
+    }
 }
 
 impl KnownHosts {
@@ -50,13 +51,11 @@ impl KnownHosts {
     pub fn observe(&mut self, event: &Event) -> Option<(Task, Shown)> {
         match &event.what {
             EventKind::Connect(connect) => {
-                let about = (connect.task.clone(), connect.remote);
-                bounded(&mut self.connections, &mut self.connected, CONNECTIONS_MAX, connect.socket, about);
+                self.connections.insert(connect.socket, (connect.task.clone(), connect.remote));
                 None
             }
             EventKind::Exec(exec) if exec.args.list.first().is_some_and(|arg| is_ssh(arg)) => {
-                let (id, args) = (exec.task.id, exec.args.list.clone());
-                bounded(&mut self.commands, &mut self.executed, COMMANDS_MAX, id, args);
+                self.commands.insert(exec.task.id, exec.args.list.clone());
                 None
             }
             EventKind::Ssh(packet) if packet.direction == Direction::In && packet.process.is_none() => {
@@ -75,22 +74,4 @@ impl KnownHosts {
 
 fn is_ssh(arg: &[u8]) -> bool {
     arg.rsplit(|byte| *byte == b'/').next() == Some(b"ssh")
-}
-
-/// Keeps it; the oldest goes when there are too many.
-fn bounded<K: Copy + Eq + std::hash::Hash, V>(
-    map: &mut HashMap<K, V>,
-    order: &mut VecDeque<K>,
-    max: usize,
-    key: K,
-    value: V,
-) {
-    if order.len() >= max
-        && let Some(oldest) = order.pop_front()
-    {
-        map.remove(&oldest);
-    }
-    if map.insert(key, value).is_none() {
-        order.push_back(key);
-    }
 }

@@ -23,10 +23,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 pub(super) use records::describe_id;
 pub(in crate::correlate) use remote::StepOf;
@@ -37,6 +34,7 @@ use outcome::Seen;
 use target::Groups;
 
 use crate::{
+    bounded::Bounded,
     deploy::{ClassifiedStep, Invocation, Tools},
     event::{
         deploy::{Facts, ToolFile},
@@ -81,14 +79,12 @@ pub(in crate::correlate) struct Run {
     pub(super) inner: Option<ProcessId>,
 }
 
-#[derive(Default)]
 pub(super) struct Deploys {
     tools: Tools,
     facts: HashMap<ProcessId, Facts>,
     runs: HashMap<Arc<str>, Box<Run>>,
     /// `ssh.connection.id` to `deploy.id`.
-    connections: HashMap<Arc<str>, Arc<str>>,
-    order: VecDeque<Arc<str>>,
+    connections: Bounded<Arc<str>, Arc<str>>,
     groups: Groups,
     refused: u64,
     /// Addresses that were too many for a deploy's record.
@@ -97,7 +93,15 @@ pub(super) struct Deploys {
 
 impl Deploys {
     pub(super) fn new() -> Self {
-        Self { tools: Tools::shipped(), ..Self::default() }
+        Self {
+            tools: Tools::shipped(),
+            facts: HashMap::new(),
+            runs: HashMap::new(),
+            connections: Bounded::new(CONNECTIONS_MAX),
+            groups: Groups::default(),
+            refused: 0,
+            contacted_refused: 0,
+        }
     }
 
     /// The user's definitions. What is wrong with them was said where they were read.
@@ -140,14 +144,7 @@ impl Deploys {
 
     /// A connection that a deploy opened.
     pub(super) fn connected(&mut self, deploy: &Arc<str>, connection: &Arc<str>) {
-        if self.connections.insert(connection.clone(), deploy.clone()).is_none() {
-            self.order.push_back(connection.clone());
-            if self.order.len() > CONNECTIONS_MAX
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.connections.remove(&oldest);
-            }
-        }
+        self.connections.insert(connection.clone(), deploy.clone());
         if let Some(run) = self.get_mut(deploy)
             && run.connections.len() < CONNECTIONS_MAX
             && !run.connections.contains(connection)

@@ -4,14 +4,11 @@
 //! OpenSSH's ssh; or if the process speaks SSH and all its connections so far were SSH. A web server that also speaks
 //! SSH has others: of its failures it is not known.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use super::Correlate;
 use crate::{
+    bounded::Bounded,
     correlate::processes::Process,
     event::{
         record::{Id, Record, Ssh, SshSession},
@@ -26,22 +23,19 @@ const SERVERS_MAX: usize = 4096;
 const CLIENTS: &[&str] = &["/usr/bin/ssh", "/bin/ssh", "/usr/local/bin/ssh"];
 
 /// Where SSH was spoken; the oldest goes.
-#[derive(Default)]
 pub(in crate::correlate) struct Servers {
-    known: HashSet<SocketAddr>,
-    order: VecDeque<SocketAddr>,
+    known: Bounded<SocketAddr, ()>,
+}
+
+impl Default for Servers {
+    fn default() -> Self {
+        Self { known: Bounded::new(SERVERS_MAX) }
+    }
 }
 
 impl Servers {
     fn add(&mut self, server: SocketAddr) {
-        if self.known.insert(server) {
-            if self.order.len() >= SERVERS_MAX
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.known.remove(&oldest);
-            }
-            self.order.push_back(server);
-        }
+        self.known.insert(server, ());
     }
 }
 
@@ -61,7 +55,9 @@ impl Correlate {
             let is_client = process.executable.as_deref().is_some_and(|path| CLIENTS.contains(&path));
             is_client || process.spoken > 0 && process.spoken >= process.connected
         };
-        connect.remote.port() == PORT || self.servers.known.contains(&connect.remote) || process.is_some_and(by_process)
+        connect.remote.port() == PORT
+            || self.servers.known.contains_key(&connect.remote)
+            || process.is_some_and(by_process)
     }
 
     /// The SSH part of an attempt that is in nobody's session: the connection's own id, the application, the session

@@ -4,12 +4,9 @@
 //! Kept in memory only, so the first connection after the sensor's start is compared with nothing; bounded, the oldest
 //! goes.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{net::SocketAddr, sync::Arc};
 
+use crate::bounded::Bounded;
 use crate::event::record::Protocol;
 
 /// Pairs of application and server, some 500 bytes each.
@@ -34,10 +31,14 @@ const FIELDS: [&str; 7] = [
     "ssh.host_key",
 ];
 
-#[derive(Default)]
 pub(in crate::correlate) struct Changes {
-    last: HashMap<Pairing, [Option<String>; FIELDS.len()]>,
-    order: VecDeque<Pairing>,
+    last: Bounded<Pairing, [Option<String>; FIELDS.len()]>,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self { last: Bounded::new(KEPT_MAX) }
+    }
 }
 
 impl Changes {
@@ -54,16 +55,7 @@ impl Changes {
             both(&fields.compression),
             fields.host_key.as_ref().map(|key| format!("{} {:?}", key.kind, key.fingerprint)),
         ];
-        let before = self.last.insert(pairing.clone(), now.clone());
-        let Some(before) = before else {
-            if self.order.len() >= KEPT_MAX
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.last.remove(&oldest);
-            }
-            self.order.push_back(pairing);
-            return Vec::new();
-        };
+        let Some(before) = self.last.insert(pairing, now.clone()) else { return Vec::new() };
         let differ = before.iter().zip(&now).map(|(before, now)| before != now);
         FIELDS.into_iter().zip(differ).filter_map(|(field, differs)| differs.then_some(field)).collect()
     }
@@ -91,6 +83,6 @@ mod tests {
         for port in 0..20_000 {
             changes.compare(pairing("c", port), &kex("x"));
         }
-        assert!(changes.last.len() <= KEPT_MAX && changes.order.len() <= KEPT_MAX);
+        assert!(changes.last.len() <= KEPT_MAX);
     }
 }

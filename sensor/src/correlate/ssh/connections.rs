@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::connection::SshConnection;
+use crate::bounded::Bounded;
 use crate::event::{
     ssh::ConnectionId,
     stream::{ProcessId, Task},
@@ -12,8 +13,7 @@ use crate::event::{
 pub(in crate::correlate) struct SshConnections {
     table: HashMap<ConnectionId, Box<SshConnection>>,
     /// Who made an outgoing connection, until it is seen to be SSH or forgotten.
-    owners: HashMap<ConnectionId, Box<Task>>,
-    order: VecDeque<ConnectionId>,
+    owners: Bounded<ConnectionId, Box<Task>>,
     /// Processes that may have a connection here: most of those that exit have none.
     processes: HashSet<ProcessId>,
     /// Sockets that closed a moment ago, the oldest first.
@@ -34,8 +34,7 @@ impl SshConnections {
     pub(in crate::correlate) fn new(limit: usize) -> Self {
         Self {
             table: HashMap::new(),
-            owners: HashMap::new(),
-            order: VecDeque::new(),
+            owners: Bounded::new(OWNERS_MAX),
             processes: HashSet::new(),
             ended: VecDeque::new(),
             limit: limit.max(1),
@@ -48,14 +47,7 @@ impl SshConnections {
     }
 
     pub(in crate::correlate) fn connects(&mut self, socket: ConnectionId, task: &Task) {
-        if self.order.len() >= OWNERS_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.owners.remove(&oldest);
-        }
-        if self.owners.insert(socket, Box::new(task.clone())).is_none() {
-            self.order.push_back(socket);
-        }
+        self.owners.insert(socket, Box::new(task.clone()));
     }
 
     /// Who made an outgoing connection that has not spoken SSH.

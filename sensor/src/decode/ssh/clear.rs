@@ -6,8 +6,6 @@
 //! up and said to be. Memory: a direction keeps what it has not read yet, at most one packet; when there are too many,
 //! the oldest goes.
 
-use std::collections::{HashMap, VecDeque};
-
 use sensor_common::ssh::{clear_flag, message as number};
 use serde_bytes::ByteBuf;
 
@@ -16,6 +14,7 @@ use super::{
     packet::message,
     reader::{Reader, Result},
 };
+use crate::bounded::Bounded;
 use crate::event::ssh::{ClearLoss, Direction, MalformedWhat, Message};
 
 /// Directions followed at a time, those included that are done: some hundred bytes each, and up to `PACKET_MAX` while
@@ -38,10 +37,14 @@ pub(in crate::decode) struct Piece<'a> {
     pub(in crate::decode) data: &'a [u8],
 }
 
-#[derive(Default)]
 pub(in crate::decode) struct Streams {
-    table: HashMap<(u64, Direction), Stream>,
-    order: VecDeque<(u64, Direction)>,
+    table: Bounded<(u64, Direction), Stream>,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self { table: Bounded::new(STREAMS_MAX) }
+    }
 }
 
 #[derive(Default)]
@@ -69,15 +72,7 @@ impl Streams {
         if piece.flags & clear_flag::ENCRYPTED != 0 {
             return tell(Message::Encrypted);
         }
-        if !self.table.contains_key(&key) {
-            if self.table.len() >= STREAMS_MAX
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.table.remove(&oldest);
-            }
-            self.order.push_back(key);
-        }
-        self.table.entry(key).or_default().take(piece, &mut tell);
+        self.table.get_or_default(key).take(piece, &mut tell);
     }
 }
 
