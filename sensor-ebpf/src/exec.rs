@@ -38,7 +38,7 @@ pub fn exec_again(ctx: RawTracePointContext) -> i32 {
 fn executed(ctx: &RawTracePointContext, slot: ProgramSlot) -> i32 {
     let task = ctx.arg::<u64>(0);
     // Each exec has an address space of its own.
-    if slot.takes(dedup_key(task, pointer(task, at!(task_mm)))) {
+    if slot.takes_of_task(dedup_key(task, pointer(task, at!(task_mm)))) {
         count_result(program::EXEC, slot, observe(task, ctx.arg::<u32>(1), ctx.arg::<u64>(2)));
     }
     0

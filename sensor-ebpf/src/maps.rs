@@ -34,6 +34,11 @@ pub static LISTENERS: HashMap<u32, u8> = HashMap::with_max_entries(8_192, 0);
 #[unsafe(no_mangle)]
 pub static LAYOUT: Layout = Layout::EMPTY;
 
+/// Not 0: programs of tracepoints of processes can be preempted, and have a second one (`program_slot.rs`). Patched by
+/// the loader.
+#[unsafe(no_mangle)]
+pub static PREEMPTED: u64 = 1;
+
 /// Bytes in the ring from which on the loader is woken at once instead of at its next turn.
 #[unsafe(no_mangle)]
 pub static WAKE_BYTES: u64 = (RING_BYTES / 4) as u64;

@@ -43,7 +43,7 @@ pub fn fork_again(ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn on_fork(ctx: &RawTracePointContext, slot: ProgramSlot) -> i32 {
     let (parent, child) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1));
-    if slot.takes(dedup_key(child, FORKED)) {
+    if slot.takes_of_task(dedup_key(child, FORKED)) {
         if value::<u32>(child, at!(task_tgid)) == value::<u32>(child, at!(task_pid)) {
             count_result(program::FORK, slot, forked(parent, child));
         } else {
@@ -95,7 +95,7 @@ pub fn exit_again(ctx: RawTracePointContext) -> i32 {
 fn on_exit(ctx: &RawTracePointContext, slot: ProgramSlot) -> i32 {
     let task = ctx.arg::<u64>(0);
     let signal = pointer(task, at!(task_signal));
-    if slot.takes(dedup_key(task, EXITED)) {
+    if slot.takes_of_task(dedup_key(task, EXITED)) {
         ssh::thread_ends(bpf_get_current_pid_tgid());
         if value::<u32>(signal, at!(signal_live)) == 0 {
             count_result(program::EXIT, slot, exited(task, signal));

@@ -28,6 +28,8 @@ use crate::{setup, shell, vm::scratch::Scratch};
 /// Programs are freed by the kernel a little after they were detached, and a daemon has some things to do when it
 /// starts.
 const SETTLE: Duration = Duration::from_millis(300);
+/// Execs before those that are measured.
+const WARM: u32 = 500;
 const IDLE: Duration = Duration::from_secs(2);
 /// For the CPU time of an idle sensor.
 const IDLE_LONG: Duration = Duration::from_secs(30);
@@ -95,10 +97,13 @@ pub(super) fn run(args: &ExecArgs) -> Result<()> {
         let mut used = Duration::ZERO;
         let column = measure(&mut worker, pairs, |worker, on| {
             if !on {
+                worker.sample(WARM)?;
                 return worker.sample(count);
             }
             let sensor = Sensor::start(&program, files, all)?;
             sleep(SETTLE);
+            // What is new to a sensor that has just started is no exec's cost.
+            worker.sample(WARM)?;
             // To the nanosecond: ticks are sampled, and the sensor wakes in step with them.
             let before = sensor.fine_cpu();
             let sample = worker.sample(count)?;
