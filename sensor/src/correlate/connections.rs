@@ -83,27 +83,3 @@ impl Connections {
         std::mem::take(&mut self.refused)
     }
 }
-
-/// The symbolic name of an errno that a TCP socket can end with.
-pub(super) fn errno_name(errno: u16) -> Option<&'static str> {
-    Some(match errno {
-        1 => "EPERM",
-        13 => "EACCES",
-        22 => "EINVAL",
-        32 => "EPIPE",
-        71 => "EPROTO",
-        92 => "ENOPROTOOPT",
-        98 => "EADDRINUSE",
-        99 => "EADDRNOTAVAIL",
-        100 => "ENETDOWN",
-        101 => "ENETUNREACH",
-        103 => "ECONNABORTED",
-        104 => "ECONNRESET",
-        105 => "ENOBUFS",
-        110 => "ETIMEDOUT",
-        111 => "ECONNREFUSED",
-        112 => "EHOSTDOWN",
-        113 => "EHOSTUNREACH",
-        _ => return None,
-    })
-}

@@ -3,11 +3,12 @@
 use super::{
     Correlate,
     build::network,
-    connections::{Connection, Progress, errno_name},
+    connections::{Connection, Progress},
 };
 use crate::event::{
     record::{Action, Destination, Endpoint, Error, Network, Outcome, Record},
     stream::{Connect, TcpChange, TcpState},
+    text::errno_name,
 };
 
 impl Correlate {
@@ -97,8 +98,11 @@ impl Correlate {
                 out.push(match connection.progress {
                     Progress::Attempted => self.connection_failed_at_once(&connection),
                     Progress::SynSent => {
-                        let why = change.error.and_then(errno_name).unwrap_or("no answer");
-                        self.deploy_unreachable(&connection, why);
+                        let why = change
+                            .error
+                            .and_then(|errno| errno_name(errno.into()))
+                            .unwrap_or_else(|| "no answer".into());
+                        self.deploy_unreachable(&connection, &why);
                         self.connection_failed(time, &connection, change)
                     }
                     Progress::Established { at } => {
@@ -170,5 +174,5 @@ fn with_ssh(closed: Record, left: Record) -> Record {
 }
 
 fn error(errno: u16) -> Error {
-    Error { code: Some(errno_name(errno).map_or_else(|| format!("errno {errno}"), str::to_owned)), message: None }
+    Error { code: Some(errno_name(errno.into()).unwrap_or_else(|| format!("errno {errno}"))), message: None }
 }

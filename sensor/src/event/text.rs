@@ -90,6 +90,12 @@ pub fn printable(bytes: &[u8]) -> String {
     out
 }
 
+/// The symbolic name of an error of the kernel (`ECONNREFUSED`); None if Linux has none of this number.
+pub fn errno_name(errno: i32) -> Option<String> {
+    let known = nix::errno::Errno::from_raw(errno);
+    (known != nix::errno::Errno::UnknownErrno).then(|| format!("{known:?}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use jiff::{Timestamp, tz::TimeZone};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::{deploy, ssh};
 use crate::event::{
@@ -44,7 +45,7 @@ impl Table {
 
     /// Appends the line of a record. Nothing for the server's own processes, unless asked for.
     pub fn render(&self, record: &Record, out: &mut Vec<u8>) {
-        if !self.sshd_internal && is_plumbing(record) {
+        if !self.sshd_internal && is_sshd_internal(record) {
             return;
         }
         let (event, style) = if is_failed_login(record) { ("login", "31") } else { event(record.action) };
@@ -52,15 +53,15 @@ impl Table {
         let style = if record.outcome == Outcome::Failure { "31" } else { style };
         let session = record.ssh.as_ref().map_or("", |ssh| ssh.session.id.get(..6).unwrap_or(&ssh.session.id));
         let head = format!(
-            "{}  {session:<6}  {:<WHO$}  {:<FROM$}  {event:<7}  {:<RESULT$}  ",
+            "{}  {session:<6}  {}  {}  {event:<7}  {}  ",
             self.time(record.time),
-            cut(&who(record), WHO),
-            cut(&from(record), FROM),
-            cut(&result, RESULT),
+            cell(&who(record), WHO),
+            cell(&from(record), FROM),
+            cell(&result, RESULT),
         );
         let mut what = printable(what(record).as_bytes());
         if let Some(width) = self.width {
-            what = cut(&what, width.saturating_sub(head.chars().count()).max(20));
+            what = cut(&what, width.saturating_sub(head.width()).max(20));
         }
         let line = self.paint(style, (head + &what).trim_end());
         out.extend_from_slice(line.as_bytes());
@@ -109,7 +110,7 @@ fn event(action: Action) -> (&'static str, &'static str) {
 }
 
 /// Processes of the SSH server itself.
-fn is_plumbing(record: &Record) -> bool {
+fn is_sshd_internal(record: &Record) -> bool {
     matches!(record.action, Action::ProcessStarted | Action::ProcessEnded) && record.sensor.sshd_internal
 }
 
@@ -300,13 +301,28 @@ pub(super) fn duration(ns: u64) -> String {
     }
 }
 
+/// At most so many columns of a terminal; a character of East Asia takes two.
 pub(super) fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+    if text.width() <= width {
         return text.to_owned();
     }
-    let mut out: String = text.chars().take(width.saturating_sub(1)).collect();
+    let mut left = width.saturating_sub(1);
+    let fits = |c: &char| {
+        let wide = c.width().unwrap_or(0);
+        let fits = wide <= left;
+        left = left.saturating_sub(wide);
+        fits
+    };
+    let mut out: String = text.chars().take_while(fits).collect();
     out.push(CUT);
     out
+}
+
+/// Exactly so many columns.
+pub(super) fn cell(text: &str, width: usize) -> String {
+    let mut cell = cut(text, width);
+    cell.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.width())));
+    cell
 }
 
 #[cfg(test)]
@@ -323,6 +339,11 @@ mod tests {
     fn long_text_is_cut_visibly() {
         assert_eq!(cut("abcdef", 4), "abc…");
         assert_eq!(cut("äöü", 3), "äöü");
+        assert_eq!(
+            (cut("日本語", 6), cut("日本語", 5), cut("日本語", 4)),
+            ("日本語".into(), "日本…".into(), "日…".into())
+        );
+        assert_eq!((cell("日本", 5), cell("日本語", 4), cell("ab", 2)), ("日本 ".into(), "日… ".into(), "ab".into()));
     }
 
     #[test]

@@ -13,6 +13,8 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::event::text::errno_name;
+
 /// PIPE_BUF of Linux.
 const PIECE: usize = 4096;
 /// Between two looks whether to continue.
@@ -124,29 +126,9 @@ fn count(bytes: &[u8]) -> u64 {
 }
 
 /// The name of an error, for a reader of records.
-pub(super) fn errno_name(error: &io::Error) -> String {
-    use rustix::io::Errno;
-    const NAMES: &[(Errno, &str)] = &[
-        (Errno::NOSPC, "ENOSPC"),
-        (Errno::DQUOT, "EDQUOT"),
-        (Errno::FBIG, "EFBIG"),
-        (Errno::IO, "EIO"),
-        (Errno::PIPE, "EPIPE"),
-        (Errno::ROFS, "EROFS"),
-        (Errno::STALE, "ESTALE"),
-        (Errno::NODEV, "ENODEV"),
-        (Errno::NXIO, "ENXIO"),
-        (Errno::CONNRESET, "ECONNRESET"),
-        (Errno::ACCESS, "EACCES"),
-        (Errno::PERM, "EPERM"),
-        (Errno::BADF, "EBADF"),
-    ];
+pub(super) fn error_name(error: &io::Error) -> String {
     let code = error.raw_os_error();
-    let name = NAMES.iter().find(|(errno, _)| Some(errno.raw_os_error()) == code);
-    name.map_or_else(
-        || code.map_or_else(|| error.to_string(), |code| format!("errno {code}")),
-        |(_, name)| (*name).into(),
-    )
+    code.and_then(errno_name).unwrap_or_else(|| code.map_or_else(|| error.to_string(), |code| format!("errno {code}")))
 }
 
 #[cfg(test)]
@@ -159,7 +141,7 @@ mod tests {
     fn a_full_disk_is_an_error_with_its_name() {
         let mut output = Output::new(File::options().write(true).open("/dev/full").unwrap());
         let written = output.write(b"one\ntwo\n", |_| true);
-        assert_eq!((written.lines, errno_name(&written.error.unwrap())), (0, "ENOSPC".into()));
+        assert_eq!((written.lines, error_name(&written.error.unwrap())), (0, "ENOSPC".into()));
     }
 
     #[test]

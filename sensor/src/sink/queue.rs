@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     ledger::{Ledger, Loss},
-    output::{Output, errno_name},
+    output::{Output, error_name},
 };
 use crate::host::privileges;
 
@@ -281,7 +281,7 @@ impl State {
             return;
         };
         self.closed |= error.kind() == io::ErrorKind::BrokenPipe;
-        let kind = errno_name(&error);
+        let kind = error_name(&error);
         if self.failing.is_none() && !self.closed {
             tracing::error!(%error, "cannot write records; they are counted and reported");
         }

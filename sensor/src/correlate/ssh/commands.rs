@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use nix::sys::signal::Signal;
+
 use super::{
     Correlate,
     connection::{CHANNELS_MAX, Command, PendingForward, PendingReply, REQUESTS_MAX, Role, SshConnection},
@@ -259,23 +261,11 @@ impl Correlate {
     }
 }
 
-/// As a shell shows it, for the signals that RFC 4254 names.
+/// As a shell shows it, for the signals that RFC 4254, 6.10 names.
 fn signal_status(name: &[u8]) -> Option<u32> {
-    let number = match name {
-        b"HUP" => 1,
-        b"INT" => 2,
-        b"QUIT" => 3,
-        b"ILL" => 4,
-        b"ABRT" => 6,
-        b"FPE" => 8,
-        b"KILL" => 9,
-        b"USR1" => 10,
-        b"SEGV" => 11,
-        b"USR2" => 12,
-        b"PIPE" => 13,
-        b"ALRM" => 14,
-        b"TERM" => 15,
-        _ => return None,
-    };
-    Some(128 + number)
+    const NAMES: [&str; 13] =
+        ["ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2"];
+    let name = NAMES.into_iter().find(|known| known.as_bytes() == name)?;
+    let signal = format!("SIG{name}").parse::<Signal>().ok()?;
+    u32::try_from(signal as i32).ok().map(|number| 128 + number)
 }

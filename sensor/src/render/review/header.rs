@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use unicode_width::UnicodeWidthStr as _;
+
 use super::{Look, list, short_version, text};
 use crate::{
     render::table::{duration, plural},
@@ -25,7 +27,7 @@ pub(super) fn draw(look: &Look, deploy: &Deploy) -> String {
     let mut out = look.paint(if failed { "1;31" } else { "1" }, head.trim_end()) + "\n\n";
     for (label, value) in lines(look, deploy) {
         let label = format!("  {label:<LABEL$}");
-        out += &wrapped(look, &text(&value), &label, &" ".repeat(label.chars().count()));
+        out += &wrapped(look, &text(&value), &label, &" ".repeat(label.width()));
     }
     out
 }

@@ -1,9 +1,11 @@
 //! The list of deploys: one line each. Columns are as wide as what is in them; on a narrow terminal the widest give way
 //! first.
 
+use unicode_width::UnicodeWidthStr as _;
+
 use super::{Look, short_version, text, who};
 use crate::{
-    render::table::{cut, duration, plural},
+    render::table::{cell, duration, plural},
     review::{
         Deploy,
         deploy::{Outcome, State},
@@ -22,7 +24,7 @@ const GAP: &str = "  ";
 
 pub(super) fn draw(look: &Look, deploys: &[Deploy]) -> String {
     let rows: Vec<[String; 11]> = deploys.iter().map(|deploy| cells(look, deploy)).collect();
-    let length = |text: &str| text.chars().count();
+    let length = |text: &str| text.width();
     let mut widths = HEADINGS.map(length);
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -52,7 +54,7 @@ fn shrink(widths: &mut [usize; 11], columns: usize) {
 }
 
 fn line(cells: &[String; 11], widths: &[usize; 11]) -> String {
-    let cells = cells.iter().zip(widths).map(|(cell, width)| format!("{:<width$}", cut(cell, *width)));
+    let cells = cells.iter().zip(widths).map(|(text, width)| cell(text, *width));
     cells.collect::<Vec<_>>().join(GAP).trim_end().to_owned()
 }
 

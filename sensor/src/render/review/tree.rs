@@ -5,10 +5,12 @@
 
 use std::fmt::Write as _;
 
+use unicode_width::UnicodeWidthStr as _;
+
 use super::{Look, text};
 use crate::{
     event::record::Time,
-    render::table::{cut, duration, plural},
+    render::table::{cell, cut, duration, plural},
     review::{Deploy, Node, deploy::Outcome, node::Kind},
 };
 
@@ -46,9 +48,9 @@ impl Drawing<'_> {
     fn node(&mut self, node: &Node, branch: &str, below: &str) {
         let after = node.time.map(|time| self.after(time)).unwrap_or_default();
         let took = node.duration.map(duration).unwrap_or_default();
-        let gutter = format!("{after:>9} {took:>7}  {:<9}  ", cut(&text(&result(node)), 9));
-        let empty = " ".repeat(gutter.chars().count());
-        let used = gutter.chars().count() + branch.chars().count();
+        let gutter = format!("{after:>9} {took:>7}  {}  ", cell(&text(&result(node)), 9));
+        let empty = " ".repeat(gutter.width());
+        let used = gutter.width() + branch.width();
         let room = self.look.width.map_or(usize::MAX, |width| width.saturating_sub(used).max(NARROW));
         let style = style(node);
         let text = text(&what(node));
