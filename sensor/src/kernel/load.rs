@@ -16,7 +16,9 @@ use aya::{
 use sensor_common::{CONTROL_MAP, Layout, RING_BYTES};
 
 use super::{
-    BTF, ChannelBytes, Control, Error, Holder, ProgramCounters, Ring, layout,
+    BTF, ChannelBytes, Control, Error, Holder, ProgramCounters, Ring,
+    error::chain,
+    layout,
     stale_entries::StaleEntryGc,
     uprobes::{self, Attach, AttachError, Programs, Uprobes},
 };
@@ -371,21 +373,4 @@ fn attach_second(ebpf: &mut Ebpf, name: &str, target: &str) -> Result<(), String
 fn cgroup_root(options: &Options) -> Result<File, String> {
     let path = options.cgroup2.as_ref().ok_or("cgroup v2 is not mounted (mount -t cgroup2 none /sys/fs/cgroup)")?;
     File::open(path).map_err(|error| format!("cannot open {}: {error}", path.display()))
-}
-
-/// An error with its causes, on one line; the verifier's whole log is for `SENSOR_LOG=debug`.
-pub(super) fn chain(error: impl std::error::Error) -> String {
-    tracing::debug!("{error}");
-    let mut text = first_line(&error.to_string());
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&first_line(&cause.to_string()));
-        source = cause.source();
-    }
-    text
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
 }

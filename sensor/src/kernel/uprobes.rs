@@ -21,8 +21,8 @@ use aya::{
 use super::{
     Holder,
     budget::{Budget, Share, Shares},
+    error::chain,
     links::Uprobe,
-    load::chain,
     multi::Multi,
 };
 use crate::event::stream::{FileId, Hook};
