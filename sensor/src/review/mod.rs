@@ -11,6 +11,7 @@
 //! Only what the contract of records names is read, and what of it is absent is left out. Memory is bounded by what is
 //! kept of deploys, not by the log. Text from records is as hostile as what was recorded: `render` escapes it.
 
+mod builder;
 pub mod deploy;
 mod failing;
 mod fields;

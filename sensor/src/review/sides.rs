@@ -8,8 +8,8 @@
 use std::collections::HashMap;
 
 use super::{
+    builder::DeployBuilder,
     deploy::{Deploy, View, add_all},
-    index::DeployBuilder,
 };
 use crate::event::record::Time;
 

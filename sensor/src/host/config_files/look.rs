@@ -80,7 +80,7 @@ impl Look {
 /// Looks at files beneath a root. `working`: the directory from which relative ones begin, in that root.
 pub fn look(root: &Beneath, working: Option<&Path>, files: &[PathBuf]) -> Vec<Looked> {
     let mut reader = read::Reader::new();
-    let mut one = |named: &PathBuf| match super::worker::absolute(working, named) {
+    let mut one = |named: &PathBuf| match super::place::absolute(working, named) {
         Some(path) => Looked { contents: reader.contents(root, &path), path: Some(path) },
         None => Looked { path: None, contents: Contents::Missing },
     };

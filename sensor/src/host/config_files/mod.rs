@@ -9,6 +9,7 @@
 pub mod look;
 mod place;
 mod read;
+mod settings;
 mod state;
 mod watch;
 mod worker;
@@ -19,7 +20,7 @@ mod tests;
 use std::{
     ffi::OsStr,
     os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
@@ -30,8 +31,9 @@ use std::{
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::event::stream::{Credentials, Event, EventKind, Lost, ProcessId};
+use crate::event::stream::{Event, EventKind, Lost};
 use look::{Look, Looks};
+pub use settings::{Deploying, Settings};
 use watch::Watch;
 use worker::Worker;
 
@@ -43,34 +45,6 @@ const FACTS_MAX: usize = 1024;
 const SERVE_EVERY: Duration = Duration::from_millis(5);
 /// It waits and compares: no deep calls.
 const STACK: usize = 256 << 10;
-
-/// A deploy tool started.
-#[derive(Clone, Debug)]
-pub struct Deploying {
-    pub process: ProcessId,
-    /// Who deploys: with these rights the files are read.
-    pub credentials: Option<Credentials>,
-    /// It is in the host's own mount namespace: its files can be watched, and looked at when the process is gone.
-    pub of_host: bool,
-    /// As the kernel had it at exec.
-    pub working_directory: Option<Vec<u8>>,
-    /// What tells its files from those of other deploys, wherever it is checked out: tool, service, destination. None:
-    /// their paths do.
-    pub project: Option<String>,
-    /// As the tool names them: absolute, or relative to the working directory. The flag: a file of secrets.
-    pub files: Vec<(String, bool)>,
-}
-
-/// Where state and key are, and which files are watched from the start.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// None: nothing outlives this run.
-    pub folder: Option<PathBuf>,
-    pub files: Vec<PathBuf>,
-    /// A file with the key of the hashes (32 bytes, 0600), where several hosts are to have the same. None: a key of
-    /// this host's own, in the folder.
-    pub key: Option<PathBuf>,
-}
 
 pub struct ConfigFiles {
     /// Until the thread has it.

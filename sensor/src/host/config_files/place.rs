@@ -3,7 +3,10 @@
 //! What leaves: descriptors that are places only (O_PATH): nothing in them is opened or held. The host's own root is
 //! that of init; where init may not be looked at, this process's.
 
-use std::{fs::File, path::Path};
+use std::{
+    fs::File,
+    path::{Component, Path, PathBuf},
+};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
@@ -33,4 +36,10 @@ fn in_root(root: &File, path: &Path) -> Option<File> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     openat2(root, path, flags, Mode::empty(), resolve).ok().map(File::from)
+}
+
+/// A path as the tool names it, from the root; without `.`, so that it has one name.
+pub(super) fn absolute(working: Option<&Path>, named: &Path) -> Option<PathBuf> {
+    let path = if named.is_absolute() { named.to_owned() } else { working?.join(named) };
+    Some(path.components().filter(|part| *part != Component::CurDir).collect())
 }

@@ -7,7 +7,10 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::event::config_file::{Cause, ConfigFile, Contents, Unread};
+use crate::event::{
+    config_file::{Cause, ConfigFile, Contents, Unread},
+    stream::ProcessId,
+};
 
 /// This process.
 fn own() -> ProcessId {

@@ -9,7 +9,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs::File,
     os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{Receiver, SyncSender, TryRecvError},
@@ -21,9 +21,9 @@ use nix::errno::Errno;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
-    Deploying, Settings,
     look::{Looked, Looks, Whose},
-    place::{host_root, is_folder, process},
+    place::{absolute, host_root, is_folder, process},
+    settings::{Deploying, Settings},
     state::{Entry, State},
     watch::{Happened, Watch},
 };
@@ -368,12 +368,6 @@ impl Worker {
         // Nobody is left to be told when the sensor has stopped.
         let _ = self.facts.send(Event { time: identity::boot_time(), what });
     }
-}
-
-/// A path as the tool names it, from the root; without `.`, so that it has one name.
-pub(super) fn absolute(working: Option<&Path>, named: &Path) -> Option<PathBuf> {
-    let path = if named.is_absolute() { named.to_owned() } else { working?.join(named) };
-    Some(path.components().filter(|part| *part != Component::CurDir).collect())
 }
 
 fn event_path(path: &Path) -> EventPath {
