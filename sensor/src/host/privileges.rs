@@ -18,11 +18,18 @@ use rustix::{
 };
 
 const PRECEDENCE: i32 = -4;
+const PRECEDENCE_OF_RING: i32 = -10;
 
 /// Runs before ordinary programs (nice -4, as auditd does by default): a flood of events comes with a flood of work for
 /// the CPUs.
 pub fn take_precedence() -> Result<()> {
     setpriority_process(None, PRECEDENCE)
+}
+
+/// The same for the thread that empties the ring: before the sensor's own helpers too. It does little, and what it does
+/// not do in time is lost.
+pub fn take_precedence_for_ring() -> Result<()> {
+    setpriority_process(None, PRECEDENCE_OF_RING)
 }
 
 /// Gives up what is not needed any more.

@@ -25,7 +25,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::{
     decode::{Decoder, Error as DecodeError},
     event::stream::{Drains, Event, EventKind},
-    host::identity,
+    host::{identity, privileges},
     kernel::{Drained, Ring, Waker},
 };
 
@@ -171,6 +171,8 @@ struct Reader {
 
 impl Reader {
     fn run(mut self) {
+        // Where it may not, it has what the process has, and that was said.
+        let _ = privileges::take_precedence_for_ring();
         loop {
             self.shared.turns.fetch_add(1, Ordering::Relaxed);
             // Before the drain: what was in the ring when the stop came is taken, and what programs that were running
