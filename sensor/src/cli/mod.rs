@@ -23,7 +23,6 @@ use crate::sink::stderr;
 use args::{Cli, Verb};
 
 use crate::{
-    host::privileges,
     inspect::Inspector,
     kernel::holder::{self, Holder},
 };
@@ -117,10 +116,6 @@ fn run(cli: Cli) -> ExitCode {
 fn helpers(proc: &std::path::Path) -> (Option<Holder>, Option<Inspector>) {
     if !rustix::process::geteuid().is_root() {
         return (None, None); // said by the kernel's half
-    }
-    // Inherited by them: what they find out is needed most where the machine is busy.
-    if let Err(error) = privileges::take_precedence() {
-        tracing::warn!(%error, "cannot raise the scheduling priority: under load more events may be lost");
     }
     let holder =
         holder::start().inspect_err(|error| tracing::warn!(%error, "the end of the sensor waits for its probes"));

@@ -30,7 +30,7 @@ use crate::{
         config_files::{ConfigFiles, Settings},
         identity,
         known_hosts::KnownHosts,
-        mounts,
+        mounts, privileges,
     },
     inspect::{Inspector, Question},
     kernel::{self, Control, Holder, Kernel, Options, Program, ProgramCounters, Readable},
@@ -121,6 +121,10 @@ impl Source {
         let options = Options { ring_bytes, cgroup2: mounts::cgroup2(), holder };
         let reported_at = identity::boot_time();
         let mut kernel = Kernel::load(&options)?;
+        // Not the helpers: what users make them do comes after the events.
+        if let Err(error) = privileges::take_precedence() {
+            tracing::warn!(%error, "cannot raise the scheduling priority: under load more events may be lost");
+        }
         let thread = |name| move |source| Failure::Thread { name, source };
         let control = kernel.control();
         let drain = Drain::start(kernel.ring()?).map_err(thread("ring"))?;
