@@ -28,8 +28,6 @@ use crate::{setup, shell, vm::scratch::Scratch};
 /// Programs are freed by the kernel a little after they were detached, and a daemon has some things to do when it
 /// starts.
 const SETTLE: Duration = Duration::from_millis(300);
-/// For a sensor that has just started to have looked at what was there before it, and to have given back what that took.
-const START: Duration = Duration::from_secs(2);
 /// Execs before those that are measured.
 const WARM: u32 = 500;
 const IDLE: Duration = Duration::from_secs(2);
@@ -103,7 +101,7 @@ pub(super) fn run(args: &ExecArgs) -> Result<()> {
                 return worker.sample(count);
             }
             let sensor = Sensor::start(&program, files, all)?;
-            sleep(START);
+            sleep(SETTLE);
             // What is new to a sensor that has just started is no exec's cost.
             worker.sample(WARM)?;
             // To the nanosecond: ticks are sampled, and the sensor wakes in step with them.
