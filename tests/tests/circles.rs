@@ -1,7 +1,7 @@
 //! Files of one crate do not import each other in circles: what a file needs lies below it, and can be read without it.
 //!
-//! What enters: the sources, parsed (`syn`). What leaves: circles, but for those that are named here with the reason. An
-//! import counts for the file that declares the name: a `use` of a module that only passes it on is followed.
+//! What enters: the sources, parsed (`syn`). What leaves: circles, but for those that are named here with the reason.
+//! An import counts for the file that declares the name: a `use` of a module that only passes it on is followed.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::{

@@ -1,7 +1,8 @@
 //! Layer 1: plain data, no behaviour beyond construction and naming.
 //!
 //! `stream` is what enters the pure middle (and what a recording holds), `ssh` the protocol's part of it, `host_key`
-//! what a client's files say of a key, `executed` and `interpreters` what an exec runs, `labels` names for commands, `ids` what names things,
+//! what a client's files say of a key, `executed` and `interpreters` what an exec runs, `labels` names for commands,
+//! `ids` what names things,
 //! `record` is what leaves.
 
 pub mod config_file;

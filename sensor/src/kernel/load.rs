@@ -353,7 +353,8 @@ fn attach(ebpf: &mut Ebpf, spec: &ProbeSpec, options: &Options, uprobes: &mut Pr
 }
 
 /// Can a tracepoint's program be preempted, so that the kernel skips it for the next task? Since 7.0 (measured on 7.3).
-/// Before, only an interrupt comes in between, which changes states of sockets and forks nothing. A kernel that is newer
+/// Before, only an interrupt comes in between, which changes states of sockets and forks nothing.
+/// A kernel that is newer
 /// than its number says tells by its counts of skipped runs, which are reported as lost.
 fn preempts_programs() -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();

@@ -1,7 +1,7 @@
 //! One host's view of a deploy, put together record by record.
 //!
-//! What enters: fields of records of one deploy on one host, in the order of the log. What leaves: the deploy as that host
-//! saw it, with its steps counted once.
+//! What enters: fields of records of one deploy on one host, in the order of the log. What leaves: the deploy as that
+//! host saw it, with its steps counted once.
 
 use std::collections::BTreeMap;
 
