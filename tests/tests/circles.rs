@@ -15,7 +15,6 @@ use syn::visit::{self, Visit};
 /// Circles that are there, by a folder that has all of their files, and why.
 const ALLOWED: &[(&str, &str)] = &[
     ("sensor/src/cli", "verbs and the frame that they run in: to be split"),
-    ("sensor/src/correlate", "one type with all tables: to be split into lineage, SSH and deploys"),
     ("sensor/src/decode", "the assembler's types are declared beside it: to be split"),
     ("sensor/src/host/sites", "the finder's types are declared beside it: to be split"),
     ("sensor/src/inspect", "questions are declared where they are answered: to be split"),

@@ -5,7 +5,12 @@
 //! `sensor-degraded` where a file is not read. At a deploy it is compared with the last deploy, in between with when it
 //! was last looked at. Who changed it can have ended by now: the table remembers the processes that ended last.
 
-use super::{Correlate, processes::Process};
+use super::{
+    deploys::{Deploys, Of},
+    health,
+    lineage::{Lineage, Process},
+    ssh::Ssh,
+};
 use crate::event::{
     config_file::{Author, Cause, ConfigFile, Contents},
     record::{Action, ConfigChange, ConfigFields, ConfigOf, File, FileHash, Outcome, Record, Related, User},
@@ -13,70 +18,70 @@ use crate::event::{
     text::escape,
 };
 
-impl Correlate {
-    pub(super) fn config_file(&mut self, time: u64, file: &ConfigFile, out: &mut Vec<Record>) {
-        if let Contents::Unread(why) = file.now {
-            let was = file.before.is_some_and(|before| matches!(before, Contents::Unread(_)));
-            if !was {
-                let path = escape(&file.path.bytes).0;
-                out.push(self.degraded(
-                    time,
-                    &Degraded {
-                        what: format!("configuration file {path}"),
-                        why: why.to_string(),
-                        effect: "its changes are not seen".into(),
-                    },
-                ));
-            }
-            return;
-        }
-        let Some(before) = file.before.filter(|before| *before != file.now) else { return };
-        let record = self.config_changed(file, before);
-        out.push(record);
-    }
-
-    fn config_changed(&self, file: &ConfigFile, before: Contents) -> Record {
-        let mut record = Record::new(self.wall(file.at), Action::DeployConfigChanged, Outcome::Success);
-        let process = match file.cause {
-            Cause::Deploy(id) | Cause::Changed(Author::Process(id)) => self.processes.get_or_remembered(id),
-            Cause::Changed(Author::Gone { tgid }) => self.processes.by_tgid_or_remembered(tgid),
-            Cause::Changed(Author::Unknown) | Cause::Start => None,
+/// The record of a file that differs from before, or that is not read any more.
+pub(super) fn record(
+    time: u64,
+    file: &ConfigFile,
+    lineage: &Lineage,
+    ssh: &Ssh,
+    deploys: &Deploys,
+) -> Option<Record> {
+    if let Contents::Unread(why) = file.now {
+        let known = file.before.is_some_and(|before| matches!(before, Contents::Unread(_)));
+        let degraded = Degraded {
+            what: format!("configuration file {}", escape(&file.path.bytes).0),
+            why: why.to_string(),
+            effect: "its changes are not seen".into(),
         };
-        if let Some(process) = process {
-            self.describe_author(&mut record, process);
-        }
-        let (path, escaped) = escape(&file.path.bytes);
-        if escaped {
-            record.sensor.escaped = Some(vec!["file.path"]);
-        }
-        let hash = hash(file.now);
-        if let (Some(hash), false) = (&hash, file.secret) {
-            record.related.get_or_insert_with(Related::default).hash.push(hash.clone());
-        }
-        let config = ConfigFields {
-            previous_sha256: self::hash(before),
-            keyed: Some(true),
-            removed: (file.now == Contents::Missing).then_some(true),
-        };
-        // Such a record has its own `deploy` fields.
-        let id = record.deploy.take().map(|deploy| deploy.id);
-        record.config = Some(Box::new(ConfigChange {
-            file: File { path: path.into_owned(), hash: hash.map(|sha256| FileHash { sha256 }) },
-            deploy: ConfigOf { id, config },
-        }));
-        record.sensor.inferred = file.inferred.then_some(true);
-        record
+        return (!known).then(|| health::degraded(lineage.wall(time), &degraded));
     }
+    let before = file.before.filter(|before| *before != file.now)?;
+    let mut record = Record::new(lineage.wall(file.at), Action::DeployConfigChanged, Outcome::Success);
+    let process = match file.cause {
+        Cause::Deploy(id) | Cause::Changed(Author::Process(id)) => lineage.process_or_remembered(id),
+        Cause::Changed(Author::Gone { tgid }) => lineage.by_tgid_or_remembered(tgid),
+        Cause::Changed(Author::Unknown) | Cause::Start => None,
+    };
+    if let Some(process) = process {
+        describe_author(&mut record, process, lineage);
+        ssh.describe_membership(&mut record, process.session);
+        deploys.label(Of::Process(process), &mut record);
+    }
+    describe_file(&mut record, file, before);
+    Some(record)
+}
 
-    /// Who did it, and the session that this belongs to.
-    fn describe_author(&self, record: &mut Record, process: &Process) {
-        self.describe_process(record, process.id, Some(process));
-        if let Some(fields) = &mut record.process {
-            fields.command_line = process.command_line.as_deref().map(str::to_owned);
-        }
-        record.user = process.user.clone().map(|(id, name)| User { id: Some(id.to_string()), name, ..User::default() });
-        self.describe_membership(record, process.session, process.deploy.as_ref());
+fn describe_file(record: &mut Record, file: &ConfigFile, before: Contents) {
+    let (path, escaped) = escape(&file.path.bytes);
+    if escaped {
+        record.sensor.escaped = Some(vec!["file.path"]);
     }
+    let now = hash(file.now);
+    if let (Some(hash), false) = (&now, file.secret) {
+        record.related.get_or_insert_with(Related::default).hash.push(hash.clone());
+    }
+    let config = ConfigFields {
+        previous_sha256: hash(before),
+        keyed: Some(true),
+        removed: (file.now == Contents::Missing).then_some(true),
+    };
+    // Such a record has its own `deploy` fields.
+    let id = record.deploy.take().map(|deploy| deploy.id);
+    record.config = Some(Box::new(ConfigChange {
+        file: File { path: path.into_owned(), hash: now.map(|sha256| FileHash { sha256 }) },
+        deploy: ConfigOf { id, config },
+    }));
+    record.sensor.inferred = file.inferred.then_some(true);
+}
+
+/// Who did it, and the session that the process belongs to.
+fn describe_author(record: &mut Record, process: &Process, lineage: &Lineage) {
+    lineage.describe_process(record, process.id, Some(process));
+    if let Some(fields) = &mut record.process {
+        fields.command_line = process.command_line.as_deref().map(str::to_owned);
+    }
+    record.user = process.user.clone().map(|(id, name)| User { id: Some(id.to_string()), name, ..User::default() });
+    lineage.describe_membership(record, process.session);
 }
 
 fn hash(contents: Contents) -> Option<String> {
@@ -90,7 +95,7 @@ fn hash(contents: Contents) -> Option<String> {
 mod tests {
     use super::*;
     use crate::{
-        correlate::Scope,
+        correlate::{Correlate, Scope},
         event::{
             config_file::Unread,
             stream::{Credentials, Event, EventKind, Exec, Exit, Fork, Limits, Names, Path, ProcessId, Status, Task},

@@ -1,25 +1,35 @@
 //! The deployer's processes: which exec starts a deploy, which child is a step of one, and the end.
 //!
-//! An exec is looked at twice: before it is told (does it start or belong to a deploy? what belongs to one is told, in
-//! a session or not) and when its text is known. A child is a step if a rule of the tool knows it and no step runs
+//! An exec is examined twice: before its record is made (does it start or belong to a deploy? what belongs to one has a
+//! record, in a session or not) and when its text is known. A child is a step if a rule of the tool knows it and no step runs
 //! above it: what a hook starts is the hook's.
+
+//!
+//! A process that was there before the sensor enters in the same way, with what /proc has of it: its arguments, which
+//! the process itself could have changed, and its project as it is now. What the tool did before is not known: no step
+//! of then counts.
 
 use std::{net::IpAddr, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    super::{Correlate, processes::Process, program::Program},
-    Run,
+    machine::Deploys,
     names::Names,
-    outcome::{Ended, Seen, verdict},
+    outcome::verdict,
+    run::{Child, Run},
+    seen::{Ended, Seen},
 };
 use crate::{
-    deploy::{self, ClassifiedStep, Invocation, classify_local},
+    correlate::{
+        facts::Unreachable,
+        lineage::{Lineage, Process, container_id},
+    },
+    deploy::{self, Invocation, classify_local},
     event::{
         deploy::{Evidence, Facts},
         record::{Action, Error, Outcome, Record},
-        stream::{Exec, Exit, ProcessId, Status},
+        stream::{Exec, Exit, ProcessId, ProcessSnapshot, Status},
     },
 };
 
@@ -27,15 +37,6 @@ use crate::{
 const ABOVE_MAX: usize = 32;
 /// Children that are steps at a time.
 const CHILDREN_MAX: usize = 256;
-
-/// A child that is a step and runs.
-#[derive(Debug)]
-pub(in crate::correlate) struct Child {
-    step: ClassifiedStep,
-    /// What its record will say of the process.
-    about: Box<Record>,
-    began: u64,
-}
 
 /// A deploy that an exec starts.
 pub(in crate::correlate) struct Beginning {
@@ -47,7 +48,7 @@ pub(in crate::correlate) struct Beginning {
 
 impl Beginning {
     /// It began before the sensor did.
-    pub(super) fn found(self) -> Self {
+    pub(in crate::correlate) fn found(self) -> Self {
         Self { found: true, ..self }
     }
 }
@@ -64,14 +65,19 @@ fn is_executed(invocation: &Invocation, exec: &Exec) -> bool {
     path.and_then(|path| std::str::from_utf8(&path.bytes).ok()).is_some_and(|path| invocation.is_executed(path))
 }
 
-impl Correlate {
-    /// Does this exec start a deploy? What it inherits from its parent it has already.
-    pub(in crate::correlate) fn deploy_begins(&mut self, exec: &Exec) -> Option<Beginning> {
+impl Deploys {
+    /// Does this exec start a deploy, or continue one? The mark is for the process; what it inherits from its parent it
+    /// has already.
+    pub(in crate::correlate) fn begins(
+        &mut self,
+        exec: &Exec,
+        lineage: &Lineage,
+    ) -> (Option<Arc<str>>, Option<Beginning>) {
         let id = exec.task.id;
-        let facts = self.deploys.facts.remove(&id);
-        let process = self.processes.get(id)?;
-        if let Some(run) = process.deploy.clone().and_then(|deploy| self.deploys.runs.get_mut(&deploy)) {
-            let again = self.deploys.tools.read(exec, facts.as_ref());
+        let facts = self.facts.remove(&id);
+        let Some(process) = lineage.process(id) else { return (None, None) };
+        if let Some(run) = process.marks.deploy.as_ref().and_then(|deploy| self.runs.get_mut(deploy)) {
+            let again = self.tools.read(exec, facts.as_ref());
             if let Some(again) = again.filter(|again| run.invocation.same_request(again)) {
                 run.seen.executed |= is_executed(&again, exec);
                 run.invocation.goes_on_as(&again);
@@ -83,61 +89,61 @@ impl Correlate {
             if let Some(facts) = facts {
                 run.note(facts);
             }
-            return None;
+            return (None, None);
         }
-        if self.is_remote_step(process) {
-            return None;
+        if self.is_remote_step(process, lineage) {
+            return (None, None);
         }
-        let invocation = self.deploys.tools.read(exec, facts.as_ref())?;
+        let Some(invocation) = self.tools.read(exec, facts.as_ref()) else { return (None, None) };
         let deploy = match self.outer(exec, &invocation) {
             Some(outer) => {
-                if let Some(run) = self.deploys.get_mut(&outer) {
+                if let Some(run) = self.get_mut(&outer) {
                     run.seen.executed |= is_executed(&invocation, exec);
                     run.inner = Some(id);
                 }
                 outer
             }
-            None if self.deploys.is_full() => return None,
-            None => deploy_id(&self.processes.entity(id)),
+            None if self.is_full() => return (None, None),
+            None => deploy_id(&lineage.entity(id)),
         };
-        if let Some(process) = self.processes.get_mut(id) {
-            process.deploy = Some(deploy.clone());
-        }
-        let begins = !self.deploys.runs.contains_key(&deploy);
-        begins.then_some(Beginning { id: deploy, invocation, facts, found: false })
+        let begins = !self.runs.contains_key(&deploy);
+        let beginning = begins.then(|| Beginning { id: deploy.clone(), invocation, facts, found: false });
+        (Some(deploy), beginning)
+    }
+
+    /// Can a process that was there before the sensor be a deploy, or a step of one?
+    pub(in crate::correlate) fn may_be(&self, process: &Process, found: &ProcessSnapshot) -> bool {
+        let executable = found.executable.as_ref().map(|path| path.bytes.as_slice());
+        process.marks.deploy.is_some() || self.tools.may_match(&found.args, executable)
     }
 
     /// The run that started the container in which this tool runs: the same command line, and not yet found inside.
     fn outer(&self, exec: &Exec, invocation: &Invocation) -> Option<Arc<str>> {
-        exec.task.names.cgroup.as_deref().and_then(super::super::build::container_id)?;
+        exec.task.names.cgroup.as_deref().and_then(container_id)?;
         let same =
             |run: &&Run| run.invocation.container && run.inner.is_none() && run.invocation.same_request(invocation);
-        let runs = self.deploys.runs.values().map(Box::as_ref).filter(same);
+        let runs = self.runs.values().map(Box::as_ref).filter(same);
         runs.max_by_key(|run| (run.began, run.id.clone())).map(|run| run.id.clone())
     }
 
     /// A command of a session that a tool sent: its programs are steps, and start no deploy of their own.
-    fn is_remote_step(&self, process: &Process) -> bool {
-        let session = process.session.and_then(|key| self.sessions.get(key));
-        let conn = session.and_then(|session| session.socket).and_then(|socket| self.conns.get(socket));
-        let (Some(conn), Some(command)) = (conn, &process.command) else { return false };
-        conn.channels
-            .iter()
-            .filter_map(|channel| channel.command.as_ref())
-            .any(|own| own.id == *command && own.step.is_some())
+    fn is_remote_step(&self, process: &Process, lineage: &Lineage) -> bool {
+        let session = process.session.and_then(|key| lineage.session(key));
+        let member = session.and_then(|session| session.socket).and_then(|socket| self.members.get(&socket));
+        let (Some(member), Some(command)) = (member, &process.marks.command) else { return false };
+        member.steps.contains_key(command)
     }
 
-    /// The deploy begins.
-    pub(in crate::correlate) fn deploy_started(
+    /// The deploy begins. `about`: the record of the tool's process.
+    pub(in crate::correlate) fn started(
         &mut self,
         time: u64,
         exec: &Exec,
-        program: &Program,
+        mut about: Record,
         beginning: Beginning,
-        out: &mut Vec<Record>,
-    ) {
+        lineage: &Lineage,
+    ) -> Record {
         let Beginning { id, invocation, facts, found } = beginning;
-        let mut about = self.process_started(time, exec, program);
         (about.action, about.outcome) = (Action::DeployStarted, Outcome::Unknown);
         about.sensor.inferred = found.then_some(true);
         let mut names = Names::default();
@@ -167,91 +173,104 @@ impl Correlate {
             inner: None,
         };
         run.add_secrets(run.invocation.secrets(run.facts.as_ref()));
-        out.push(run.record(self.wall(time), Action::DeployStarted, Outcome::Unknown));
-        self.deploys.add(run);
+        let record = run.record(lineage.wall(time), Action::DeployStarted, Outcome::Unknown);
+        self.add(run);
+        record
     }
 
     /// An exec below a deploy: is it a step?
     #[allow(clippy::collapsible_match, reason = "a guard would need an arm that does nothing")]
-    pub(in crate::correlate) fn deploy_child(&mut self, time: u64, exec: &Exec, program: &Program) {
+    pub(in crate::correlate) fn child(
+        &mut self,
+        time: u64,
+        exec: &Exec,
+        line: Option<&str>,
+        about: impl FnOnce(&Self) -> Record,
+        lineage: &Lineage,
+    ) {
         let id = exec.task.id;
-        let Some(deploy) = self.processes.get(id).and_then(|process| process.deploy.clone()) else { return };
-        let Some(run) = self.deploys.runs.get(&deploy) else { return };
-        if run.root == id || run.inner == Some(id) || (!run.children.contains_key(&id) && self.below_a_step(run, id)) {
+        let Some(deploy) = lineage.process(id).and_then(|process| process.marks.deploy.clone()) else { return };
+        let Some(run) = self.runs.get(&deploy) else { return };
+        if run.root == id
+            || run.inner == Some(id)
+            || (!run.children.contains_key(&id) && below_a_step(run, id, lineage))
+        {
             return;
         }
         let argv = deploy::texts(&exec.args);
         let argv: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
         let executable = exec.executable.as_ref().and_then(|path| std::str::from_utf8(&path.bytes).ok());
         let mut step = classify_local(&run.invocation.tool, &argv, executable);
-        let mut about = self.process_started(time, exec, program);
-        about.action = Action::DeployStep;
-        let Some(run) = self.deploys.get_mut(&deploy) else { return };
+        if !step.known {
+            return;
+        }
+        let line = line.unwrap_or_default().to_owned();
+        let about = Box::new(Record { action: Action::DeployStep, ..about(self) });
+        let Some(run) = self.get_mut(&deploy) else { return };
         let room = run.children.len() < CHILDREN_MAX;
         match run.children.get_mut(&id) {
             // In place: `sh -c`, `env`, then the program itself.
             Some(child) => {
-                if step.known && step.kind == child.step.kind {
-                    *child.about = about;
+                if step.kind == child.step.kind {
+                    (child.line, child.about) = (line, about);
                 }
             }
-            None if step.known && room => {
+            None if room => {
                 run.names.learn(&mut step);
                 run.handled(&mut step);
-                run.children.insert(id, Child { step, about: Box::new(about), began: time });
+                run.children.insert(id, Child { step, line, about, began: time });
             }
             None => {}
         }
     }
 
-    fn below_a_step(&self, run: &Run, id: ProcessId) -> bool {
-        let parent = self.processes.get(id).and_then(|process| process.parent);
-        self.step_above(run, parent).is_some()
-    }
-
-    /// The step that this process is, or below which it runs.
-    fn step_above<'a>(&self, run: &'a Run, mut at: Option<ProcessId>) -> Option<&'a Child> {
-        for _ in 0..ABOVE_MAX {
-            let above = at.filter(|above| *above != run.root)?;
-            if let Some(child) = run.children.get(&above) {
-                return Some(child);
-            }
-            at = self.processes.get(above).and_then(|process| process.parent);
-        }
-        None
-    }
-
     /// A process made a TCP connection. What a hook connects to is the hook's, and says nothing of the hosts.
-    pub(in crate::correlate) fn deploy_contacted(&mut self, id: ProcessId, address: IpAddr) {
-        let Some(deploy) = self.processes.get(id).and_then(|process| process.deploy.clone()) else { return };
-        let Some(run) = self.deploys.runs.get(&deploy) else { return };
-        if self.step_above(run, Some(id)).is_none_or(|child| child.step.hook.is_none()) {
-            self.deploys.contacted(&deploy, address.to_canonical().to_string());
+    pub(in crate::correlate) fn contacted(&mut self, id: ProcessId, address: IpAddr, lineage: &Lineage) {
+        let Some(deploy) = lineage.process(id).and_then(|process| process.marks.deploy.clone()) else { return };
+        let Some(run) = self.runs.get(&deploy) else { return };
+        if step_above(run, Some(id), lineage).is_none_or(|child| child.step.hook.is_none()) {
+            self.record_contacted(&deploy, address.to_canonical().to_string());
+        }
+    }
+
+    /// A connection of a deploy was never made.
+    pub(in crate::correlate) fn unreachable(&mut self, failed: &Unreachable<'_>) {
+        let Some(run) = self.get_mut(failed.deploy) else { return };
+        let own = [Some(run.root), run.inner].contains(&Some(failed.process));
+        if own || failed.name == Some("ssh") {
+            run.seen.unreachable.get_or_insert_with(|| (failed.remote.ip().to_string(), failed.why.to_owned()));
         }
     }
 
     /// A process of a deploy ended: a step, or the deploy.
-    pub(in crate::correlate) fn deploy_exited(
+    pub(in crate::correlate) fn exited(
         &mut self,
         time: u64,
         exit: &Exit,
         process: &Process,
+        lineage: &Lineage,
         out: &mut Vec<Record>,
     ) {
-        let Some(deploy) = &process.deploy else { return };
-        let Some(run) = self.deploys.runs.get_mut(deploy) else { return };
+        let Some(deploy) = &process.marks.deploy else { return };
+        let Some(run) = self.runs.get_mut(deploy) else { return };
         if let Some(child) = run.children.remove(&process.id) {
-            let now = (time as i64).wrapping_add(self.offset);
-            out.push(run.child_ended(now, time, child, exit.status));
+            out.push(run.child_ended(lineage.wall(time), time, child, exit.status));
         }
         if run.root == process.id {
-            self.deploy_finished(time, &deploy.clone(), Some(exit.status), out);
+            self.finished(time, &deploy.clone(), Some(exit.status), lineage, out);
         }
     }
 
-    fn deploy_finished(&mut self, time: u64, deploy: &str, status: Option<Status>, out: &mut Vec<Record>) {
-        let Some(run) = self.deploys.runs.remove(deploy) else { return };
-        let mut record = run.record(self.wall(time), Action::DeployFinished, Outcome::Unknown);
+    fn finished(
+        &mut self,
+        time: u64,
+        deploy: &str,
+        status: Option<Status>,
+        lineage: &Lineage,
+        out: &mut Vec<Record>,
+    ) {
+        let Some(run) = self.runs.remove(deploy) else { return };
+        let mut record = run.record(lineage.wall(time), Action::DeployFinished, Outcome::Unknown);
         let evidence = run.evidence().filter(|evidence| status.is_some() || *evidence != Evidence::None);
         if let Some(fields) = record.deploy.as_mut().and_then(|deploy| deploy.fields.as_mut()) {
             fields.evidence = evidence.map(Evidence::name);
@@ -275,16 +294,33 @@ impl Correlate {
     }
 
     /// Runs whose end was lost.
-    pub(in crate::correlate) fn deploys_tick(&mut self, time: u64, out: &mut Vec<Record>) {
-        let lost = |run: &&Run| self.processes.get(run.root).is_none();
-        let runs = self.deploys.runs.values().map(Box::as_ref);
+    pub(in crate::correlate) fn tick(&mut self, time: u64, lineage: &Lineage, out: &mut Vec<Record>) {
+        let lost = |run: &&Run| lineage.process(run.root).is_none();
+        let runs = self.runs.values().map(Box::as_ref);
         let mut gone: Vec<Arc<str>> = runs.filter(lost).map(|run| run.id.clone()).collect();
         gone.sort_unstable();
         for deploy in gone {
-            self.deploy_finished(time, &deploy, None, out);
+            self.finished(time, &deploy, None, lineage, out);
         }
     }
 }
+
+fn below_a_step(run: &Run, id: ProcessId, lineage: &Lineage) -> bool {
+        let parent = lineage.process(id).and_then(|process| process.parent);
+        step_above(run, parent, lineage).is_some()
+    }
+
+    /// The step that this process is, or below which it runs.
+fn step_above<'a>(run: &'a Run, mut at: Option<ProcessId>, lineage: &Lineage) -> Option<&'a Child> {
+        for _ in 0..ABOVE_MAX {
+            let above = at.filter(|above| *above != run.root)?;
+            if let Some(child) = run.children.get(&above) {
+                return Some(child);
+            }
+            at = lineage.process(above).and_then(|process| process.parent);
+        }
+        None
+    }
 
 impl Run {
     fn note(&mut self, facts: Facts) {
@@ -301,9 +337,8 @@ impl Run {
     }
 
     fn child_ended(&mut self, now: i64, time: u64, child: Child, status: Status) -> Record {
-        let Child { step, about, began } = child;
+        let Child { step, line, about, began } = child;
         let code = u32::from(status.exit_code());
-        let line = about.process.as_ref().and_then(|process| process.command_line.clone()).unwrap_or_default();
         self.local_steps += 1;
         let ended = Ended { step: &step, host: None, line: &line, status: Some(code), remote: false };
         self.seen.observe(&ended, &self.invocation.tool);

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::deploy::ClassifiedStep;
+use crate::deploy::{ClassifiedStep, Tool};
 
 /// Values confirmed by acts; a deploy has a version, a service, a destination and a handful of roles.
 const CONFIRMED_MAX: usize = 256;
@@ -19,7 +19,7 @@ const PREFIXES_MAX: usize = 64;
 const CONTAINER: &str = "container";
 
 #[derive(Clone, Debug, Default)]
-pub(in crate::correlate) struct Names {
+pub(super) struct Names {
     pub(super) service: Option<String>,
     pub(super) destination: Option<String>,
     pub(super) performer: Option<String>,
@@ -28,7 +28,7 @@ pub(in crate::correlate) struct Names {
     /// Beginnings of containers' names, and their role.
     prefixes: Vec<(String, Option<String>)>,
     /// The new version serves: what is stopped now was the one before.
-    pub(super) served: bool,
+    served: bool,
     /// The version before was stopped or renamed, with exit status 0.
     replaced: bool,
     /// What commands acted on that ended with 0: field and value.
@@ -95,7 +95,7 @@ impl Names {
     }
 
     /// A command over a connection ended with 0: what it acted on is more than a claim.
-    pub(super) fn confirm(&mut self, step: &ClassifiedStep) {
+    fn confirm(&mut self, step: &ClassifiedStep) {
         self.replaced |= step.kind == "rename" && self.previous.is_some();
         if !step.confirms {
             return;
@@ -115,6 +115,15 @@ impl Names {
         }
     }
 
+    /// A command over a connection ended with 0.
+    pub(super) fn succeeded(&mut self, step: &ClassifiedStep, tool: &Tool) {
+        self.confirm(step);
+        self.served |= tool.definition.outcome.proof.contains(&step.kind);
+        if step.retires {
+            self.retired(step);
+        }
+    }
+
     /// Does an act of this deploy speak for the value of this field?
     pub(super) fn is_confirmed(&self, field: &'static str, value: &str) -> bool {
         if field == "deploy.previous_version" {
@@ -131,7 +140,7 @@ impl Names {
     }
 
     /// A container was stopped: the version before, if the new one serves.
-    pub(super) fn retired(&mut self, step: &ClassifiedStep) {
+    fn retired(&mut self, step: &ClassifiedStep) {
         let version = step.container.as_ref().and_then(|name| self.split(name)).and_then(|(_, version)| version);
         let Some(version) = version.filter(|_| self.served) else { return };
         let version = version.split("_replaced_").next().unwrap_or_default().to_owned();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Run, names::Names};
+use super::{names::Names, run::Run};
 use crate::{
     deploy::ClassifiedStep,
     event::{
@@ -14,14 +14,11 @@ use crate::{
 /// A step's line is cut here, as `process.command_line` is.
 const LINE_MAX: usize = 4096;
 
-/// The deploy that a record belongs to.
-pub(in crate::correlate) fn describe_id(record: &mut Record, id: Option<&Arc<str>>) {
-    record.deploy = id.map(|id| Deploy { id: id.clone(), fields: None });
-}
-
-/// What a step says of itself.
+/// A step of this deploy. `fields`: what is known of the deploy by then.
 pub(super) fn describe_step(
     record: &mut Record,
+    deploy: &Arc<str>,
+    mut fields: DeployFields,
     step: &ClassifiedStep,
     line: Option<String>,
     host: Option<String>,
@@ -38,8 +35,7 @@ pub(super) fn describe_step(
         let container = record.container.get_or_insert_default();
         (container.name, container.image) = (step.container.clone(), image);
     }
-    let deploy = record.deploy.get_or_insert_default();
-    deploy.fields.get_or_insert_default().step = Some(DeployStep {
+    fields.step = Some(DeployStep {
         kind: step.kind.clone(),
         line,
         host,
@@ -48,6 +44,7 @@ pub(super) fn describe_step(
         secrets: step.secrets.clone(),
         registry: step.registry.clone(),
     });
+    record.deploy = Some(Deploy { id: deploy.clone(), fields: Some(Box::new(fields)) });
 }
 
 /// What is known of a deploy by its commands.
@@ -142,7 +139,6 @@ impl Run {
     ) {
         let mut fields = self.fields();
         fields.claimed = claims(&fields, &self.names);
-        record.deploy = Some(Deploy { id: self.id.clone(), fields: Some(Box::new(fields)) });
-        describe_step(record, step, line, host, status);
+        describe_step(record, &self.id, fields, step, line, host, status);
     }
 }

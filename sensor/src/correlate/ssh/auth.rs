@@ -2,20 +2,23 @@
 //! offered.
 
 use super::{
-    Correlate,
-    connection::{Attempt, Role, SshConnection},
+    connection::{Attempt, SshConnection},
+    machine::Ssh,
 };
-use crate::event::{
-    record::{Action, Outcome, Record},
-    ssh::{Message, Packet},
-    text::escape,
+use crate::{
+    correlate::{facts::Role, outlet::Outlet},
+    event::{
+        record::{Action, Outcome},
+        ssh::{Message, Packet},
+        text::escape,
+    },
 };
 
 /// RFC 4252 and its companions know six methods.
 const FAILED_MAX: usize = 8;
 
-impl Correlate {
-    pub(super) fn auth(&mut self, time: u64, conn: &mut SshConnection, packet: &Packet, out: &mut Vec<Record>) {
+impl Ssh {
+    pub(super) fn auth(&mut self, time: u64, conn: &mut SshConnection, packet: &Packet, out: &mut Outlet<'_>) {
         match &packet.message {
             Message::AuthRequest(request) => {
                 // Given up for another method, without an answer (RFC 4252, 5.1).
@@ -44,7 +47,7 @@ impl Correlate {
                 }
                 conn.authenticated = true;
                 if conn.role == Some(Role::Server) {
-                    self.share(conn);
+                    self.share(conn, out);
                     self.logged_in(time, conn, out);
                 }
             }
@@ -53,23 +56,23 @@ impl Correlate {
     }
 
     /// The server's session begins now, if lineage has not seen it begin.
-    fn logged_in(&mut self, time: u64, conn: &mut SshConnection, out: &mut Vec<Record>) {
+    fn logged_in(&mut self, time: u64, conn: &mut SshConnection, out: &mut Outlet<'_>) {
         self.emit_connection(conn, out);
-        if let Some(key) = self.sessions.by_socket(conn.id) {
-            self.authenticated(key, time);
+        if let Some((key, _)) = out.lineage().session_of(conn.id) {
+            self.logs_in(key, time);
             self.start_session(key, out);
         }
     }
 
     /// The server ends a connection instead of answering the attempt that was one too many.
-    pub(super) fn attempts_exhausted(&mut self, time: u64, conn: &mut SshConnection, out: &mut Vec<Record>) {
+    pub(super) fn attempts_exhausted(&mut self, time: u64, conn: &mut SshConnection, out: &mut Outlet<'_>) {
         if let Some(attempt) = conn.attempt.take() {
             self.attempted(time, conn, &attempt, Outcome::Failure, false, out);
         }
     }
 
     /// The connection ended before an answer came.
-    pub(super) fn unanswered(&mut self, time: u64, conn: &mut SshConnection, out: &mut Vec<Record>) {
+    pub(super) fn unanswered(&mut self, time: u64, conn: &mut SshConnection, out: &mut Outlet<'_>) {
         if let Some(attempt) = conn.attempt.take() {
             self.attempted(time, conn, &attempt, Outcome::Unknown, false, out);
         }
@@ -82,15 +85,15 @@ impl Correlate {
         attempt: &Attempt,
         outcome: Outcome,
         partial: bool,
-        out: &mut Vec<Record>,
+        out: &mut Outlet<'_>,
     ) {
         self.emit_connection(conn, out);
         note_failure(conn, attempt, outcome);
         let action = if attempt.is_offer() { Action::SshKeyOffered } else { Action::SshAuthentication };
-        let mut record = self.ssh_record(time, action, outcome, conn);
+        let mut record = self.ssh_record(time, action, outcome, conn, out.lineage());
         record.duration = Some(time.saturating_sub(attempt.time));
         super::records::describe_auth(&mut record, &attempt.request, partial);
-        self.emit(conn, record, out);
+        out.emit(&conn.view(), record);
     }
 }
 

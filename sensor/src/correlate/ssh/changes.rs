@@ -31,7 +31,7 @@ const FIELDS: [&str; 7] = [
     "ssh.host_key",
 ];
 
-pub(in crate::correlate) struct Changes {
+pub(super) struct Changes {
     last: Bounded<Pairing, [Option<String>; FIELDS.len()]>,
 }
 

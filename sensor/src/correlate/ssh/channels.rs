@@ -6,18 +6,21 @@
 use std::collections::VecDeque;
 
 use super::{
-    Correlate,
     connection::{CHANNELS_MAX, Channel, Pair, PendingForward, REQUESTS_MAX, SESSIONS_MAX, SshConnection},
+    machine::Ssh,
 };
-use crate::event::{
-    record::{Action, Forward, Outcome, Record},
-    ssh::{ChannelOpen, Direction, Message, Packet},
-    stream::Degraded,
-    text::escape,
+use crate::{
+    correlate::{health, outlet::Outlet},
+    event::{
+        record::{Action, Forward, Outcome},
+        ssh::{ChannelOpen, Direction, Message, Packet},
+        stream::Degraded,
+        text::escape,
+    },
 };
 
-impl Correlate {
-    pub(super) fn channels(&mut self, time: u64, conn: &mut SshConnection, packet: &Packet, out: &mut Vec<Record>) {
+impl Ssh {
+    pub(super) fn channels(&mut self, time: u64, conn: &mut SshConnection, packet: &Packet, out: &mut Outlet<'_>) {
         let direction = packet.direction;
         match &packet.message {
             Message::ChannelOpen(open) => self.opens(time, conn, direction, open, out),
@@ -87,11 +90,11 @@ impl Correlate {
         conn: &mut SshConnection,
         asked: PendingForward,
         outcome: Outcome,
-        out: &mut Vec<Record>,
+        out: &mut Outlet<'_>,
     ) {
-        let mut record = self.ssh_record(asked.time, Action::SshForwardRequested, outcome, conn);
+        let mut record = self.ssh_record(asked.time, Action::SshForwardRequested, outcome, conn, out.lineage());
         super::records::protocol(&mut record).forward = Some(asked.forward);
-        self.emit(conn, record, out);
+        out.emit(&conn.view(), record);
     }
 
     fn opens(
@@ -100,7 +103,7 @@ impl Correlate {
         conn: &mut SshConnection,
         direction: Direction,
         open: &ChannelOpen,
-        out: &mut Vec<Record>,
+        out: &mut Outlet<'_>,
     ) {
         let is_session = |open: &ChannelOpen| open.kind == b"session";
         let session = is_session(open);
@@ -133,7 +136,7 @@ impl Correlate {
     }
 
     /// Counted, said of the connection, and once of the sensor.
-    fn too_many(&mut self, time: u64, conn: &mut SshConnection, session: bool, max: usize, out: &mut Vec<Record>) {
+    fn too_many(&mut self, time: u64, conn: &mut SshConnection, session: bool, max: usize, out: &mut Outlet<'_>) {
         self.channels_refused += 1;
         let what = if session { "sessions" } else { "channels that are no sessions" };
         let text = format!("over {max} {what} at a time: the others are not followed");
@@ -148,7 +151,7 @@ impl Correlate {
                 why: format!("over {max} {what} at a time on one connection"),
                 effect: effect.into(),
             };
-            out.push(self.degraded(time, &degraded));
+            out.push(health::degraded(out.lineage().wall(time), &degraded));
         }
         self.protocol_error(time, conn, "too_many_channels", &text, out);
     }
@@ -160,7 +163,7 @@ impl Correlate {
         direction: Direction,
         recipient: u32,
         sender: u32,
-        out: &mut Vec<Record>,
+        out: &mut Outlet<'_>,
     ) {
         let Some(channel) = conn.channel(direction, recipient).filter(|channel| !channel.confirmed) else { return };
         channel.confirmed = true;
@@ -169,9 +172,9 @@ impl Correlate {
             Direction::Out => channel.local = Some(sender),
         }
         let channel = channel.clone();
-        let mut record = self.channel_record(channel.time, Action::SshChannelOpened, Outcome::Success, conn, &channel);
+        let mut record = self.channel_record(channel.time, Action::SshChannelOpened, Outcome::Success, conn, &channel, out.lineage());
         record.duration = Some(time.saturating_sub(channel.time));
-        self.emit(conn, record, out);
+        out.emit(&conn.view(), record);
     }
 
     #[allow(clippy::too_many_arguments, reason = "one message's fields")]
@@ -183,13 +186,13 @@ impl Correlate {
         recipient: u32,
         reason: u32,
         description: &[u8],
-        out: &mut Vec<Record>,
+        out: &mut Outlet<'_>,
     ) {
         let is =
             |channel: &Channel| !channel.confirmed && channel.opener != direction && channel.open.sender == recipient;
         let Some(at) = conn.channels.iter().position(is) else { return };
         let channel = conn.channels.remove(at);
-        let mut record = self.channel_record(channel.time, Action::SshChannelOpened, Outcome::Failure, conn, &channel);
+        let mut record = self.channel_record(channel.time, Action::SshChannelOpened, Outcome::Failure, conn, &channel, out.lineage());
         record.duration = Some(time.saturating_sub(channel.time));
         if let Some(channel) = &mut super::records::protocol(&mut record).channel {
             channel.reason = Some(open_failure(reason));
@@ -197,7 +200,7 @@ impl Correlate {
         let text = escape(description).0;
         record.error =
             (!text.is_empty()).then(|| crate::event::record::Error { code: None, message: Some(text.into_owned()) });
-        self.emit(conn, record, out);
+        out.emit(&conn.view(), record);
     }
 
     fn closes(
@@ -207,7 +210,7 @@ impl Correlate {
         direction: Direction,
         recipient: u32,
         bytes: u64,
-        out: &mut Vec<Record>,
+        out: &mut Outlet<'_>,
     ) {
         let Some(channel) = conn.channel(direction, recipient) else { return };
         *channel.bytes.at(direction) = Some(bytes);
@@ -222,9 +225,9 @@ impl Correlate {
         }
     }
 
-    fn channel_ended(&mut self, time: u64, conn: &mut SshConnection, mut channel: Channel, out: &mut Vec<Record>) {
+    fn channel_ended(&mut self, time: u64, conn: &mut SshConnection, mut channel: Channel, out: &mut Outlet<'_>) {
         if let Some(carried) = channel.carries {
-            self.ssh_ended(time, carried, None, out);
+            self.ended(time, carried, None, out);
         }
         if let Some(mut command) = channel.command.take() {
             self.command_started(conn, &mut command, channel.pty, Outcome::Unknown, out);
@@ -235,13 +238,13 @@ impl Correlate {
         if !channel.confirmed {
             return;
         }
-        let mut record = self.channel_record(time, Action::SshChannelClosed, Outcome::Success, conn, &channel);
+        let mut record = self.channel_record(time, Action::SshChannelClosed, Outcome::Success, conn, &channel, out.lineage());
         record.duration = Some(time.saturating_sub(channel.time));
-        self.emit(conn, record, out);
+        out.emit(&conn.view(), record);
     }
 
     /// The connection is over: so are its channels.
-    pub(super) fn channels_ended(&mut self, time: u64, conn: &mut SshConnection, out: &mut Vec<Record>) {
+    pub(super) fn channels_ended(&mut self, time: u64, conn: &mut SshConnection, out: &mut Outlet<'_>) {
         for channel in std::mem::take(&mut conn.channels) {
             self.channel_ended(time, conn, channel, out);
         }

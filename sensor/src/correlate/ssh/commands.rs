@@ -8,23 +8,25 @@ use std::sync::Arc;
 use nix::sys::signal::Signal;
 
 use super::{
-    Correlate,
-    connection::{CHANNELS_MAX, Command, PendingForward, PendingReply, REQUESTS_MAX, Role, SshConnection},
+    connection::{CHANNELS_MAX, Command, LINE_MAX, PendingForward, PendingReply, REQUESTS_MAX, SshConnection},
+    machine::Ssh,
+    messages::note_session,
 };
-use crate::event::{
-    labels::Label,
-    record::{Action, Forward, Outcome, Record},
-    ssh::{Direction, Packet, Request},
-    stream::Exec,
-    text::escape,
+use crate::{
+    correlate::{facts::Role, lineage::SessionKey, outlet::Outlet},
+    event::{
+        labels::Label,
+        record::{Action, Forward, Outcome, Record},
+        ssh::{Direction, Packet, Request},
+        stream::ProcessId,
+        text::escape,
+    },
 };
 
 /// Labels that a configuration can have.
 const LABELS_MAX: usize = 64;
-/// More of a line is not told, and not looked at.
-pub(super) const LINE_MAX: usize = 4096;
 
-impl Correlate {
+impl Ssh {
     #[allow(clippy::too_many_arguments, reason = "one message's fields")]
     pub(super) fn requested(
         &mut self,
@@ -34,9 +36,9 @@ impl Correlate {
         recipient: u32,
         wants_reply: bool,
         request: &Request,
-        out: &mut Vec<Record>,
+        out: &mut Outlet<'_>,
     ) {
-        self.session_of(conn);
+        note_session(conn, out.lineage());
         let number = conn.commands + 1;
         let session = conn.session_id.clone().unwrap_or_default();
         let Some(channel) = conn.channel(packet.direction, recipient) else { return };
@@ -50,7 +52,6 @@ impl Correlate {
             emitted: false,
             ended: false,
             process: None,
-            step: None,
         };
         let forward = |kind: &str| {
             PendingReply::Forward(PendingForward { time, forward: Forward { kind: kind.into(), ..Forward::default() } })
@@ -66,10 +67,10 @@ impl Correlate {
             Request::Other(name) if name.as_slice() == b"auth-agent-req@openssh.com" => (forward("agent"), None),
             Request::Other(name) if name.as_slice() == b"x11-req" => (forward("x11"), None),
             Request::ExitStatus(status) => {
-                return self.exited(time, conn, packet.direction, recipient, Ok(*status), out);
+                return self.command_exited(time, conn, packet.direction, recipient, Ok(*status), out);
             }
             Request::ExitSignal(name) => {
-                return self.exited(time, conn, packet.direction, recipient, Err(name), out);
+                return self.command_exited(time, conn, packet.direction, recipient, Err(name), out);
             }
             Request::Env(_) | Request::Other(_) => (PendingReply::Other, None),
         };
@@ -84,7 +85,7 @@ impl Correlate {
             channel.command = Some(command);
             conn.commands = number;
             if conn.role == Some(Role::Server) {
-                self.awaits_process(conn, id);
+                self.awaits_process(conn, id, out);
             }
         }
         if !wants_reply {
@@ -103,7 +104,7 @@ impl Correlate {
         direction: Direction,
         recipient: u32,
         yes: bool,
-        out: &mut Vec<Record>,
+        out: &mut Outlet<'_>,
     ) {
         let Some(waiting) = conn.channel(direction, recipient).and_then(|channel| channel.requests.pop_front()) else {
             return;
@@ -123,27 +124,27 @@ impl Correlate {
         direction: Direction,
         recipient: u32,
         outcome: Outcome,
-        out: &mut Vec<Record>,
+        out: &mut Outlet<'_>,
     ) {
         let Some(channel) = conn.channel(direction, recipient) else { return };
         let pty = channel.pty;
         let Some(mut command) = channel.command.take() else { return };
         self.command_started(conn, &mut command, pty, outcome, out);
         if outcome == Outcome::Failure {
-            self.no_process(conn, &command.id);
+            self.no_process(conn, &command.id, out);
         } else if let Some(channel) = conn.channel(direction, recipient) {
             channel.command = Some(command);
         }
     }
 
-    fn exited(
+    fn command_exited(
         &mut self,
         time: u64,
         conn: &mut SshConnection,
         direction: Direction,
         recipient: u32,
         status: Result<u32, &[u8]>,
-        out: &mut Vec<Record>,
+        out: &mut Outlet<'_>,
     ) {
         let Some(channel) = conn.channel(direction, recipient) else { return };
         let pty = channel.pty;
@@ -162,16 +163,16 @@ impl Correlate {
         command: &mut Command,
         pty: bool,
         outcome: Outcome,
-        out: &mut Vec<Record>,
+        out: &mut Outlet<'_>,
     ) {
         if std::mem::replace(&mut command.emitted, true) {
             return;
         }
         if outcome != Outcome::Failure {
-            self.deploy_command(conn, command, out);
+            out.command_started(&conn.view(), &command.view());
         }
-        let record = self.command_record(command.time, Action::SshCommandStarted, outcome, conn, command, pty);
-        self.emit(conn, record, out);
+        let record = self.command_record(command.time, Action::SshCommandStarted, outcome, conn, command, pty, out.lineage());
+        out.emit(&conn.view(), record);
     }
 
     pub(super) fn command_ended(
@@ -181,14 +182,14 @@ impl Correlate {
         command: &Command,
         pty: bool,
         status: Option<Result<u32, &[u8]>>,
-        out: &mut Vec<Record>,
+        out: &mut Outlet<'_>,
     ) {
         let outcome = match status {
             Some(Ok(0)) => Outcome::Success,
             Some(_) => Outcome::Failure,
             None => Outcome::Unknown,
         };
-        let mut record = self.command_record(time, Action::SshCommandEnded, outcome, conn, command, pty);
+        let mut record = self.command_record(time, Action::SshCommandEnded, outcome, conn, command, pty, out.lineage());
         record.duration = Some(time.saturating_sub(command.time));
         if let Some(fields) = record.ssh.as_mut().and_then(|ssh| ssh.command.as_mut()) {
             match status {
@@ -197,17 +198,21 @@ impl Correlate {
                 None => {}
             }
         }
-        self.emit(conn, record, out);
+        out.emit(&conn.view(), record);
         let status = status.and_then(|status| status.map_or_else(signal_status, Some));
-        self.deploy_command_ended(time, conn, command, status, out);
+        let lineage = out.lineage();
+        out.command_ended(time, &conn.view(), &command.view(), status, |action, outcome| {
+            self.ssh_record(time, action, outcome, conn, lineage)
+        });
     }
 
     /// The next process that sshd starts for this session is this command's.
-    fn awaits_process(&mut self, conn: &SshConnection, id: Arc<str>) {
-        if let Some(session) = self.sessions.by_socket(conn.id).and_then(|key| self.sessions.get_mut(key))
-            && session.awaited.len() < CHANNELS_MAX
-        {
-            session.awaited.push_back(id);
+    fn awaits_process(&mut self, conn: &SshConnection, id: Arc<str>, out: &Outlet<'_>) {
+        if let Some((key, _)) = out.lineage().session_of(conn.id) {
+            let served = self.sessions.entry(key).or_default();
+            if served.awaited.len() < CHANNELS_MAX {
+                served.awaited.push_back(id);
+            }
         }
     }
 
@@ -225,24 +230,27 @@ impl Correlate {
         Some(found.collect::<Vec<_>>()).filter(|labels| !labels.is_empty())
     }
 
-    fn no_process(&mut self, conn: &SshConnection, id: &Arc<str>) {
-        if let Some(session) = self.sessions.by_socket(conn.id).and_then(|key| self.sessions.get_mut(key)) {
-            session.awaited.retain(|awaited| awaited != id);
+    fn no_process(&mut self, conn: &SshConnection, id: &Arc<str>, out: &Outlet<'_>) {
+        if let Some((key, _)) = out.lineage().session_of(conn.id)
+            && let Some(served) = self.sessions.get_mut(&key)
+        {
+            served.awaited.retain(|awaited| awaited != id);
         }
     }
 
     /// sshd started a command: the oldest that was asked for. Its id, for this process and what descends from it.
-    pub(in crate::correlate) fn command_of(
+    pub(super) fn command_ran(
         &mut self,
-        key: u64,
-        exec: &Exec,
-        out: &mut Vec<Record>,
+        key: SessionKey,
+        process: ProcessId,
+        out: &mut Outlet<'_>,
     ) -> Option<Arc<str>> {
-        let session = self.sessions.get_mut(key)?;
-        let (id, socket) = (session.awaited.pop_front()?, session.socket?);
+        let lineage = out.lineage();
+        let id = self.sessions.get_mut(&key)?.awaited.pop_front()?;
+        let socket = lineage.session(key)?.socket?;
         let mut conn = self.conns.take(socket)?;
         let mut about = Record::new(0, Action::ProcessStarted, Outcome::Success);
-        self.describe_process(&mut about, exec.task.id, self.processes.get(exec.task.id));
+        lineage.describe_process(&mut about, process, lineage.process(process));
         let at =
             conn.channels.iter().position(|channel| channel.command.as_ref().is_some_and(|command| command.id == id));
         if let Some(channel) = at.and_then(|at| conn.channels.get_mut(at)) {

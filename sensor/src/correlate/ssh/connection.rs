@@ -5,7 +5,10 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use serde_bytes::ByteBuf;
 
-use crate::correlate::deploys::{DeployCandidate, StepOf};
+use crate::correlate::{
+    facts::{CommandView, ConnectionView, Role},
+    lineage::Process as KnownProcess,
+};
 use crate::event::{
     host_key::KnownHosts,
     record::{Disconnect, Process, Record},
@@ -20,14 +23,10 @@ pub(super) const CHANNELS_MAX: usize = 1024;
 pub(super) const SESSIONS_MAX: usize = 256;
 /// Requests on a channel that wait for their answer; a peer that asks more without waiting is not followed.
 pub(super) const REQUESTS_MAX: usize = 64;
+/// More of a command's line is neither recorded nor matched against labels.
+pub(super) const LINE_MAX: usize = 4096;
 /// Protocol errors told of one connection.
 pub(super) const ERRORS_MAX: u8 = 4;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::correlate) enum Role {
-    Client,
-    Server,
-}
 
 impl Role {
     pub(super) fn name(self) -> &'static str {
@@ -48,8 +47,8 @@ impl Role {
 
 /// Two of something, by direction.
 #[derive(Clone, Debug, Default)]
-pub(in crate::correlate) struct Pair<T> {
-    pub(in crate::correlate) incoming: T,
+pub(super) struct Pair<T> {
+    pub(super) incoming: T,
     pub(super) outgoing: T,
 }
 
@@ -71,26 +70,26 @@ impl<T> Pair<T> {
 }
 
 #[allow(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
-pub(in crate::correlate) struct SshConnection {
-    pub(in crate::correlate) id: ConnectionId,
+pub(super) struct SshConnection {
+    pub(super) id: ConnectionId,
     pub(super) began: u64,
-    pub(in crate::correlate) role: Option<Role>,
+    pub(super) role: Option<Role>,
     /// (local, remote)
-    pub(in crate::correlate) endpoints: Option<(SocketAddr, SocketAddr)>,
+    pub(super) endpoints: Option<(SocketAddr, SocketAddr)>,
     /// The client's process, or who serves where no session is known.
-    pub(in crate::correlate) process: Option<ProcessId>,
+    pub(super) process: Option<ProcessId>,
     /// The same as it connected.
     pub(super) owner: Option<Box<Task>>,
     /// That process as it was, if it is gone.
-    pub(super) gone: Option<Box<crate::correlate::processes::Process>>,
+    pub(super) gone: Option<Box<KnownProcess>>,
     /// The session that the client ran in, if it is gone.
     pub(super) parent: Option<Arc<str>>,
     /// `ssh.session.id`, once it is known.
-    pub(in crate::correlate) session_id: Option<Arc<str>>,
+    pub(super) session_id: Option<Arc<str>>,
     /// The client's own session: has it started?
     pub(super) started: bool,
 
-    pub(in crate::correlate) software: Pair<Option<Vec<u8>>>,
+    pub(super) software: Pair<Option<Vec<u8>>>,
     pub(super) kexinit: Pair<Option<Box<KexInit>>>,
     pub(super) host_key: Option<Key>,
     /// When the server showed it, until it is known whether the client went on.
@@ -102,9 +101,9 @@ pub(in crate::correlate) struct SshConnection {
     /// The clear phase is over since then.
     pub(super) keyed: Option<u64>,
     pub(super) clear_lost: Option<ClearLoss>,
-    pub(in crate::correlate) connection_id: Option<Arc<str>>,
+    pub(super) connection_id: Option<Arc<str>>,
     pub(super) connection_emitted: bool,
-    pub(in crate::correlate) decrypted: bool,
+    pub(super) decrypted: bool,
     /// Its program's cipher calls are seen.
     pub(super) bound: bool,
     /// The first decrypted packet was not the first that there was; or none was, of a program that could have been read
@@ -117,31 +116,22 @@ pub(in crate::correlate) struct SshConnection {
     /// Methods that failed, each once.
     pub(super) failed: Vec<String>,
     /// The user name of the last request.
-    pub(in crate::correlate) user: Option<Arc<str>>,
+    pub(super) user: Option<Arc<str>>,
     /// The method and key that succeeded.
     pub(super) login: Option<AuthRequest>,
-    pub(in crate::correlate) authenticated: bool,
+    pub(super) authenticated: bool,
     pub(super) disconnect: Option<Disconnect>,
 
-    pub(in crate::correlate) channels: Vec<Channel>,
+    pub(super) channels: Vec<Channel>,
     /// Global requests that wait for an answer, by who asked.
     pub(super) requests: Pair<VecDeque<Option<PendingForward>>>,
     pub(super) commands: u64,
     pub(super) errors: u8,
 
-    /// Records that a later event of this connection will confirm, and since when.
-    pub(super) held: Vec<Record>,
-    pub(super) held_since: u64,
     /// The client's process is gone since then.
     pub(super) closing: Option<u64>,
     /// The channel of another connection through which this one runs.
     pub(super) carried: Option<Tunnel>,
-
-    /// The deploy whose connection it is; the deploy knows it.
-    pub(in crate::correlate) deploy: Option<Arc<str>>,
-    pub(in crate::correlate) deploy_emitted: bool,
-    /// What a session's commands say of a deploy.
-    pub(in crate::correlate) target: Option<Box<DeployCandidate>>,
 }
 
 /// Through what a connection without a socket runs.
@@ -170,6 +160,13 @@ impl Attempt {
     }
 }
 
+/// A decision whose files are still to be read.
+pub(super) struct PendingHostKey {
+    pub(super) connection: ConnectionId,
+    pub(super) since: u64,
+    pub(super) record: Box<Record>,
+}
+
 /// A forwarding that was asked for.
 #[derive(Clone, Debug)]
 pub(super) struct PendingForward {
@@ -178,7 +175,7 @@ pub(super) struct PendingForward {
 }
 
 #[derive(Clone, Debug)]
-pub(in crate::correlate) struct Channel {
+pub(super) struct Channel {
     /// The channel's number on this side, and on the other.
     pub(super) local: Option<u32>,
     pub(super) remote: Option<u32>,
@@ -191,7 +188,7 @@ pub(in crate::correlate) struct Channel {
     pub(super) bytes: Pair<Option<u64>>,
     pub(super) closed: Pair<bool>,
     pub(super) requests: VecDeque<PendingReply>,
-    pub(in crate::correlate) command: Option<Command>,
+    pub(super) command: Option<Command>,
     /// The SSH connection that runs through it, and `ssh.connection.id` of that.
     pub(super) carries: Option<ConnectionId>,
     pub(super) carried_id: Option<Arc<str>>,
@@ -207,19 +204,17 @@ pub(super) enum PendingReply {
 
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
-pub(in crate::correlate) struct Command {
-    pub(in crate::correlate) id: Arc<str>,
-    pub(in crate::correlate) kind: &'static str,
-    pub(in crate::correlate) line: Option<Vec<u8>>,
-    pub(in crate::correlate) redacted: bool,
+pub(super) struct Command {
+    pub(super) id: Arc<str>,
+    pub(super) kind: &'static str,
+    pub(super) line: Option<Vec<u8>>,
+    pub(super) redacted: bool,
     pub(super) cut: bool,
-    pub(in crate::correlate) time: u64,
+    pub(super) time: u64,
     pub(super) emitted: bool,
     pub(super) ended: bool,
     /// The first process that it became, in the server role, as it was then: it may be gone when the command ends.
-    pub(in crate::correlate) process: Option<Box<Process>>,
-    /// What it is to a deploy tool.
-    pub(in crate::correlate) step: Option<Box<StepOf>>,
+    pub(super) process: Option<Box<Process>>,
 }
 
 impl SshConnection {
@@ -261,13 +256,25 @@ impl SshConnection {
             requests: Pair::default(),
             commands: 0,
             errors: 0,
-            held: Vec::new(),
-            held_since: 0,
             closing: None,
             carried: None,
-            deploy: None,
-            deploy_emitted: false,
-            target: None,
+        }
+    }
+
+    /// What the machine of deploys is lent of it.
+    pub(super) fn view(&self) -> ConnectionView<'_> {
+        ConnectionView {
+            id: self.id,
+            role: self.role,
+            process: self.process,
+            endpoints: self.endpoints,
+            connection_id: self.connection_id.as_ref(),
+            session_id: self.session_id.as_ref(),
+            peer_software: self.software.incoming.as_deref().unwrap_or_default(),
+            user: self.user.as_ref(),
+            authenticated: self.authenticated,
+            decrypted: self.decrypted,
+            unconfirmed: self.decrypted && self.unverified,
         }
     }
 
@@ -307,6 +314,20 @@ impl Channel {
         match direction {
             Direction::In => self.local,
             Direction::Out => self.remote,
+        }
+    }
+}
+
+impl Command {
+    /// What the machine of deploys is lent of it.
+    pub(super) fn view(&self) -> CommandView<'_> {
+        CommandView {
+            id: &self.id,
+            kind: self.kind,
+            line: self.line.as_deref(),
+            redacted: self.redacted,
+            time: self.time,
+            process: self.process.as_deref(),
         }
     }
 }

@@ -3,11 +3,9 @@
 //! What is known of it comes from the packets (RFC 4253, 7 to 9): which of the identifications, KEXINITs, host key and
 //! NEWKEYS were seen, and in which direction. Nothing is said where packets of the key exchange were missed.
 
-use super::{
-    Correlate,
-    connection::{Role, SshConnection},
-};
+use super::{connection::SshConnection, machine::Ssh, records::protocol};
 use crate::{
+    correlate::{facts::Role, lineage::Lineage},
     decode::ssh::fingerprint::negotiate,
     event::record::{Action, Destination, Error, Outcome, Record},
 };
@@ -79,9 +77,15 @@ impl SshConnection {
     }
 }
 
-impl Correlate {
+impl Ssh {
     /// `connection-closed` of a client's connection on which no session began, or of which that is not known.
-    pub(super) fn client_left(&mut self, time: u64, conn: &SshConnection, bytes: Option<(u64, u64)>) -> Record {
+    pub(super) fn client_left(
+        &self,
+        time: u64,
+        conn: &SshConnection,
+        bytes: Option<(u64, u64)>,
+        lineage: &Lineage,
+    ) -> Record {
         let (outcome, error) = if !conn.has_keys() {
             (Outcome::Failure, Some(conn.no_keys()))
         } else if !conn.is_read() && (conn.encrypted.outgoing || conn.clear_lost.is_some()) {
@@ -89,10 +93,10 @@ impl Correlate {
         } else {
             (Outcome::Failure, Some(before_login(conn)))
         };
-        let mut record = self.ssh_record(time, Action::ConnectionClosed, outcome, conn);
+        let mut record = self.ssh_record(time, Action::ConnectionClosed, outcome, conn, lineage);
         record.duration = Some(time.saturating_sub(conn.began));
         record.error = error;
-        super::protocol(&mut record).disconnect.clone_from(&conn.disconnect);
+        protocol(&mut record).disconnect.clone_from(&conn.disconnect);
         if let Some((bytes_in, bytes_out)) = bytes {
             if let Some(source) = &mut record.source {
                 source.bytes = Some(bytes_out);

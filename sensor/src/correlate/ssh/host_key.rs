@@ -7,13 +7,17 @@
 //! who goes is gone before anything else is sent.
 
 use super::{
-    Correlate,
-    connection::{Role, SshConnection},
+    connection::{PendingHostKey, SshConnection},
+    machine::Ssh,
+    records::{describe_host_key, protocol},
 };
-use crate::event::{
-    host_key::{Extent, KnownHosts, Marker},
-    record::{Action, HostKey, Outcome, Record},
-    ssh::{ConnectionId, Direction, Message, Packet},
+use crate::{
+    correlate::{deploys::Of, facts::Role, outlet::Outlet},
+    event::{
+        host_key::{Checking, Extent, KnownHosts, Marker},
+        record::{Action, Outcome, Record},
+        ssh::{Direction, Message, Packet},
+    },
 };
 
 /// More than the patience of the question (3 s and 0.5 s for the broker): what comes at all, comes before.
@@ -21,21 +25,14 @@ pub(super) const WAIT_NS: u64 = 4_000_000_000;
 /// Records that wait for what the files say.
 const WAITING_MAX: usize = 256;
 
-/// A decision whose files are still to be told.
-pub(in crate::correlate) struct PendingHostKey {
-    connection: ConnectionId,
-    since: u64,
-    record: Box<Record>,
-}
-
-impl Correlate {
+impl Ssh {
     /// Does this message say that the client went on?
     pub(super) fn notice_host_key(
         &mut self,
         time: u64,
         conn: &mut SshConnection,
         packet: &Packet,
-        out: &mut Vec<Record>,
+        out: &mut Outlet<'_>,
     ) {
         if conn.role != Some(Role::Client) {
             return;
@@ -51,14 +48,14 @@ impl Correlate {
     }
 
     /// A program that cannot be read is known by then to be such a one.
-    pub(super) fn host_key_not_read(&mut self, conn: &mut SshConnection, out: &mut Vec<Record>) {
+    pub(super) fn host_key_not_read(&mut self, conn: &mut SshConnection, out: &mut Outlet<'_>) {
         if conn.encrypted.outgoing {
             self.host_key_decided(conn, Outcome::Success, out);
         }
     }
 
     /// The connection ended.
-    pub(super) fn host_key_not_decided(&mut self, conn: &mut SshConnection, out: &mut Vec<Record>) {
+    pub(super) fn host_key_not_decided(&mut self, conn: &mut SshConnection, out: &mut Outlet<'_>) {
         let outcome = match conn.encrypted.outgoing {
             true => Outcome::Success,
             false if conn.is_read() || conn.clear_lost.is_none() => Outcome::Failure,
@@ -67,22 +64,23 @@ impl Correlate {
         self.host_key_decided(conn, outcome, out);
     }
 
-    fn host_key_decided(&mut self, conn: &mut SshConnection, outcome: Outcome, out: &mut Vec<Record>) {
+    fn host_key_decided(&mut self, conn: &mut SshConnection, outcome: Outcome, out: &mut Outlet<'_>) {
         let (Some(time), Some(key)) = (conn.host_key_shown.take(), conn.host_key.clone()) else { return };
         self.emit_connection(conn, out);
-        let mut record = self.ssh_record(time, Action::SshHostKey, outcome, conn);
-        super::records::describe_host_key(&mut record, &key);
+        let mut record = self.ssh_record(time, Action::SshHostKey, outcome, conn, out.lineage());
+        describe_host_key(&mut record, &key);
+        let record = out.label(Of::Connection(conn.id), record);
         match conn.known_hosts.take() {
             Some(known) => out.push(told(record, &known)),
             None if self.undecided.len() < WAITING_MAX => {
-                self.undecided.push(PendingHostKey { connection: conn.id, since: self.now, record: Box::new(record) });
+                self.undecided.push(PendingHostKey { connection: conn.id, since: out.now(), record: Box::new(record) });
             }
             None => out.push(without_files(record, "busy")),
         }
     }
 
     /// What the files say.
-    pub(in crate::correlate) fn known_hosts(&mut self, known: &KnownHosts, out: &mut Vec<Record>) {
+    pub(in crate::correlate) fn known_hosts(&mut self, known: &KnownHosts, out: &mut Outlet<'_>) {
         if let Some(at) = self.undecided.iter().position(|waiting| waiting.connection == known.connection) {
             out.push(told(*self.undecided.remove(at).record, known));
         } else if let Some(conn) = self.conns.get_mut(known.connection) {
@@ -91,17 +89,19 @@ impl Correlate {
     }
 
     /// Nothing came.
-    pub(super) fn host_keys_without_files(&mut self, time: u64, out: &mut Vec<Record>) {
+    pub(super) fn host_keys_without_files(&mut self, time: u64, out: &mut Outlet<'_>) {
         let late = |waiting: &mut PendingHostKey| waiting.since.saturating_add(WAIT_NS) <= time;
-        out.extend(self.undecided.extract_if(.., late).map(|waiting| without_files(*waiting.record, "no-answer")));
+        for waiting in self.undecided.extract_if(.., late) {
+            out.push(without_files(*waiting.record, "no-answer"));
+        }
     }
 }
 
 fn told(mut record: Record, known: &KnownHosts) -> Record {
-    if let Some(host_key) = &mut super::protocol(&mut record).host_key {
+    if let Some(host_key) = &mut protocol(&mut record).host_key {
         host_key.status = status(known);
         host_key.status_reason = known.extent.reason().filter(|_| host_key.status.is_none());
-        host_key.checking = known.checking.map(crate::event::host_key::Checking::name);
+        host_key.checking = known.checking.map(Checking::name);
         if host_key.status == Some("known") {
             host_key.host_matched = Some(known.entries.iter().any(|entry| entry.same_key && entry.named));
         }
@@ -110,7 +110,7 @@ fn told(mut record: Record, known: &KnownHosts) -> Record {
 }
 
 fn without_files(mut record: Record, reason: &'static str) -> Record {
-    if let Some(host_key) = &mut super::protocol(&mut record).host_key {
+    if let Some(host_key) = &mut protocol(&mut record).host_key {
         host_key.status_reason = Some(reason);
     }
     record
@@ -129,13 +129,6 @@ fn status(known: &KnownHosts) -> Option<&'static str> {
         Some("changed")
     } else {
         (known.extent == Extent::Whole).then_some("unknown")
-    }
-}
-
-impl HostKey {
-    /// As far as the key itself goes.
-    pub(super) fn new(kind: String, fingerprint: Option<String>) -> Self {
-        Self { kind, fingerprint, status: None, status_reason: None, checking: None, host_matched: None }
     }
 }
 

@@ -2,11 +2,9 @@
 //! its connection at its first packet. One that was probed too late is not, and one that has several connections whose
 //! packets cannot be told apart is not heard any more: both are said to be `partial`.
 
-use super::{
-    Correlate,
-    connection::{Role, SshConnection},
-};
+use super::{connection::SshConnection, machine::Ssh};
 use crate::{
+    correlate::{facts::Role, lineage::Lineage},
     decode::ssh::fingerprint::{authenticates, negotiate},
     event::ssh::ConnectionOwner,
 };
@@ -24,9 +22,9 @@ impl SshConnection {
     }
 }
 
-impl Correlate {
+impl Ssh {
     /// Who speaks over which connection.
-    pub(in crate::correlate) fn ssh_bound(&mut self, time: u64, bound: &ConnectionOwner) {
+    pub(in crate::correlate) fn bound(&mut self, time: u64, bound: &ConnectionOwner) {
         let Some(mut conn) = self.conns.take_or_new(bound.connection, time) else { return };
         if conn.endpoints.is_none() {
             conn.endpoints = bound.endpoints;
@@ -37,8 +35,8 @@ impl Correlate {
     }
 
     /// The same; of those of its process that have a context for each packet (AEAD) no more is told.
-    pub(in crate::correlate) fn ssh_mixed(&mut self, time: u64, bound: &ConnectionOwner) {
-        self.ssh_bound(time, bound);
+    pub(in crate::correlate) fn ambiguous(&mut self, time: u64, bound: &ConnectionOwner) {
+        self.bound(time, bound);
         for id in self.conns.which(|conn| conn.process == Some(bound.process) && !conn.has_mac()) {
             if let Some(conn) = self.conns.get_mut(id) {
                 conn.missed_start = true;
@@ -47,8 +45,8 @@ impl Correlate {
     }
 
     /// Was the program's library probed too late for this connection?
-    pub(super) fn notice_miss(&self, conn: &mut SshConnection) {
-        let process = conn.process.and_then(|id| self.processes.get(id)).or(conn.gone.as_deref());
+    pub(super) fn notice_miss(conn: &mut SshConnection, lineage: &Lineage) {
+        let process = conn.process.and_then(|id| lineage.process(id)).or(conn.gone.as_deref());
         if !conn.is_read()
             && let (Some(since), Some(keyed)) = (process.and_then(|process| process.readable_since), conn.keyed)
         {

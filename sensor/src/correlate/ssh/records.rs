@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use super::{
-    Correlate,
     changes::Pairing,
-    commands::LINE_MAX,
-    connection::{Channel, Command, Role, SshConnection},
+    connection::{Channel, Command, LINE_MAX, SshConnection},
+    machine::Ssh,
 };
 use crate::{
-    correlate::{build::network, deploys::describe_id},
+    correlate::{
+        facts::Role,
+        lineage::{Lineage, network, session_id},
+    },
     decode::ssh::fingerprint,
     event::{
         record::{
             Account, Action, Address, Auth, Both, Certificate, Channel as ChannelFields, Command as CommandFields,
-            Destination, Endpoint, HostKey, Id, KeyFields, Outcome, Protocol, Record, Related, Software, Ssh,
-            SshSession, User,
+            Destination, Endpoint, HostKey, Id, KeyFields, Outcome, Protocol, Record, Related, Software,
+            Ssh as SshFields, SshSession, User,
         },
         ssh::{AuthRequest, Key},
         text::escape,
@@ -23,11 +25,11 @@ use crate::{
 };
 
 /// The protocol's part of a record.
-pub(in crate::correlate) fn protocol(record: &mut Record) -> &mut Protocol {
+pub(super) fn protocol(record: &mut Record) -> &mut Protocol {
     record.ssh.get_or_insert_default().protocol.get_or_insert_default()
 }
 
-pub(in crate::correlate) fn describe_auth(record: &mut Record, request: &AuthRequest, partial: bool) {
+pub(super) fn describe_auth(record: &mut Record, request: &AuthRequest, partial: bool) {
     let method = text(record, &request.method, "ssh.auth.method");
     let key = request.key.as_ref().map(key);
     let certificate = request.key.as_ref().and_then(|key| key.certificate.as_ref()).map(|certificate| Certificate {
@@ -47,6 +49,13 @@ pub(in crate::correlate) fn describe_auth(record: &mut Record, request: &AuthReq
 
 fn key(key: &Key) -> KeyFields {
     KeyFields { kind: escape(&key.kind).0.into_owned(), fingerprint: key.fingerprint.clone() }
+}
+
+impl HostKey {
+    /// As far as the key itself goes.
+    fn new(kind: String, fingerprint: Option<String>) -> Self {
+        Self { kind, fingerprint, status: None, status_reason: None, checking: None, host_matched: None }
+    }
 }
 
 pub(super) fn describe_host_key(record: &mut Record, shown: &Key) {
@@ -69,20 +78,22 @@ fn text(record: &mut Record, bytes: &[u8], field: &'static str) -> String {
     text.into_owned()
 }
 
-impl Correlate {
+impl Ssh {
     /// What every record of a connection says.
-    pub(in crate::correlate) fn ssh_record(
-        &mut self,
+    pub(super) fn ssh_record(
+        &self,
         time: u64,
         action: Action,
         outcome: Outcome,
         conn: &SshConnection,
+        lineage: &Lineage,
     ) -> Record {
-        let mut record = Record::new(self.wall(time), action, outcome);
-        let session = self.sessions.by_socket(conn.id).and_then(|key| self.sessions.get(key));
-        match (session, conn.role) {
-            (Some(session), role) if role != Some(Role::Client) => self.describe_session(&mut record, session),
-            _ => self.describe_end(&mut record, conn),
+        let mut record = Record::new(lineage.wall(time), action, outcome);
+        match (lineage.session_of(conn.id), conn.role) {
+            (Some((key, session)), role) if role != Some(Role::Client) => {
+                self.describe_session(&mut record, key, session, lineage);
+            }
+            _ => Self::describe_end(&mut record, conn, lineage),
         }
         let user = conn.user.clone();
         if let Some(destination) = &mut record.destination
@@ -103,26 +114,25 @@ impl Correlate {
         let related = record.related.get_or_insert_default();
         related.user.extend(user.filter(|name| !related.user.contains(name)));
         let (session, application) = record.ssh.take().map(|ssh| (ssh.session, ssh.application)).unwrap_or_default();
-        record.ssh = Some(Ssh {
+        record.ssh = Some(SshFields {
             role: conn.role.map(Role::name),
             capture: conn.capture(),
             connection: conn.connection_id.clone().map(|id| Id { id }),
             session,
             application,
-            ..Ssh::default()
+            ..SshFields::default()
         });
-        describe_id(&mut record, conn.deploy.as_ref());
         record
     }
 
     /// A connection without a session by lineage: a client's, or a server's that we do not follow.
-    fn describe_end(&self, record: &mut Record, conn: &SshConnection) {
-        let process = conn.process.and_then(|id| self.processes.get(id)).or(conn.gone.as_deref());
+    fn describe_end(record: &mut Record, conn: &SshConnection, lineage: &Lineage) {
+        let process = conn.process.and_then(|id| lineage.process(id)).or(conn.gone.as_deref());
         if let Some(task) = &conn.owner {
-            Self::describe_task(record, task);
-            self.describe_owner(record, task, process);
+            Lineage::describe_task(record, task);
+            lineage.describe_owner(record, task, process);
         } else if let Some(id) = conn.process {
-            self.describe_process(record, id, process);
+            lineage.describe_process(record, id, process);
             if let Some(process) = process {
                 record.user = process.user.as_ref().map(|(id, name)| User {
                     id: Some(id.to_string()),
@@ -131,17 +141,17 @@ impl Correlate {
                 });
             }
         }
-        let parent = process.and_then(|process| process.session).and_then(|key| self.sessions.get(key));
+        let parent = process.and_then(|process| process.session).and_then(|key| lineage.session(key));
         let id = conn.session_id.clone().unwrap_or_else(|| {
-            let entity = conn.process.map(|process| self.processes.entity(process));
-            super::session_id(&format!("{} {}", entity.as_deref().unwrap_or_default(), conn.id))
+            let entity = conn.process.map(|process| lineage.entity(process));
+            session_id(&format!("{} {}", entity.as_deref().unwrap_or_default(), conn.id))
         });
         let carrier = conn.carried.as_ref().and_then(|carrier| carrier.session.clone());
         let parent = parent.map(|session| session.id.clone()).or_else(|| conn.parent.clone()).or(carrier);
         let parent = parent.map(|id| Id { id });
         let application = process.and_then(|process| process.application.clone());
         let session = SshSession { id, parent, ..SshSession::default() };
-        record.ssh = Some(Ssh { session, application, ..Ssh::default() });
+        record.ssh = Some(SshFields { session, application, ..SshFields::default() });
         let Some((local, remote)) = conn.endpoints else {
             record.destination = Some(carried_to(conn));
             return;
@@ -160,10 +170,10 @@ impl Correlate {
     }
 
     /// `ssh-connection`.
-    pub(super) fn connection_record(&mut self, conn: &SshConnection) -> Record {
+    pub(super) fn connection_record(&mut self, conn: &SshConnection, lineage: &Lineage) -> Record {
         let complete = conn.has_keys();
         let outcome = if complete { Outcome::Success } else { Outcome::Failure };
-        let mut record = self.ssh_record(conn.keyed.unwrap_or(conn.began), Action::SshConnection, outcome, conn);
+        let mut record = self.ssh_record(conn.keyed.unwrap_or(conn.began), Action::SshConnection, outcome, conn, lineage);
         record.duration = conn.keyed.map(|keyed| keyed.saturating_sub(conn.began));
         record.error = (!complete).then(|| conn.no_keys());
         let role = conn.role.unwrap_or(Role::Client);
@@ -231,14 +241,15 @@ impl Correlate {
     }
 
     pub(super) fn channel_record(
-        &mut self,
+        &self,
         time: u64,
         action: Action,
         outcome: Outcome,
         conn: &SshConnection,
         channel: &Channel,
+        lineage: &Lineage,
     ) -> Record {
-        let mut record = self.ssh_record(time, action, outcome, conn);
+        let mut record = self.ssh_record(time, action, outcome, conn, lineage);
         let kind = text(&mut record, &channel.open.kind, "ssh.channel.type");
         let address = |end: &Option<(serde_bytes::ByteBuf, u32)>| {
             end.as_ref().map(|(address, port)| Address { address: escape(address).0.into_owned(), port: *port })
@@ -257,16 +268,18 @@ impl Correlate {
         record
     }
 
+    #[allow(clippy::too_many_arguments, reason = "one call, every argument another fact")]
     pub(super) fn command_record(
-        &mut self,
+        &self,
         time: u64,
         action: Action,
         outcome: Outcome,
         conn: &SshConnection,
         command: &Command,
         pty: bool,
+        lineage: &Lineage,
     ) -> Record {
-        let mut record = self.ssh_record(time, action, outcome, conn);
+        let mut record = self.ssh_record(time, action, outcome, conn, lineage);
         if command.process.is_some() {
             record.process.clone_from(&command.process);
         }
@@ -311,6 +324,6 @@ fn carried_to(conn: &SshConnection) -> Destination {
 }
 
 /// Who logged in, by name only.
-pub(in crate::correlate) fn named(name: &Arc<str>) -> Account {
+pub(super) fn named(name: &Arc<str>) -> Account {
     Account { id: None, name: Some(name.clone()) }
 }

@@ -2,13 +2,14 @@
 
 use serde_bytes::ByteBuf;
 
-use super::*;
+use super::{connection, host_key, messages::KEYED_WAIT_NS};
 use crate::{
-    correlate::Scope,
+    correlate::{Correlate, Scope, outlet::HOLD_NS},
     event::{
         host_key::{Extent, KnownHosts},
-        ssh::{AuthRequest, ChannelOpen, KexInit, Key, MalformedWhat, Request},
-        stream::{Event, EventKind, Limits},
+        record::{Action, Outcome, Record},
+        ssh::{AuthRequest, ChannelOpen, Direction, KexInit, Key, MalformedWhat, Message, Packet, Request},
+        stream::{Event, EventKind, Limits, ProcessId, TcpChange, TcpState},
     },
 };
 
@@ -74,10 +75,16 @@ impl Bench {
     }
 
     fn end(&mut self, connection: u64) {
-        let mut records = std::mem::take(&mut self.records);
-        let left = self.correlate.ssh_ended(self.time, connection, None, &mut records);
-        records.extend(left);
-        self.records = records;
+        self.observe(EventKind::Tcp(TcpChange {
+            socket: connection,
+            local: "10.0.0.1:22".parse().unwrap(),
+            remote: "10.0.0.2:5000".parse().unwrap(),
+            old: TcpState::Established,
+            new: TcpState::Close,
+            error: None,
+            bytes_in: 0,
+            bytes_out: 0,
+        }));
     }
 
     fn told(&self) -> Vec<(&'static str, Outcome)> {
@@ -301,7 +308,7 @@ fn channels_and_connections_have_their_limits_and_refusals_are_told() {
     for connection in 2..20 {
         bench.packet(connection, Direction::Out, true, Message::Identification(text("x")));
     }
-    assert_eq!(bench.correlate.conns.len(), LIMITS.sessions);
+    assert_eq!(bench.correlate.ssh_connections(), LIMITS.sessions);
     bench.observe(EventKind::Tick);
     let told = bench.told();
     let errors = told.iter().filter(|(name, _)| *name == "ssh-protocol-error").count();

@@ -6,17 +6,21 @@
 //! that carried it names it.
 
 use super::{
-    Correlate,
-    connection::{Role, SshConnection, Tunnel},
+    connection::{SshConnection, Tunnel},
+    machine::Ssh,
+    messages::note_session,
 };
-use crate::event::ssh::Tunnelled;
+use crate::{
+    correlate::{facts::Role, lineage::Lineage},
+    event::ssh::Tunnelled,
+};
 
-impl Correlate {
-    pub(in crate::correlate) fn ssh_carried(&mut self, time: u64, carried: &Tunnelled) {
+impl Ssh {
+    pub(in crate::correlate) fn tunnelled(&mut self, time: u64, carried: &Tunnelled, lineage: &Lineage) {
         let Some(mut conn) = self.conns.take_or_new(carried.connection, time) else { return };
         let mut carrier = Tunnel { carried: *carried, destination: None, session: None, relays: false };
         if let Some(mut outer) = self.conns.take(carried.carrier) {
-            self.session_of(&mut outer);
+            note_session(&mut outer, lineage);
             carrier.relays = outer.role == Some(Role::Server);
             carrier.session.clone_from(&outer.session_id);
             if let Some(channel) = outer.channel(carried.direction, carried.recipient) {

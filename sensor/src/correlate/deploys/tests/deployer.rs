@@ -338,5 +338,5 @@ fn a_run_whose_end_was_lost_ends_unknown() {
     story.event(EventKind::Tick);
     let lost = story.of(Action::DeployFinished);
     assert!(lost.len() >= 10 && lost.iter().all(|record| record.outcome == Outcome::Unknown), "{}", lost.len());
-    assert!(story.correlate.deploys.len() <= LIMITS.processes);
+    assert!(story.correlate.deploys_running() <= LIMITS.processes);
 }

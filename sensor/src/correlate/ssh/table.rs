@@ -10,7 +10,7 @@ use crate::event::{
 };
 
 /// The connections that are open.
-pub(in crate::correlate) struct SshConnections {
+pub(super) struct SshConnections {
     table: HashMap<ConnectionId, Box<SshConnection>>,
     /// Who made an outgoing connection, until it is seen to be SSH or forgotten.
     owners: Bounded<ConnectionId, Box<Task>>,
@@ -31,7 +31,7 @@ const PROCESSES_MAX: usize = 65_536;
 const OWNERS_MAX: usize = 1024;
 
 impl SshConnections {
-    pub(in crate::correlate) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         Self {
             table: HashMap::new(),
             owners: Bounded::new(OWNERS_MAX),
@@ -42,16 +42,16 @@ impl SshConnections {
         }
     }
 
-    pub(in crate::correlate) fn set_limit(&mut self, limit: usize) {
+    pub(super) fn set_limit(&mut self, limit: usize) {
         self.limit = limit.max(1);
     }
 
-    pub(in crate::correlate) fn connects(&mut self, socket: ConnectionId, task: &Task) {
+    pub(super) fn connects(&mut self, socket: ConnectionId, task: &Task) {
         self.owners.insert(socket, Box::new(task.clone()));
     }
 
     /// Who made an outgoing connection that has not spoken SSH.
-    pub(in crate::correlate) fn owner(&self, socket: ConnectionId) -> Option<ProcessId> {
+    pub(super) fn owner(&self, socket: ConnectionId) -> Option<ProcessId> {
         self.owners.get(&socket).map(|task| task.id)
     }
 
@@ -101,7 +101,7 @@ impl SshConnections {
         self.processes.remove(&process)
     }
 
-    pub(in crate::correlate) fn get(&self, id: ConnectionId) -> Option<&SshConnection> {
+    pub(super) fn get(&self, id: ConnectionId) -> Option<&SshConnection> {
         self.table.get(&id).map(Box::as_ref)
     }
 
@@ -116,11 +116,11 @@ impl SshConnections {
         ids
     }
 
-    pub(in crate::correlate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.table.len()
     }
 
-    pub(in crate::correlate) fn take_refused(&mut self) -> u64 {
+    pub(super) fn take_refused(&mut self) -> u64 {
         std::mem::take(&mut self.refused)
     }
 }

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{Correlate, application::application};
+use super::{application::application, machine::Lineage};
 use crate::event::{
     executed::{self, base_name},
     record::Application,
@@ -23,7 +23,7 @@ const ARGS_JSON_MAX: usize = 48 << 10;
 
 /// What a process runs, as text, with what had to be said about it.
 #[derive(Default)]
-pub(super) struct Program {
+pub(in crate::correlate) struct Program {
     pub name: Option<Arc<str>>,
     /// `process.title`.
     pub title: Option<Arc<str>>,
@@ -37,14 +37,15 @@ pub(super) struct Program {
     pub truncated: Vec<&'static str>,
 }
 
-impl Correlate {
+impl Lineage {
     /// The text of an exec.
-    pub(super) fn program(&self, exec: &Exec) -> Program {
+    pub(in crate::correlate) fn program(&self, exec: &Exec) -> Program {
         let mut program = Program::default();
         let known = self.processes.get(exec.task.id);
         let watched = known.is_some_and(|p| p.watched) || self.scope.pids.contains(&exec.task.id.tgid);
-        let emitted =
-            self.scope.in_scope(known.and_then(|p| p.session), known.is_some_and(|p| p.deploy.is_some()), watched);
+        let session = known.is_some_and(|p| p.session.is_some());
+        let deploy = known.is_some_and(|p| p.marks.deploy.is_some());
+        let emitted = self.scope.in_scope(session, deploy, watched);
         if let Some(path) = &exec.executable {
             let text = program.path(path, "process.executable");
             program.name = Some(base_name(&text).into());

@@ -12,6 +12,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
+use super::sessions::SessionKey;
 use crate::event::{
     record::Application,
     stream::{NS_PER_TICK, ProcessId, Task},
@@ -20,9 +21,19 @@ use crate::event::{
 /// Ended processes kept: a busy second's, and what changes a file is told of within a fraction of one.
 const REMEMBERED: usize = 512;
 
+/// What a process is a part of, and with it what descends from it. The machines below find it out; lineage hands it on
+/// from parent to child and keeps such processes when it must evict one.
+#[derive(Clone, Debug, Default)]
+pub(in crate::correlate) struct Marks {
+    /// `ssh.command.id`
+    pub command: Option<Arc<str>>,
+    /// `deploy.id`
+    pub deploy: Option<Arc<str>>,
+}
+
 /// A process that is alive.
 #[derive(Clone, Debug)]
-pub(super) struct Process {
+pub(in crate::correlate) struct Process {
     pub id: ProcessId,
     pub parent: Option<ProcessId>,
     /// What the parent was when it forked: it may be gone when we tell.
@@ -35,25 +46,20 @@ pub(super) struct Process {
     pub title: Option<Arc<str>>,
     /// Boot time of its start, ns: exact from a fork, else as /proc knows it.
     pub began: u64,
-    /// Key of the SSH session it belongs to.
-    pub session: Option<u64>,
+    /// The SSH session that it belongs to.
+    pub session: Option<SessionKey>,
     /// Runs an SSH server's own program.
     pub server: bool,
     /// One of the processes asked for, or descends from one.
     pub watched: bool,
     /// A `process-started` record was written.
     pub emitted: bool,
-    /// The SSH command that it belongs to.
-    pub command: Option<Arc<str>>,
-    /// Its outgoing connections that were established, and those that began with an identification of SSH.
-    pub connected: u32,
-    pub spoken: u32,
     /// What it runs, if its program is an interpreter.
     pub application: Option<Arc<Application>>,
     /// A library of its was probed at this time: what its connections encrypted before is not seen.
     pub readable_since: Option<u64>,
-    /// `deploy.id` of the deploy that it is, or descends from.
-    pub deploy: Option<Arc<str>>,
+    /// What the machines below found it to be a part of.
+    pub marks: Marks,
     /// Its real user when it executed its program: id and name.
     pub user: Option<(u32, Option<Arc<str>>)>,
     /// Its entity id, once a record has named it: most of what a record costs is what it says again.
@@ -172,12 +178,9 @@ impl Processes {
             server: maker.is_some_and(|p| p.server),
             watched: maker.is_some_and(|p| p.watched),
             emitted: false,
-            command: maker.and_then(|p| p.command.clone()),
-            connected: 0,
-            spoken: 0,
             application: maker.and_then(|p| p.application.clone()),
             readable_since: maker.and_then(|p| p.readable_since),
-            deploy: maker.and_then(|p| p.deploy.clone()),
+            marks: maker.map(|p| p.marks.clone()).unwrap_or_default(),
             user: None,
             entity: OnceCell::new(),
         };
@@ -216,7 +219,7 @@ impl Processes {
             match self.table.get(&oldest) {
                 None => {}
                 // Sessions and deploys are what we are for: their processes go last, when nothing else is left.
-                Some(process) if (process.session.is_some() || process.deploy.is_some()) && kept < self.order.len() => {
+                Some(process) if (process.session.is_some() || process.marks.deploy.is_some()) && kept < self.order.len() => {
                     kept += 1;
                     self.order.push_back(oldest);
                 }

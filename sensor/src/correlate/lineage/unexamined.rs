@@ -7,7 +7,7 @@
 //!
 //! Not for processes that are in a session: nobody leaves theirs by playing a server.
 
-use super::Correlate;
+use super::{facts::LineageFact, machine::Lineage};
 use crate::bounded::Bounded;
 use crate::event::{
     ssh::{ConnectionId, Direction, Message, Packet},
@@ -38,7 +38,7 @@ impl Candidates {
     }
 }
 
-impl Correlate {
+impl Lineage {
     /// A process serves a connection; what its program is, is not known.
     pub(super) fn may_serve(&mut self, id: ProcessId, served: Served) {
         if self.processes.get(id).is_some_and(|process| process.session.is_none() && !process.server) {
@@ -54,13 +54,13 @@ impl Correlate {
     }
 
     /// The side that accepted a connection identifies itself as SSH: its process is a server.
-    pub(super) fn identified(&mut self, time: u64, packet: &Packet) {
+    pub(in crate::correlate) fn identified(&mut self, time: u64, packet: &Packet, facts: &mut Vec<LineageFact>) {
         if packet.direction != Direction::Out || !matches!(packet.message, Message::Identification(_)) {
             return;
         }
         let Some((id, served)) = self.candidates.take(packet.connection) else { return };
         let Some(process) = self.processes.get_mut(id).filter(|process| process.session.is_none()) else { return };
         process.server = true;
-        self.serve(time, id, served);
+        self.serve(time, id, served, facts);
     }
 }

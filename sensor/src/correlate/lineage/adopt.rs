@@ -6,19 +6,22 @@
 //! the sensor.
 
 use super::{
-    Correlate,
-    build::session_id,
+    describe::session_id,
+    facts::LineageFact,
     lifecycle::{account, note_audit},
+    machine::Lineage,
     program::Program,
-    sessions::{Phase, Session},
+    sessions::{Session, SessionKey},
 };
-use crate::event::{
-    record::Record,
-    stream::{ProcessId, ProcessSnapshot},
-};
+use crate::event::stream::{ProcessId, ProcessSnapshot};
 
-impl Correlate {
-    pub(super) fn found(&mut self, time: u64, found: &ProcessSnapshot) {
+impl Lineage {
+    pub(in crate::correlate) fn found(
+        &mut self,
+        time: u64,
+        found: &ProcessSnapshot,
+        facts: &mut Vec<LineageFact>,
+    ) {
         let id = found.task.id;
         let parent = found.task.parent.and_then(|parent| self.processes.get(parent)).map(|p| (p.id, p.session));
         let program = Program::found(found, false);
@@ -50,11 +53,11 @@ impl Correlate {
             }
             return;
         };
-        self.member_found(key, found);
+        self.member_found(key, found, facts);
     }
 
-    /// Every process has been told: now orphans can be matched, and sessions announced.
-    pub(super) fn seeded(&mut self, time: u64, out: &mut Vec<Record>) {
+    /// Every process is found: now orphans can be matched.
+    pub(in crate::correlate) fn snapshot_complete(&mut self, time: u64, facts: &mut Vec<LineageFact>) {
         for orphan in std::mem::take(&mut self.orphans) {
             if let Some((key, by)) = self.adopter(&orphan, time) {
                 if let Some(session) = self.sessions.get_mut(key)
@@ -62,22 +65,22 @@ impl Correlate {
                 {
                     session.adopted_by = Some(by);
                 }
-                self.adopt(key, &orphan);
+                self.adopt(key, &orphan, facts);
             }
         }
-        let open: Vec<u64> = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| matches!(session.phase, Phase::Authenticated { .. }))
-            .map(|(key, _)| key)
-            .collect();
-        for key in open {
-            self.start_session(key, out);
+    }
+
+    /// The deploy that a process was found to belong to makes it one whose acts become records.
+    pub(in crate::correlate) fn found_in_deploy(&mut self, id: ProcessId, program: &Program) {
+        if let Some(process) = self.processes.get_mut(id) {
+            process.emitted = self.scope.in_scope(process.session.is_some(), true, process.watched);
+            process.title.clone_from(&program.title);
+            process.command_line = program.command_line.clone().map(Into::into);
         }
     }
 
     /// The session that an orphan came from, and how we know.
-    fn adopter(&mut self, orphan: &ProcessSnapshot, time: u64) -> Option<(u64, &'static str)> {
+    fn adopter(&mut self, orphan: &ProcessSnapshot, time: u64) -> Option<(SessionKey, &'static str)> {
         if orphan.task.audit_session.is_some() {
             let same = self.first_session(|session| session.audit_session == orphan.task.audit_session);
             if let Some(key) = same {
@@ -88,25 +91,25 @@ impl Correlate {
         if let Some(key) = self.first_session(|session| session.endpoints == Some((server, client))) {
             return Some((key, "ssh-connection"));
         }
-        // The connection is over; its survivors are told under one id.
+        // The connection is over; its survivors have one id.
         let id = session_id(&format!("{client} {server}"));
         let key = self.sessions.open(id, None, None, time)?;
         if let Some(session) = self.sessions.get_mut(key) {
             session.endpoints = Some((server, client));
-            session.phase = Phase::Ended;
+            session.over = true;
         }
         Some((key, "ssh-connection"))
     }
 
     /// The oldest session of which something is true.
-    fn first_session(&self, is: impl Fn(&Session) -> bool) -> Option<u64> {
+    fn first_session(&self, is: impl Fn(&Session) -> bool) -> Option<SessionKey> {
         self.sessions.iter().filter(|(_, session)| is(session)).map(|(key, _)| key).min()
     }
 
     /// The orphan and all that descends from it.
-    fn adopt(&mut self, key: u64, orphan: &ProcessSnapshot) {
+    fn adopt(&mut self, key: SessionKey, orphan: &ProcessSnapshot, facts: &mut Vec<LineageFact>) {
         let mut family = vec![orphan.task.id];
-        self.member_found(key, orphan);
+        self.member_found(key, orphan, facts);
         self.belongs(orphan.task.id, Some(key));
         // The table knows parents only; a few passes reach the grandchildren.
         for _ in 0..64 {
@@ -127,15 +130,15 @@ impl Correlate {
         }
     }
 
-    fn belongs(&mut self, id: ProcessId, key: Option<u64>) {
+    fn belongs(&mut self, id: ProcessId, key: Option<SessionKey>) {
         if let Some(process) = self.processes.get_mut(id) {
             process.session = key;
         }
     }
 
-    fn member_found(&mut self, key: u64, found: &ProcessSnapshot) {
+    fn member_found(&mut self, key: SessionKey, found: &ProcessSnapshot, facts: &mut Vec<LineageFact>) {
         self.joined(key, found.role.is_server());
-        // What it runs was told by an earlier run, or never: its end is told either way.
+        // What it runs has a record of an earlier run, or none: its end has one either way.
         if let Some(process) = self.processes.get_mut(found.task.id) {
             process.emitted = !found.role.is_server();
             let program = Program::found(found, true);
@@ -146,15 +149,15 @@ impl Correlate {
         note_audit(session, &found.task);
         if found.role.is_server() {
             let root = session.root == Some(found.task.id);
-            if !root && session.net_child.is_none() && session.phase == Phase::Connected {
+            if !root && session.net_child.is_none() && session.is_before_login() {
                 session.net_child = Some(found.task.id);
             }
         } else if session.user.is_none() {
             session.user = account(&found.task);
         }
         // Somebody is logged in if a login set its audit identity or if a command runs.
-        if session.phase == Phase::Connected && (session.loginuid.is_some() || !found.role.is_server()) {
-            session.phase = Phase::Authenticated { since: session.connected };
+        if session.is_before_login() && (session.loginuid.is_some() || !found.role.is_server()) {
+            session.logs_in(key, session.connected, facts);
             session.net_child = None;
             if session.user.is_none() {
                 session.user = session.loginuid.clone();

@@ -4,12 +4,17 @@ use std::{net::IpAddr, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Correlate, deploys::describe_id, processes::Process, program::Program, sessions::Session};
+use super::{
+    machine::Lineage,
+    processes::Process,
+    program::Program,
+    sessions::{Session, SessionKey},
+};
 use crate::decode::ssh::fingerprint::community_id;
 use crate::event::{
     record::{
         Account, Action, Auditd, Command, Container, ContainerUser, Destination, Endpoint, EntryLeader, EntryMeta,
-        Error, Id, IpOnly, Leader, Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh,
+        IpOnly, Leader, Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh,
         SshSession, Thread, Time, User,
     },
     stream::{Exec, Exit, NS_PER_TICK, ProcessId, Status, Task},
@@ -42,18 +47,18 @@ const DELEGATES: &[&str] = &[
 ];
 
 /// `ssh.session.id`: from the serving process's entity id, so it is the same after a restart of the sensor.
-pub(super) fn session_id(root: &str) -> Arc<str> {
+pub(in crate::correlate) fn session_id(root: &str) -> Arc<str> {
     let hash = Sha256::new().chain_update(b"ssh.session").chain_update(root.as_bytes()).finalize();
     hex::encode(hash.get(..8).unwrap_or_default()).into()
 }
 
-pub(super) fn network(ip: IpAddr, direction: &'static str, protocol: Option<&'static str>) -> Network {
+pub(in crate::correlate) fn network(ip: IpAddr, direction: &'static str, protocol: Option<&'static str>) -> Network {
     let kind = if ip.is_ipv4() { "ipv4" } else { "ipv6" };
     Network { transport: "tcp", protocol, kind, direction, community_id: None }
 }
 
-impl Correlate {
-    pub(super) fn process_started(&self, time: u64, exec: &Exec, program: &Program) -> Record {
+impl Lineage {
+    pub(in crate::correlate) fn process_started(&self, time: u64, exec: &Exec, program: &Program) -> Record {
         let mut record = Record::new(self.wall(time), Action::ProcessStarted, Outcome::Success);
         Self::describe_task(&mut record, &exec.task);
         let known = self.processes.get(exec.task.id);
@@ -68,8 +73,8 @@ impl Correlate {
         fields.session_leader = exec.task.sid.and_then(|sid| self.processes.by_tgid(sid)).map(|id| self.leader(id));
         fields.thread = exec.thread.map(|id| Thread { id });
         record.process = Some(Box::new(fields));
-        self.describe_membership(&mut record, known.and_then(|p| p.session), known.and_then(|p| p.deploy.as_ref()));
-        Self::describe_command(&mut record, known.and_then(|p| p.command.as_ref()));
+        self.describe_membership(&mut record, known.and_then(|p| p.session));
+        Self::describe_command(&mut record, known.and_then(|p| p.marks.command.as_ref()));
         let sensor = &mut record.sensor;
         sensor.sshd_internal = known.is_some_and(|p| p.server);
         if program.name.as_deref().is_some_and(|name| DELEGATES.contains(&name)) {
@@ -82,7 +87,7 @@ impl Correlate {
         record
     }
 
-    pub(super) fn process_ended(&self, time: u64, exit: &Exit, process: &Process) -> Record {
+    pub(in crate::correlate) fn process_ended(&self, time: u64, exit: &Exit, process: &Process) -> Record {
         let outcome = if exit.status == Status::Code(0) { Outcome::Success } else { Outcome::Failure };
         let mut record = Record::new(self.wall(time), Action::ProcessEnded, outcome);
         Self::describe_task(&mut record, &exit.task);
@@ -99,54 +104,16 @@ impl Correlate {
         record.process = Some(Box::new(fields));
         record.duration = Some(time.saturating_sub(process.began));
         record.sensor.sshd_internal = process.server;
-        self.describe_membership(&mut record, process.session, process.deploy.as_ref());
-        Self::describe_command(&mut record, process.command.as_ref());
+        self.describe_membership(&mut record, process.session);
+        Self::describe_command(&mut record, process.marks.command.as_ref());
         record
     }
 
-    pub(super) fn session_ended(&self, time: u64, session: &Session) -> Record {
-        let mut record = Record::new(self.wall(time), Action::SshSessionEnded, Outcome::Success);
-        self.describe_session(&mut record, session);
-        record.duration = Some(time.saturating_sub(session.connected));
-        self.describe_disconnect(&mut record, session);
-        if let Some(ssh) = &mut record.ssh {
-            let told = session.ssh.as_ref().and_then(|ssh| ssh.commands);
-            ssh.session.commands = Some(told.unwrap_or(session.commands));
-            ssh.session.processes = Some(session.processes);
-            ssh.session.processes_surviving = Some(session.others);
-            ssh.session.bytes_in = session.bytes.map(|(bytes_in, _)| bytes_in);
-            ssh.session.bytes_out = session.bytes.map(|(_, bytes_out)| bytes_out);
-        }
-        record
-    }
-
-    /// A connection to an SSH server on which nobody logged in.
-    pub(super) fn login_failed(&self, time: u64, session: &Session) -> Option<Record> {
-        session.endpoints?;
-        let mut record = Record::new(self.wall(time), Action::ConnectionClosed, Outcome::Failure);
-        self.describe_session(&mut record, session);
-        record.duration = Some(time.saturating_sub(session.connected));
-        record.error =
-            Some(Error { code: None, message: Some("the connection ended before anybody had logged in".into()) });
-        self.describe_disconnect(&mut record, session);
-        Some(record)
-    }
-
-    /// Who ended it, and why.
-    #[allow(clippy::unused_self, reason = "reads as the others do")]
-    fn describe_disconnect(&self, record: &mut Record, session: &Session) {
-        if let Some(disconnect) = session.ssh.as_ref().and_then(|ssh| ssh.disconnect.clone()) {
-            super::ssh::protocol(record).disconnect = Some(disconnect);
-        }
-    }
-
-    /// What every record of a session says.
-    pub(super) fn describe_session(&self, record: &mut Record, session: &Session) {
+    /// What every record of a session says. `user`: as whom the client logged in, by the protocol.
+    pub(in crate::correlate) fn describe_session(&self, record: &mut Record, session: &Session, user: Option<Account>) {
         Self::describe_ssh(record, session);
-        describe_id(record, session.deploy.as_ref());
         // The name that was logged in with, and the id that it got.
-        let named = session.ssh.as_ref().and_then(|ssh| ssh.user.as_ref()).map(super::ssh::named);
-        let user = match (named, &session.user) {
+        let user = match (user, &session.user) {
             (Some(named), Some(user)) => Some(Account { id: user.id.clone(), ..named }),
             (named, user) => named.or_else(|| user.clone()),
         };
@@ -184,8 +151,7 @@ impl Correlate {
     fn describe_ssh(record: &mut Record, session: &Session) {
         record.ssh = Some(Ssh {
             role: Some("server"),
-            capture: session.ssh.as_ref().map_or("lineage", |ssh| ssh.capture),
-            connection: session.ssh.as_ref().and_then(|ssh| ssh.connection.clone()).map(|id| Id { id }),
+            capture: "lineage",
             session: SshSession {
                 id: session.id.clone(),
                 adopted: session.adopted_by.map(|_| true),
@@ -202,11 +168,9 @@ impl Correlate {
         }
     }
 
-    /// The session and the deploy that a process's record belongs to, and where it came from.
-    pub(super) fn describe_membership(&self, record: &mut Record, key: Option<u64>, deploy: Option<&Arc<str>>) {
-        let session = key.and_then(|key| self.sessions.get_or_remembered(key));
-        describe_id(record, deploy.or_else(|| session.and_then(|session| session.deploy.as_ref())));
-        let Some(session) = session else { return };
+    /// The session that a process's record belongs to, and where it came from.
+    pub(in crate::correlate) fn describe_membership(&self, record: &mut Record, key: Option<SessionKey>) {
+        let Some(session) = key.and_then(|key| self.sessions.get_or_remembered(key)) else { return };
         Self::describe_ssh(record, session);
         let Some(process) = &mut record.process else { return };
         if let (Some(root), Some((_, remote))) = (session.root, session.endpoints) {
@@ -220,7 +184,7 @@ impl Correlate {
     }
 
     /// Who a task is.
-    pub(super) fn describe_task(record: &mut Record, task: &Task) {
+    pub(in crate::correlate) fn describe_task(record: &mut Record, task: &Task) {
         let account = |id: Option<u32>, name: &Option<Arc<str>>| {
             id.map(|id| Account { id: Some(id.to_string()), name: name.clone() })
         };
@@ -239,7 +203,7 @@ impl Correlate {
     }
 
     /// A process by its id, with what it runs.
-    pub(super) fn describe_process(&self, record: &mut Record, id: ProcessId, known: Option<&Process>) {
+    pub(in crate::correlate) fn describe_process(&self, record: &mut Record, id: ProcessId, known: Option<&Process>) {
         let mut fields = self.process_fields(id, None, known);
         fields.name = known.and_then(|process| process.name.clone());
         fields.executable = known.and_then(|process| process.executable.clone());
@@ -247,7 +211,7 @@ impl Correlate {
     }
 
     /// The process that a task is, with what it runs.
-    pub(super) fn describe_owner(&self, record: &mut Record, task: &Task, known: Option<&Process>) {
+    pub(in crate::correlate) fn describe_owner(&self, record: &mut Record, task: &Task, known: Option<&Process>) {
         let mut fields = self.process_fields(task.id, task.parent, known);
         fields.name = known.and_then(|process| process.name.clone());
         fields.executable = known.and_then(|process| process.executable.clone());
@@ -283,7 +247,7 @@ impl Correlate {
 }
 
 /// The container that a cgroup path names: 64 hex digits, as docker, containerd, cri-o and podman write them.
-pub(super) fn container_id(cgroup: &str) -> Option<&str> {
+pub(in crate::correlate) fn container_id(cgroup: &str) -> Option<&str> {
     cgroup.rsplit('/').find_map(|part| {
         let part = part.strip_suffix(".scope").unwrap_or(part);
         let id = part.rsplit(['-', ':']).next()?;

@@ -13,42 +13,16 @@ use std::{
 };
 
 use crate::event::{
-    record::{Account, Disconnect},
-    ssh::AuthRequest,
+    record::Account,
     stream::{ProcessId, Served},
 };
 
-/// How far a session is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// A connection is served; nobody has logged in.
-    Connected,
-    /// Logged in at this boot time; `ssh-session-started` is not written: who it is shows with the first command.
-    Authenticated {
-        since: u64,
-    },
-    /// `ssh-session-started` is written.
-    Started,
-    Ended,
-}
-
-/// What the protocol says of a session.
-#[derive(Clone, Debug)]
-pub(super) struct Facts {
-    /// The SSH user name.
-    pub user: Option<Arc<str>>,
-    /// `ssh.connection.id`.
-    pub connection: Option<Arc<str>>,
-    pub capture: &'static str,
-    /// How the user logged in.
-    pub login: Option<Box<AuthRequest>>,
-    pub disconnect: Option<Disconnect>,
-    /// Requests to run something; None where they cannot be read.
-    pub commands: Option<u64>,
-}
+/// Names a session in the tables of this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::correlate) struct SessionKey(u64);
 
 #[derive(Clone, Debug)]
-pub(super) struct Session {
+pub(in crate::correlate) struct Session {
     /// `ssh.session.id`.
     pub id: Arc<str>,
     /// The process that serves the connection. None: found by its survivors only.
@@ -58,8 +32,13 @@ pub(super) struct Session {
     pub executable: Option<Arc<str>>,
     pub endpoints: Option<(SocketAddr, SocketAddr)>,
     pub socket: Option<u64>,
-    pub phase: Phase,
     pub connected: u64,
+    /// Lineage shows that somebody has logged in, since then.
+    pub logged_in: Option<u64>,
+    /// Its start is recorded.
+    pub announced: bool,
+    /// Its connection is over.
+    pub over: bool,
     pub adopted_by: Option<&'static str>,
     /// Its last server process is gone since then, and the end of its connection is still to come: it has the byte
     /// counts.
@@ -78,12 +57,6 @@ pub(super) struct Session {
     pub servers: u64,
     /// Other processes alive.
     pub others: u64,
-    pub bytes: Option<(u64, u64)>,
-    pub ssh: Option<Facts>,
-    /// Commands that were asked for and whose process is not seen yet.
-    pub awaited: VecDeque<Arc<str>>,
-    /// The deploy whose session it is.
-    pub deploy: Option<Arc<str>>,
 }
 
 /// Sessions that were over last and are kept: what is learnt late is a fraction of a second late.
@@ -92,14 +65,14 @@ const REMEMBERED: usize = 64;
 /// Sessions with a connection or with living processes.
 pub(super) struct Sessions {
     /// In order: where several sessions match, it is always the oldest.
-    table: BTreeMap<u64, Session>,
-    by_socket: HashMap<u64, u64>,
+    table: BTreeMap<SessionKey, Session>,
+    by_socket: HashMap<u64, SessionKey>,
     next: u64,
     limit: usize,
     refused: u64,
     last_refused: Option<ProcessId>,
     /// Those that were over last, for what is learnt late.
-    remembered: VecDeque<(u64, Session)>,
+    remembered: VecDeque<(SessionKey, Session)>,
 }
 
 impl Sessions {
@@ -126,7 +99,7 @@ impl Sessions {
         root: Option<ProcessId>,
         served: Option<Served>,
         time: u64,
-    ) -> Option<u64> {
+    ) -> Option<SessionKey> {
         if self.table.len() >= self.limit {
             // Tried at fork and again at exec: one session all the same.
             if root != self.last_refused {
@@ -136,12 +109,13 @@ impl Sessions {
             return None;
         }
         self.next += 1;
+        let key = SessionKey(self.next);
         let socket = served.and_then(|served| served.socket);
         if let Some(socket) = socket {
-            self.by_socket.insert(socket, self.next);
+            self.by_socket.insert(socket, key);
         }
         self.table.insert(
-            self.next,
+            key,
             Session {
                 id,
                 root,
@@ -149,8 +123,10 @@ impl Sessions {
                 executable: None,
                 endpoints: served.map(|served| (served.local, served.remote)),
                 socket,
-                phase: Phase::Connected,
                 connected: time,
+                logged_in: None,
+                announced: false,
+                over: false,
                 adopted_by: None,
                 closing: None,
                 net_child: None,
@@ -162,68 +138,54 @@ impl Sessions {
                 processes: 0,
                 servers: 0,
                 others: 0,
-                bytes: None,
-                ssh: None,
-                awaited: VecDeque::new(),
-                deploy: None,
             },
         );
-        Some(self.next)
+        Some(key)
     }
 
-    pub(super) fn get(&self, key: u64) -> Option<&Session> {
+    pub(super) fn get(&self, key: SessionKey) -> Option<&Session> {
         self.table.get(&key)
     }
 
     /// The session, also if it was over a moment ago.
-    pub(super) fn get_or_remembered(&self, key: u64) -> Option<&Session> {
+    pub(super) fn get_or_remembered(&self, key: SessionKey) -> Option<&Session> {
         self.get(key).or_else(|| self.remembered.iter().find(|(known, _)| *known == key).map(|(_, session)| session))
     }
 
-    pub(super) fn get_mut(&mut self, key: u64) -> Option<&mut Session> {
+    pub(super) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
         self.table.get_mut(&key)
     }
 
-    pub(super) fn by_socket(&self, socket: u64) -> Option<u64> {
+    pub(super) fn by_socket(&self, socket: u64) -> Option<SessionKey> {
         self.by_socket.get(&socket).copied()
     }
 
     /// All, the oldest first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Session)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SessionKey, &Session)> {
         self.table.iter().map(|(key, session)| (*key, session))
     }
 
-    /// Keys of sessions that wait for somebody to show who logged in, since before `time`.
-    pub(super) fn waiting(&self, time: u64) -> Vec<u64> {
-        self.iter()
-            .filter(|(_, session)| matches!(session.phase, Phase::Authenticated { since } if since <= time))
-            .map(|(key, _)| key)
-            .collect()
-    }
-
     /// Keys of sessions whose connection should have closed since before `time`.
-    pub(super) fn overdue(&self, time: u64) -> Vec<u64> {
+    pub(super) fn overdue(&self, time: u64) -> Vec<SessionKey> {
         self.iter()
-            .filter(|(_, session)| session.phase != Phase::Ended && session.closing.is_some_and(|since| since <= time))
+            .filter(|(_, session)| !session.over && session.closing.is_some_and(|since| since <= time))
             .map(|(key, _)| key)
             .collect()
     }
 
-    /// Forgets a session that has ended and has no living process.
-    pub(super) fn forget_if_over(&mut self, key: u64) {
-        if let Some(session) = self.table.get(&key)
-            && session.phase == Phase::Ended
-            && session.servers + session.others == 0
-        {
-            if let Some(socket) = session.socket {
-                self.by_socket.remove(&socket);
-            }
-            let over = self.table.remove(&key).map(|session| (key, session));
-            if self.remembered.len() >= REMEMBERED {
-                self.remembered.pop_front();
-            }
-            self.remembered.extend(over);
+    /// Forgets a session that has ended and has no living process. What is forgotten for good is returned.
+    pub(super) fn forget_if_over(&mut self, key: SessionKey) -> Option<SessionKey> {
+        let session = self.table.get(&key)?;
+        if !session.over || session.servers + session.others > 0 {
+            return None;
         }
+        if let Some(socket) = session.socket {
+            self.by_socket.remove(&socket);
+        }
+        let over = self.table.remove(&key).map(|session| (key, session));
+        let gone = (self.remembered.len() >= REMEMBERED).then(|| self.remembered.pop_front()).flatten();
+        self.remembered.extend(over);
+        gone.map(|(key, _)| key)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -3,9 +3,9 @@
 //! An attempt is known before the kernel acts on it. SYN_SENT follows at once unless it fails on the spot (no route,
 //! refused by policy), which no hook reports: the next close of the socket, or a second without SYN_SENT, tells.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use crate::event::record::Record;
+use crate::event::{ids::ProcessId, record::Record};
 
 /// SYN_SENT comes within microseconds of the attempt; a second is beyond doubt.
 pub(super) const AT_ONCE_NS: u64 = 1_000_000_000;
@@ -18,27 +18,35 @@ pub(super) enum Progress {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Connection {
+pub(super) struct TcpConnection {
     /// What every record of it says: who connected, and where to. The process and its session can be gone when the rest
-    /// is told.
+    /// is known.
     pub about: Box<Record>,
+    pub process: ProcessId,
+    pub remote: SocketAddr,
+    /// Its record has an `ssh` part already: of the session that it was made in, or of the attempt.
+    pub has_ssh: bool,
+    /// The deploy that it belongs to.
+    pub deploy: Option<Arc<str>>,
+    /// The process's name.
+    pub name: Option<Arc<str>>,
     /// Where it comes from, once the kernel has chosen. A closed socket knows its port no more.
     pub local: Option<SocketAddr>,
     pub attempted: u64,
     pub progress: Progress,
     /// SSH, by what is known of the process or the port.
     pub ssh: bool,
-    /// Only its failure is told: the process is in nobody's scope.
+    /// Only its failure is recorded: the process is out of scope.
     pub quiet: bool,
 }
 
-pub(super) struct Connections {
-    table: HashMap<u64, Connection>,
+pub(super) struct TcpConnections {
+    table: HashMap<u64, TcpConnection>,
     limit: usize,
     refused: u64,
 }
 
-impl Connections {
+impl TcpConnections {
     pub(super) fn set_limit(&mut self, limit: usize) {
         self.limit = limit.max(1);
     }
@@ -47,7 +55,7 @@ impl Connections {
         Self { table: HashMap::new(), limit: limit.max(1), refused: 0 }
     }
 
-    pub(super) fn add(&mut self, socket: u64, connection: Connection) {
+    pub(super) fn add(&mut self, socket: u64, connection: TcpConnection) {
         if self.table.len() >= self.limit {
             self.refused += 1;
         } else {
@@ -55,16 +63,16 @@ impl Connections {
         }
     }
 
-    pub(super) fn get_mut(&mut self, socket: u64) -> Option<&mut Connection> {
+    pub(super) fn get_mut(&mut self, socket: u64) -> Option<&mut TcpConnection> {
         self.table.get_mut(&socket)
     }
 
-    pub(super) fn remove(&mut self, socket: u64) -> Option<Connection> {
+    pub(super) fn remove(&mut self, socket: u64) -> Option<TcpConnection> {
         self.table.remove(&socket)
     }
 
     /// Attempts that never got as far as a SYN, older than `time`, in order.
-    pub(super) fn take_stuck(&mut self, time: u64) -> Vec<Connection> {
+    pub(super) fn take_stuck(&mut self, time: u64) -> Vec<TcpConnection> {
         let mut sockets: Vec<u64> = self
             .table
             .iter()

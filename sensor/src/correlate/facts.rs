@@ -1,0 +1,69 @@
+//! What the machine of SSH finds out, lent to the machine of deploys: views that hold nothing.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use crate::event::{ids::ConnectionId, record::Process, stream::ProcessId};
+
+/// Which end of a connection this is (RFC 4251, 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Client,
+    Server,
+}
+
+/// One end of an SSH connection.
+#[derive(Clone, Copy)]
+pub(super) struct ConnectionView<'a> {
+    pub(super) id: ConnectionId,
+    pub(super) role: Option<Role>,
+    /// The process at this end, where it is known.
+    pub(super) process: Option<ProcessId>,
+    /// (local, remote)
+    pub(super) endpoints: Option<(SocketAddr, SocketAddr)>,
+    /// `ssh.connection.id`
+    pub(super) connection_id: Option<&'a Arc<str>>,
+    /// `ssh.session.id`
+    pub(super) session_id: Option<&'a Arc<str>>,
+    /// The other end's software, as it identified itself.
+    pub(super) peer_software: &'a [u8],
+    /// The SSH user.
+    pub(super) user: Option<&'a Arc<str>>,
+    pub(super) authenticated: bool,
+    pub(super) decrypted: bool,
+    /// The integrity of its last packet is not confirmed yet.
+    pub(super) unconfirmed: bool,
+}
+
+impl ConnectionView<'_> {
+    /// The server's address, seen from either end.
+    pub(super) fn host(&self) -> Option<String> {
+        let (local, remote) = self.endpoints?;
+        Some(if self.role == Some(Role::Server) { local.ip() } else { remote.ip() }.to_canonical().to_string())
+    }
+}
+
+/// A command of a connection.
+#[derive(Clone, Copy)]
+pub(super) struct CommandView<'a> {
+    /// `ssh.command.id`
+    pub(super) id: &'a Arc<str>,
+    /// `exec`, `shell` or `subsystem`.
+    pub(super) kind: &'static str,
+    pub(super) line: Option<&'a [u8]>,
+    pub(super) redacted: bool,
+    /// When it was asked for (boot ns).
+    pub(super) time: u64,
+    /// The first process that it became, in the server role.
+    pub(super) process: Option<&'a Process>,
+}
+
+/// A connection that was never made.
+#[derive(Clone, Copy)]
+pub(super) struct Unreachable<'a> {
+    pub(super) process: ProcessId,
+    /// The process's name.
+    pub(super) name: Option<&'a str>,
+    pub(super) deploy: &'a Arc<str>,
+    pub(super) remote: SocketAddr,
+    pub(super) why: &'a str,
+}
