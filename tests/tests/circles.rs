@@ -75,6 +75,9 @@ impl<'ast> Visit<'ast> for Source {
         self.tree(&item.tree, &[]);
     }
 
+    // `pub(in crate::a)` says who may use it, and uses nothing.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
         if path.segments.len() > 1 {
             self.paths.push(path.segments.iter().map(|segment| segment.ident.to_string()).collect());

@@ -19,13 +19,7 @@ use crate::event::{
 };
 
 /// The record of a file that differs from before, or that is not read any more.
-pub(super) fn record(
-    time: u64,
-    file: &ConfigFile,
-    lineage: &Lineage,
-    ssh: &Ssh,
-    deploys: &Deploys,
-) -> Option<Record> {
+pub(super) fn record(time: u64, file: &ConfigFile, lineage: &Lineage, ssh: &Ssh, deploys: &Deploys) -> Option<Record> {
     if let Contents::Unread(why) = file.now {
         let known = file.before.is_some_and(|before| matches!(before, Contents::Unread(_)));
         let degraded = Degraded {

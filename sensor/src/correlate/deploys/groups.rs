@@ -66,4 +66,3 @@ impl Groups {
         self.groups.retain(|group| !group.open.is_empty());
     }
 }
-

@@ -261,14 +261,7 @@ impl Deploys {
         }
     }
 
-    fn finished(
-        &mut self,
-        time: u64,
-        deploy: &str,
-        status: Option<Status>,
-        lineage: &Lineage,
-        out: &mut Vec<Record>,
-    ) {
+    fn finished(&mut self, time: u64, deploy: &str, status: Option<Status>, lineage: &Lineage, out: &mut Vec<Record>) {
         let Some(run) = self.runs.remove(deploy) else { return };
         let mut record = run.record(lineage.wall(time), Action::DeployFinished, Outcome::Unknown);
         let evidence = run.evidence().filter(|evidence| status.is_some() || *evidence != Evidence::None);
@@ -306,21 +299,21 @@ impl Deploys {
 }
 
 fn below_a_step(run: &Run, id: ProcessId, lineage: &Lineage) -> bool {
-        let parent = lineage.process(id).and_then(|process| process.parent);
-        step_above(run, parent, lineage).is_some()
-    }
+    let parent = lineage.process(id).and_then(|process| process.parent);
+    step_above(run, parent, lineage).is_some()
+}
 
-    /// The step that this process is, or below which it runs.
+/// The step that this process is, or below which it runs.
 fn step_above<'a>(run: &'a Run, mut at: Option<ProcessId>, lineage: &Lineage) -> Option<&'a Child> {
-        for _ in 0..ABOVE_MAX {
-            let above = at.filter(|above| *above != run.root)?;
-            if let Some(child) = run.children.get(&above) {
-                return Some(child);
-            }
-            at = lineage.process(above).and_then(|process| process.parent);
+    for _ in 0..ABOVE_MAX {
+        let above = at.filter(|above| *above != run.root)?;
+        if let Some(child) = run.children.get(&above) {
+            return Some(child);
         }
-        None
+        at = lineage.process(above).and_then(|process| process.parent);
     }
+    None
+}
 
 impl Run {
     fn note(&mut self, facts: Facts) {

@@ -173,9 +173,7 @@ impl Deploys {
         let id = match of {
             Of::Connection(id) => self.members.get(&id).and_then(|member| member.deploy.as_ref()),
             Of::Session(key) => self.sessions.get(&key),
-            Of::Process(process) => {
-                process.marks.deploy.as_ref().or_else(|| self.sessions.get(&process.session?))
-            }
+            Of::Process(process) => process.marks.deploy.as_ref().or_else(|| self.sessions.get(&process.session?)),
         };
         record.deploy = id.map(|id| Deploy { id: id.clone(), fields: None });
     }
@@ -190,4 +188,3 @@ impl Deploys {
         self.runs.len()
     }
 }
-

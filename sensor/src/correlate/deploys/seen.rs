@@ -111,4 +111,3 @@ impl Seen {
 pub(super) fn is_judged(kind: Kind) -> bool {
     matches!(kind, Kind::Deploy | Kind::Rollback)
 }
-

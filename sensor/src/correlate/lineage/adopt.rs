@@ -16,12 +16,7 @@ use super::{
 use crate::event::stream::{ProcessId, ProcessSnapshot};
 
 impl Lineage {
-    pub(in crate::correlate) fn found(
-        &mut self,
-        time: u64,
-        found: &ProcessSnapshot,
-        facts: &mut Vec<LineageFact>,
-    ) {
+    pub(in crate::correlate) fn found(&mut self, time: u64, found: &ProcessSnapshot, facts: &mut Vec<LineageFact>) {
         let id = found.task.id;
         let parent = found.task.parent.and_then(|parent| self.processes.get(parent)).map(|p| (p.id, p.session));
         let program = Program::found(found, false);

@@ -14,8 +14,8 @@ use crate::decode::ssh::fingerprint::community_id;
 use crate::event::{
     record::{
         Account, Action, Auditd, Command, Container, ContainerUser, Destination, Endpoint, EntryLeader, EntryMeta,
-        IpOnly, Leader, Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh,
-        SshSession, Thread, Time, User,
+        IpOnly, Leader, Network, Outcome, Parent, Process as ProcessFields, Record, Related, Ssh, SshSession, Thread,
+        Time, User,
     },
     stream::{Exec, Exit, NS_PER_TICK, ProcessId, Status, Task},
 };

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{
+    candidates::Candidates,
     processes::{Process, Processes},
     sessions::{Session, SessionKey, Sessions},
-    unexamined::Candidates,
 };
 use crate::{
     correlate::{clock::Clock, scope::Scope},

@@ -7,6 +7,7 @@
 
 mod adopt;
 mod application;
+mod candidates;
 mod describe;
 mod facts;
 mod lifecycle;

@@ -219,7 +219,9 @@ impl Processes {
             match self.table.get(&oldest) {
                 None => {}
                 // Sessions and deploys are what we are for: their processes go last, when nothing else is left.
-                Some(process) if (process.session.is_some() || process.marks.deploy.is_some()) && kept < self.order.len() => {
+                Some(process)
+                    if (process.session.is_some() || process.marks.deploy.is_some()) && kept < self.order.len() =>
+                {
                     kept += 1;
                     self.order.push_back(oldest);
                 }

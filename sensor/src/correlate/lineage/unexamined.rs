@@ -8,35 +8,10 @@
 //! Not for processes that are in a session: nobody leaves theirs by playing a server.
 
 use super::{facts::LineageFact, machine::Lineage};
-use crate::bounded::Bounded;
 use crate::event::{
-    ssh::{ConnectionId, Direction, Message, Packet},
+    ssh::{Direction, Message, Packet},
     stream::{ProcessId, Served},
 };
-
-/// Connections that may turn out to be SSH: it is known within a round trip.
-const CANDIDATES_MAX: usize = 1024;
-
-/// By the socket: the first process that serves a connection is its server, whoever inherits it.
-pub(super) struct Candidates(Bounded<ConnectionId, (ProcessId, Served)>);
-
-impl Default for Candidates {
-    fn default() -> Self {
-        Self(Bounded::new(CANDIDATES_MAX))
-    }
-}
-
-impl Candidates {
-    fn add(&mut self, process: ProcessId, served: Served) {
-        if let Some(socket) = served.socket.filter(|socket| !self.0.contains_key(socket)) {
-            self.0.insert(socket, (process, served));
-        }
-    }
-
-    fn take(&mut self, socket: ConnectionId) -> Option<(ProcessId, Served)> {
-        self.0.remove(&socket)
-    }
-}
 
 impl Lineage {
     /// A process serves a connection; what its program is, is not known.

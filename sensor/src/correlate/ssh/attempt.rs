@@ -38,9 +38,7 @@ impl Ssh {
             let speaker = self.speakers.get(&process.id).copied().unwrap_or_default();
             is_client || speaker.spoken > 0 && speaker.spoken >= speaker.connected
         };
-        connect.remote.port() == PORT
-            || self.servers.contains(&connect.remote)
-            || process.is_some_and(by_process)
+        connect.remote.port() == PORT || self.servers.contains(&connect.remote) || process.is_some_and(by_process)
     }
 
     /// The SSH part of an attempt that is in nobody's session: the connection's own id, the application, the session

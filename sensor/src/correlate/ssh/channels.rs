@@ -172,7 +172,14 @@ impl Ssh {
             Direction::Out => channel.local = Some(sender),
         }
         let channel = channel.clone();
-        let mut record = self.channel_record(channel.time, Action::SshChannelOpened, Outcome::Success, conn, &channel, out.lineage());
+        let mut record = self.channel_record(
+            channel.time,
+            Action::SshChannelOpened,
+            Outcome::Success,
+            conn,
+            &channel,
+            out.lineage(),
+        );
         record.duration = Some(time.saturating_sub(channel.time));
         out.emit(&conn.view(), record);
     }
@@ -192,7 +199,14 @@ impl Ssh {
             |channel: &Channel| !channel.confirmed && channel.opener != direction && channel.open.sender == recipient;
         let Some(at) = conn.channels.iter().position(is) else { return };
         let channel = conn.channels.remove(at);
-        let mut record = self.channel_record(channel.time, Action::SshChannelOpened, Outcome::Failure, conn, &channel, out.lineage());
+        let mut record = self.channel_record(
+            channel.time,
+            Action::SshChannelOpened,
+            Outcome::Failure,
+            conn,
+            &channel,
+            out.lineage(),
+        );
         record.duration = Some(time.saturating_sub(channel.time));
         if let Some(channel) = &mut super::records::protocol(&mut record).channel {
             channel.reason = Some(open_failure(reason));
@@ -238,7 +252,8 @@ impl Ssh {
         if !channel.confirmed {
             return;
         }
-        let mut record = self.channel_record(time, Action::SshChannelClosed, Outcome::Success, conn, &channel, out.lineage());
+        let mut record =
+            self.channel_record(time, Action::SshChannelClosed, Outcome::Success, conn, &channel, out.lineage());
         record.duration = Some(time.saturating_sub(channel.time));
         out.emit(&conn.view(), record);
     }

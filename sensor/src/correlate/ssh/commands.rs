@@ -171,7 +171,8 @@ impl Ssh {
         if outcome != Outcome::Failure {
             out.command_started(&conn.view(), &command.view());
         }
-        let record = self.command_record(command.time, Action::SshCommandStarted, outcome, conn, command, pty, out.lineage());
+        let record =
+            self.command_record(command.time, Action::SshCommandStarted, outcome, conn, command, pty, out.lineage());
         out.emit(&conn.view(), record);
     }
 

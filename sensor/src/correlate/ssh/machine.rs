@@ -5,11 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use regex::bytes::RegexSet;
 
 use super::{
-    changes::Changes,
-    connection::PendingHostKey,
-    known_servers::KnownServers,
-    served::Served,
-    table::SshConnections,
+    changes::Changes, connection::PendingHostKey, known_servers::KnownServers, served::Served, table::SshConnections,
     tcp::TcpConnections,
 };
 use crate::{

@@ -130,7 +130,14 @@ impl Ssh {
         }
     }
 
-    pub(super) fn protocol_error(&mut self, time: u64, conn: &mut SshConnection, code: &str, text: &str, out: &mut Outlet<'_>) {
+    pub(super) fn protocol_error(
+        &mut self,
+        time: u64,
+        conn: &mut SshConnection,
+        code: &str,
+        text: &str,
+        out: &mut Outlet<'_>,
+    ) {
         if conn.errors >= connection::ERRORS_MAX || conn.is_relayed() {
             return;
         }

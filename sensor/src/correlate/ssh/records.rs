@@ -173,7 +173,8 @@ impl Ssh {
     pub(super) fn connection_record(&mut self, conn: &SshConnection, lineage: &Lineage) -> Record {
         let complete = conn.has_keys();
         let outcome = if complete { Outcome::Success } else { Outcome::Failure };
-        let mut record = self.ssh_record(conn.keyed.unwrap_or(conn.began), Action::SshConnection, outcome, conn, lineage);
+        let mut record =
+            self.ssh_record(conn.keyed.unwrap_or(conn.began), Action::SshConnection, outcome, conn, lineage);
         record.duration = conn.keyed.map(|keyed| keyed.saturating_sub(conn.began));
         record.error = (!complete).then(|| conn.no_keys());
         let role = conn.role.unwrap_or(Role::Client);

@@ -11,7 +11,9 @@ pub(super) enum Phase {
     #[default]
     Connected,
     /// Logged in at this boot time; `ssh-session-started` is not written: who it is shows with the first command.
-    Authenticated { since: u64 },
+    Authenticated {
+        since: u64,
+    },
     /// `ssh-session-started` is written.
     Started,
     Ended,
