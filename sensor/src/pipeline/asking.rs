@@ -10,19 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    deploys::Asked,
-    facts::Named,
-    gate::{PATIENCE, Wait},
-    programs::Wanted,
-};
+use super::{gate::PATIENCE, purpose::Purpose};
 use crate::{
-    event::{
-        deploy::Facts as DeployFacts,
-        ssh::ConnectionId,
-        stream::{Credentials, Degraded, Task},
-    },
-    host::{config_files::look::Look, mounts::HostRoot},
+    event::stream::{Credentials, Degraded, Task},
+    host::mounts::HostRoot,
     inspect::{Inspector, Question, Said, Subject, Survey, Ticket, Unknown},
     kernel::Readable,
 };
@@ -35,33 +26,6 @@ const ANSWER_LATER: Duration = Duration::from_secs(3);
 const LATER_MAX: usize = 24;
 /// Questions in that line; a host with more processes is looked at as they speak.
 const LINE_MAX: usize = 16_384;
-
-/// What an answer is for.
-pub(super) enum Purpose {
-    Names(Named),
-    Program(Wanted),
-    Project { asked: Box<Asked>, wait: Option<Wait> },
-    Variables { facts: DeployFacts, wait: Option<Wait> },
-    KnownHosts(ConnectionId),
-    Configuration(Look),
-    Processes,
-    Gone,
-}
-
-impl Purpose {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Names(_) => "names of users",
-            Self::Program(wanted) => wanted.name(),
-            Self::Project { .. } => "a deploy's configuration",
-            Self::Variables { .. } => "a hook's variables",
-            Self::KnownHosts(_) => "known hosts",
-            Self::Configuration(_) => "configuration files",
-            Self::Processes => "processes",
-            Self::Gone => "files in use",
-        }
-    }
-}
 
 pub(super) struct Answered {
     pub purpose: Purpose,

@@ -8,8 +8,9 @@
 use std::path::PathBuf;
 
 use super::{
-    asking::{Asking, Purpose},
+    asking::Asking,
     gate::{Gate, Wait},
+    purpose::{Asked, Purpose},
 };
 use crate::{
     decode::redact,
@@ -31,14 +32,6 @@ pub(super) struct Deploys {
     host_ns: Option<u32>,
     /// Boot time, ns, and how many were looked at since.
     second: (u64, u32),
-}
-
-/// What was asked about a deploy.
-pub(super) struct Asked {
-    exec: Exec,
-    /// Where a process that was found is: its exec is not in the stream.
-    found_in: Option<stream::Path>,
-    time: u64,
 }
 
 impl Deploys {

@@ -14,8 +14,9 @@ use std::{
 };
 
 use super::{
-    asking::{Asking, Purpose},
+    asking::Asking,
     gate::{Gate, Wait},
+    purpose::{Named, Purpose},
 };
 use crate::{
     event::stream::{Event, EventKind, FileId, ProcessId, Task},
@@ -26,13 +27,6 @@ use crate::{
 const KEPT_MAX: usize = 16_384;
 /// Until a name that could not be found out is asked for again.
 const AGAIN: Duration = Duration::from_secs(5);
-
-/// Names that were asked for.
-pub(super) struct Named {
-    pub mnt_ns: u32,
-    pub uids: Vec<u32>,
-    pub wait: Option<Wait>,
-}
 
 pub(super) struct Facts {
     proc: PathBuf,

@@ -20,12 +20,15 @@
 mod asking;
 mod attacher;
 mod channels;
+mod configuration;
 mod deploys;
 mod drain;
 mod facts;
 mod gate;
 mod losses;
+mod present;
 mod programs;
+mod purpose;
 mod replies;
 mod service;
 mod source;

@@ -1,13 +1,15 @@
 //! What comes back: answers of the inspector, attachments that are done; and what the thread of configuration files
 //! wants to be read.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::PathBuf, time::Instant};
+use std::time::Instant;
 
 use super::{
-    asking::{Answered, Asking, Purpose},
+    asking::Answered,
     attacher::Done,
+    configuration::ask_for,
     deploys::Deploys,
     programs::Hands,
+    purpose::Purpose,
     source::{Failure, Source},
 };
 use crate::{
@@ -15,11 +17,8 @@ use crate::{
         host_key::{Extent, KnownHosts},
         stream::{Event, EventKind},
     },
-    host::{
-        config_files::look::{Look, Whose},
-        identity,
-    },
-    inspect::{Answer, Question, Said, Subject, SurveyItem, Unknown, Why},
+    host::{config_files::look::Look, identity},
+    inspect::{Answer, Said, SurveyItem, Unknown, Why},
 };
 
 impl Source {
@@ -111,32 +110,6 @@ impl Source {
     pub(super) fn look(&mut self, look: Look) {
         ask_for(&mut self.asking, look);
     }
-}
-
-/// Asks for what the thread of configuration files wants, and gives it what has come.
-pub(super) fn serve(asking: &mut Asking, wanted: &mut Vec<Look>, answered: Vec<Answered>) {
-    for Answered { purpose, said, .. } in answered {
-        if let (Purpose::Configuration(look), Ok(Said::Answer(Answer::Configuration(looked)))) = (purpose, said) {
-            look.answer(Ok(looked));
-        }
-    }
-    for look in wanted.drain(..) {
-        ask_for(asking, look);
-    }
-}
-
-fn ask_for(asking: &mut Asking, look: Look) {
-    let files = look.files.clone();
-    let (subject, working_directory) = match &look.whose {
-        Whose::User(uid) => (asking.of_host(*uid), None),
-        Whose::Process { process, credentials, working_directory } => {
-            let (process, credentials) = (*process, *credentials);
-            let folder = working_directory.as_deref().map(|bytes| PathBuf::from(OsStr::from_bytes(bytes)));
-            (Subject { process, credentials, mnt_ns: None, fallback: Vec::new() }, folder)
-        }
-    };
-    let question = Question::Configuration { working_directory, files };
-    asking.ask_later(subject, question, Purpose::Configuration(look));
 }
 
 /// Why nothing is known of what a client goes by.

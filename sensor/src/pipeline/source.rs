@@ -8,16 +8,17 @@ use std::{
 };
 
 use super::{
-    asking::{Asking, Purpose},
+    asking::Asking,
     attacher::Attacher,
     channels::Channels,
+    configuration::serve,
     deploys::Deploys,
     drain::{Batch, Drain},
     facts::Facts,
     gate::{Gate, Released},
+    present::Present,
     programs::{Hands, Programs},
-    replies::serve,
-    start::Present,
+    purpose::Purpose,
 };
 use crate::{
     deploy::{Error as ToolError, Tools},

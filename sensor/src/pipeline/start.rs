@@ -12,7 +12,8 @@ use std::{
 };
 
 use super::{
-    asking::Purpose,
+    present::Present,
+    purpose::Purpose,
     source::{Failure, Source},
 };
 use crate::{
@@ -34,15 +35,6 @@ pub(super) async fn ready(readable: Option<&Readable>) {
         Some(readable) => readable.readable().await,
         None => std::future::pending().await,
     }
-}
-
-/// The processes that are there, as they come.
-#[derive(Default)]
-pub(super) struct Present {
-    seen: Vec<Seen>,
-    ended: bool,
-    /// Those that could not be looked at.
-    skipped: usize,
 }
 
 impl Source {

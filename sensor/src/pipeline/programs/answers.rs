@@ -7,8 +7,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use super::{
     super::{
-        asking::Purpose,
         attacher::{Attachment, Failed},
+        purpose::Purpose,
     },
     About, EXAMINED_AT_ONCE, Executable, Hands, LIMITS_MAX, MAPPED_MAX, Programs, Wanted, degraded,
 };

@@ -19,22 +19,17 @@ use std::{
 };
 
 use super::{
-    asking::{Asking, Purpose},
+    asking::Asking,
     attacher::{Attacher, Attachment},
     gate::{Gate, Wait},
+    purpose::{About, Executable, MappedFile, Purpose, Wanted},
 };
 use crate::{
     event::{
         ssh::Message,
         stream::{Degraded, Event, EventKind, Exec, FileId, FileStamp, Probe, ProcessId, Role, Task},
     },
-    host::{
-        examine::{Examined, Program},
-        holders::Probed,
-        identity,
-        libraries::Call,
-        ssh_binaries::SshBinaries,
-    },
+    host::{holders::Probed, identity, libraries::Call, ssh_binaries::SshBinaries},
     inspect::{Question, Subject, Survey, questions::Where},
 };
 use callers::Callers;
@@ -47,74 +42,6 @@ const EXECUTABLES_MAX: usize = 16_384;
 const LIMITS_MAX: usize = 256;
 /// Files in one question: an answer has room for as many descriptors, and a worker a deadline for all of them.
 const EXAMINED_AT_ONCE: usize = 4;
-
-/// A question about programs.
-pub(super) struct Wanted {
-    subject: Subject,
-    group: u64,
-    about: About,
-}
-
-impl Wanted {
-    pub(super) fn name(&self) -> &'static str {
-        match self.about {
-            About::Executable(_) => "an executable",
-            About::Candidates { .. } => "where libraries are",
-            About::Ranges => "what is mapped",
-            About::Mapped { .. } => "mapped libraries",
-            About::Files { .. } => "programs and libraries",
-            About::Places(_) => "where a program is to be probed",
-        }
-    }
-}
-
-enum About {
-    Executable(Executable),
-    /// `watched`: they are the host's own, and their folders are watched for their successors.
-    Candidates {
-        watched: bool,
-    },
-    Ranges,
-    Mapped {
-        ranges: Vec<MappedFile>,
-    },
-    Files {
-        files: Vec<FileId>,
-        watched: bool,
-    },
-    /// Where it is to be probed.
-    Places(Box<Program>),
-}
-
-/// What a process executes.
-struct Executable {
-    /// As the kernel calls it.
-    file: FileId,
-    name: PathBuf,
-    /// It may be a server: its role is a fact that the event needs.
-    served: bool,
-    /// What the kernel says of its content.
-    stamp: Option<FileStamp>,
-    /// The process is gone: its file is looked for by its name.
-    at_its_path: bool,
-    /// The first answer did not come in time.
-    again: bool,
-}
-
-impl Executable {
-    fn new(file: FileId, name: PathBuf, served: bool, stamp: Option<FileStamp>) -> Self {
-        Self { file, name, served, stamp, at_its_path: false, again: false }
-    }
-
-    /// What was found at its path, is it that file? Its user may have put another one there.
-    fn is(&self, found: &Examined) -> bool {
-        let low = |inode: u64| inode & u64::from(u32::MAX); // overlayfs may use the upper half (`xino`)
-        low(found.file.inode) == low(self.file.inode) && self.stamp.is_some_and(|stamp| found.stamp.is_of(&stamp))
-    }
-}
-
-/// A file by its number in a process's maps, and its name.
-type MappedFile = (FileId, PathBuf);
 
 /// What belongs to one event, or to the start: questions and attachments that are not done.
 #[derive(Default)]
