@@ -18,7 +18,6 @@ const ALLOWED: &[(&str, &str)] = &[
     ("sensor/src/decode", "the assembler's types are declared beside it: to be split"),
     ("sensor/src/host/sites", "the finder's types are declared beside it: to be split"),
     ("sensor/src/inspect", "questions are declared where they are answered: to be split"),
-    ("sensor/src/render/review", "the look of a page is declared beside it: to be split"),
     ("sensor-ebpf/src", "the context, its owner and the teardown: to be split"),
     ("xtask/src/vm", "the archive and its kernels: to be split"),
 ];

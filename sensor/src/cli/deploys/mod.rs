@@ -18,7 +18,10 @@ use serde_json::json;
 use super::{Error, args::Output, trace, write};
 use crate::{
     config::Config,
-    render::{json_text::visible, review::Look},
+    render::{
+        json_text::visible,
+        review::{self, Look},
+    },
     review::{Deploy, DeployDetail, Filter, Index, deploy::Outcome},
     sink::stderr,
 };
@@ -84,7 +87,7 @@ impl Asked {
         let text = match self.format {
             Output::Json => json(&json!({ "format": FORMAT, "deploys": deploys, "read": self.read() })),
             Output::Table if deploys.is_empty() => String::new(),
-            Output::Table => look().list(&deploys),
+            Output::Table => review::list(&look(), &deploys),
         };
         write(text.as_bytes())?;
         if deploys.is_empty() {
@@ -129,7 +132,7 @@ impl Asked {
         let (deploy, tree) = story.tell();
         let text = match self.format {
             Output::Json => json(&json!({ "format": FORMAT, "deploy": deploy, "tree": tree, "read": self.read() })),
-            Output::Table => look().show(&deploy, &tree),
+            Output::Table => review::show(&look(), &deploy, &tree),
         };
         write(text.as_bytes())?;
         Ok(self.code(&[deploy]))

@@ -7,7 +7,10 @@ use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{Look, list, short_version, text};
+use super::{
+    list,
+    look::{Look, short_version, text},
+};
 use crate::{
     render::table::{duration, plural},
     review::{

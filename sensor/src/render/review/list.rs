@@ -3,7 +3,7 @@
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{Look, short_version, text, who};
+use super::look::{Look, short_version, text, who};
 use crate::{
     render::table::{cell, duration, plural},
     review::{

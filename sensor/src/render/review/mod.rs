@@ -5,64 +5,19 @@
 
 mod header;
 mod list;
+mod look;
 mod tree;
 
-use jiff::{Timestamp, tz::TimeZone};
+pub use look::Look;
 
-use crate::{
-    event::{record::Time, text::printable},
-    review::{Deploy, Node, deploy::User},
-};
+use crate::review::{Deploy, Node};
 
-/// How deploys are shown.
-pub struct Look {
-    pub color: bool,
-    /// Columns of the terminal; None: as wide as it takes.
-    pub width: Option<usize>,
-    pub zone: TimeZone,
+/// One line for each deploy.
+pub fn list(look: &Look, deploys: &[Deploy]) -> String {
+    list::draw(look, deploys)
 }
 
-impl Look {
-    pub fn list(&self, deploys: &[Deploy]) -> String {
-        list::draw(self, deploys)
-    }
-
-    pub fn show(&self, deploy: &Deploy, nodes: &[Node]) -> String {
-        header::draw(self, deploy) + "\n" + &tree::draw(self, deploy, nodes)
-    }
-
-    fn paint(&self, style: &str, text: &str) -> String {
-        if self.color && !style.is_empty() && !text.is_empty() {
-            format!("\x1b[{style}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
-    }
-
-    fn time(&self, time: Time, format: &str) -> String {
-        let time = Timestamp::from_nanosecond(time.0.into()).unwrap_or(Timestamp::UNIX_EPOCH);
-        time.to_zoned(self.zone.clone()).strftime(format).to_string()
-    }
-}
-
-fn text(text: &str) -> String {
-    printable(text.as_bytes())
-}
-
-/// What tells two versions apart: the beginning of a hash, or a name.
-fn short_version(version: &str) -> &str {
-    let is_hash = version.len() >= 20 && version.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_hash { version.get(..7).unwrap_or(version) } else { version }
-}
-
-/// Who logged in, and as whom it acted if that is another: `alice`, `alice>root`.
-fn who(user: &User) -> Option<String> {
-    let name = |id: &Option<String>, name: &Option<String>| name.clone().or_else(|| id.clone());
-    let own = name(&user.id, &user.name);
-    let login = user.audit.as_ref().and_then(|audit| name(&audit.id, &audit.name)).or_else(|| own.clone());
-    let acts = user.effective.as_ref().and_then(|user| name(&user.id, &user.name)).or(own);
-    match (login, acts) {
-        (Some(login), Some(acts)) if login != acts => Some(format!("{login}>{acts}")),
-        (login, acts) => login.or(acts),
-    }
+/// One deploy, with the tree of what belongs to it.
+pub fn show(look: &Look, deploy: &Deploy, nodes: &[Node]) -> String {
+    header::draw(look, deploy) + "\n" + &tree::draw(look, deploy, nodes)
 }

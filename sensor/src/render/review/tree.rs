@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{Look, text};
+use super::look::{Look, text};
 use crate::{
     event::record::Time,
     render::table::{cell, cut, duration, plural},
