@@ -18,7 +18,6 @@ const ALLOWED: &[(&str, &str)] = &[
     ("sensor/src/correlate", "one type with all tables: to be split into lineage, SSH and deploys"),
     ("sensor/src/decode", "the assembler's types are declared beside it: to be split"),
     ("sensor/src/host/sites", "the finder's types are declared beside it: to be split"),
-    ("sensor/src/inspect", "questions are declared where they are answered: to be split"),
     ("sensor/src/pipeline", "one source in several files: to be split"),
     ("sensor/src/render/review", "the look of a page is declared beside it: to be split"),
     ("sensor-ebpf/src", "the context, its owner and the teardown: to be split"),

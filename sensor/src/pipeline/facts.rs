@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     event::stream::{Event, EventKind, FileId, ProcessId, Task},
-    inspect::{Answer, Question, Said, Subject, Unknown, questions::Names},
+    inspect::{Answer, Names, Question, Said, Subject, Unknown},
 };
 
 /// Entries kept per kind of fact; a host with more starts over.

@@ -35,7 +35,7 @@ use crate::{
         libraries::Call,
         ssh_binaries::SshBinaries,
     },
-    inspect::{Question, Subject, Survey, questions::Where},
+    inspect::{Question, Subject, Survey, Where},
 };
 use callers::Callers;
 
