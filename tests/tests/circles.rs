@@ -16,7 +16,6 @@ use syn::visit::{self, Visit};
 const ALLOWED: &[(&str, &str)] = &[
     ("sensor/src/cli", "verbs and the frame that they run in: to be split"),
     ("sensor/src/correlate", "one type with all tables: to be split into lineage, SSH and deploys"),
-    ("sensor/src/decode", "the assembler's types are declared beside it: to be split"),
     ("sensor/src/host/sites", "the finder's types are declared beside it: to be split"),
     ("sensor/src/pipeline", "one source in several files: to be split"),
     ("sensor/src/render/review", "the look of a page is declared beside it: to be split"),
@@ -74,6 +73,9 @@ impl<'ast> Visit<'ast> for Source {
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
         self.tree(&item.tree, &[]);
     }
+
+    /// `pub(in path)` imports nothing.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         if path.segments.len() > 1 {
@@ -185,7 +187,7 @@ fn a_circle_is_found_also_through_a_module_that_passes_a_name_on() {
         ("src/a/mod.rs", "mod inner;\npub use inner::Thing;\n"),
         ("src/a/inner.rs", "pub struct Thing(crate::b::Other);\n"),
         ("src/b.rs", "use crate::a::Thing;\npub struct Other(Option<Box<Thing>>);\n"),
-        ("src/c.rs", "use crate::{a::Thing, b::Other};\nfn f(_: Thing, _: Other) {}\n"),
+        ("src/c.rs", "use crate::{a::Thing, b::Other};\npub(in crate::c) fn f(_: Thing, _: Other) {}\n"),
     ];
     for (name, text) in files {
         fs::write(folder.join(name), text).unwrap();

@@ -4,8 +4,8 @@
 //! if it would be the same. It rests on a value that spans several quotes (`a"b"`) being one marked edit and
 //! further unmarked ones, so the quotes stay balanced. Edits past the end are ignored.
 
-use super::MARK;
 use super::bytes::{part, tail};
+use super::mark::MARK;
 
 /// Bytes `start..end` go; `[REDACTED]` comes in their place if `mark`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

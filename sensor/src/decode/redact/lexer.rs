@@ -5,7 +5,7 @@
 //! inside `$(...)` and arithmetic are read as words and parentheses. It fails open-ended: an unclosed quote
 //! or substitution runs to the end of the text. One pass over the text, plus one over each substitution.
 
-use super::bytes::{at, is_blank, part, run_end, tail};
+use super::bytes::{at, part, run_end, tail};
 use super::word::{Role, Word};
 
 /// A piece of a command line.
@@ -124,9 +124,4 @@ impl Lexer<'_> {
             }
         }
     }
-}
-
-/// Whether an unquoted byte ends a word.
-pub(super) fn ends_word(b: u8) -> bool {
-    is_blank(b) || matches!(b, b'\n' | b'\r' | b'|' | b'&' | b';' | b'(' | b')' | b'<' | b'>')
 }

@@ -7,12 +7,13 @@
 
 use memchr::memmem;
 
+use super::bond::Place;
 use super::bytes::part;
-use super::command::{self, search_text};
+use super::command::{self, Nested, search_text};
 use super::context::{Context, Output};
 use super::edits::{Edit, merge};
 use super::lexer::{self, Item};
-use super::pairs::Place;
+use super::program::Program;
 use super::word::{Role, Word};
 use super::{prefilter, tools, wrappers};
 use crate::event::executed::claimed;
@@ -32,6 +33,94 @@ pub(super) fn search(text: &[u8], context: Context, output: Output) -> Vec<Edit>
         line.pipeline(pipeline, output);
     }
     line.edits
+}
+
+/// What was found in a command and in the shell lines that its words hold.
+pub(super) struct Found {
+    /// Per word: edits in its text.
+    edits: Vec<Vec<Edit>>,
+    /// Per word: its text was searched as a shell line, substitutions included.
+    followed: Vec<bool>,
+}
+
+impl Found {
+    pub(super) fn by_word(self) -> impl Iterator<Item = Vec<Edit>> {
+        self.edits.into_iter()
+    }
+
+    /// For each word: its edits, and whether it was followed.
+    fn into_words(self) -> impl Iterator<Item = (Vec<Edit>, bool)> {
+        self.edits.into_iter().zip(self.followed)
+    }
+
+    fn edit(&mut self, i: usize, new: impl IntoIterator<Item = Edit>) {
+        if let Some(edits) = self.edits.get_mut(i) {
+            edits.extend(new);
+        }
+    }
+
+    fn mark_followed(&mut self, i: usize) {
+        if let Some(followed) = self.followed.get_mut(i) {
+            *followed = true;
+        }
+    }
+}
+
+/// Searches a simple command, and the shell lines in its words. `program`: what was executed; `None`: the words of a
+/// line say it.
+pub(super) fn search_command(words: &[&[u8]], program: Option<Program>, context: Context, output: Output) -> Found {
+    let command::Found { edits, nested } = command::search(words, program, output);
+    let mut found = Found { edits, followed: vec![false; words.len()] };
+    for line in nested {
+        follow(&mut found, words, line, context.nested());
+    }
+    found
+}
+
+fn follow(found: &mut Found, words: &[&[u8]], line: Nested, context: Context) {
+    let word = |i: usize| words.get(i).copied().unwrap_or_default();
+    match line {
+        Nested::Word(i) => {
+            found.edit(i, search(word(i), context, Output::Open));
+            found.mark_followed(i);
+        }
+        Nested::Part(i, start, end) => {
+            let edits = search(part(word(i), start, end), context, Output::Open);
+            found.edit(i, edits.into_iter().map(|edit| moved(edit, start)));
+        }
+        Nested::Joined(from) => match words.get(from..).unwrap_or_default() {
+            [_] => follow(found, words, Nested::Word(from), context),
+            joined => follow_joined(found, joined, from, context),
+        },
+    }
+}
+
+fn follow_joined(found: &mut Found, words: &[&[u8]], from: usize, context: Context) {
+    let text = words.join(&b' ');
+    let mut edits = merge(search(&text, context, Output::Open)).into_iter().peekable();
+    let mut start = 0;
+    for (i, word) in words.iter().enumerate() {
+        let end = start + word.len();
+        while let Some(edit) = edits.next_if(|edit| edit.end <= end) {
+            found.edit(from + i, clip(edit, start, end));
+        }
+        if let Some(&edit) = edits.peek() {
+            found.edit(from + i, clip(edit, start, end));
+        }
+        found.mark_followed(from + i);
+        start = end + 1;
+    }
+}
+
+/// The part of an edit in the joined text that lies in the word `start..end`, as an edit of that word.
+fn clip(edit: Edit, start: usize, end: usize) -> Option<Edit> {
+    let (from, to) = (edit.start.max(start), edit.end.min(end));
+    (from < to).then(|| Edit { start: from - start, end: to - start, mark: edit.mark })
+}
+
+/// An edit of a part that begins at `start`, as an edit of the whole.
+fn moved(edit: Edit, start: usize) -> Edit {
+    Edit { start: edit.start + start, end: edit.end + start, ..edit }
 }
 
 struct Line<'a> {
@@ -68,7 +157,7 @@ impl Line<'_> {
 
     fn simple_command(&mut self, words: &[&Word], output: Output) {
         let texts: Vec<&[u8]> = words.iter().map(|word| word.text.as_slice()).collect();
-        let found = command::search(&texts, None, self.context, output);
+        let found = search_command(&texts, None, self.context, output);
         for (word, (edits, is_followed)) in words.iter().zip(found.into_words()) {
             self.take(word, edits, is_followed);
         }
@@ -95,11 +184,7 @@ impl Line<'_> {
 
     fn nested(&mut self, start: usize, end: usize, output: Output) {
         let edits = search(part(self.text, start, end), self.context.nested(), output);
-        self.edits.extend(edits.into_iter().map(|edit| Edit {
-            start: edit.start + start,
-            end: edit.end + start,
-            ..edit
-        }));
+        self.edits.extend(edits.into_iter().map(|edit| moved(edit, start)));
     }
 
     /// A redirection's word or a comment.
@@ -126,11 +211,7 @@ impl Line<'_> {
         } else {
             let mut edits = Vec::new();
             search_text(part(self.text, start, end), Place::Body, &mut edits);
-            self.edits.extend(edits.into_iter().map(|edit| Edit {
-                start: edit.start + start,
-                end: edit.end + start,
-                ..edit
-            }));
+            self.edits.extend(edits.into_iter().map(|edit| moved(edit, start)));
         }
     }
 }

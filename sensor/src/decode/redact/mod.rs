@@ -10,7 +10,7 @@
 //! 3. [`program`]: which program it is, by the file that the kernel executed and not by `args[0]`.
 //!    [`command`]: the program decides the rules ([`wrappers`], [`tools`]); strings that a shell will run
 //!    (`sh -c`, `ssh host ...`, `eval`) go back to 2, at most [`context::MAX_DEPTH`] deep.
-//! 4. Every word is searched for `name=value` ([`pairs`], [`names`]), URL passwords ([`urls`]) and token
+//! 4. Every word is searched for `name=value` ([`pairs`], [`bond`], [`names`]), URL passwords ([`urls`]) and token
 //!    shapes ([`shapes`]).
 //!    In code that an interpreter is given ([`code`]) only literals go: code is what somebody did.
 //! 5. [`edits`]: the findings, mapped back through the quotes, are applied; all other bytes stay as they were.
@@ -34,6 +34,7 @@
 //! quote, a cut argument) everything to the end goes; text nested deeper than the bound goes whole if it could hold a
 //! secret. It is idempotent, but for text made to need more passes than [`ROUNDS`].
 
+mod bond;
 mod bytes;
 mod code;
 mod command;
@@ -43,6 +44,7 @@ mod expansion;
 mod flags;
 mod lexer;
 mod line;
+mod mark;
 mod names;
 mod pairs;
 mod parts;
@@ -58,11 +60,9 @@ mod word;
 mod wrappers;
 
 use self::context::{Fuel, Output};
+pub use self::mark::MARK;
 use self::program::Program;
 use crate::event::executed;
-
-/// What stands where a secret was.
-pub const MARK: &[u8] = b"[REDACTED]";
 
 /// Passes over a text in which something was found. The second finds nothing, but for hostile text: what a
 /// mark replaced may have hidden the start of something else.
@@ -93,7 +93,7 @@ fn redact_args_once(args: &mut [Vec<u8>], executable: Option<&[u8]>) -> bool {
     let fuel = Fuel::for_input(args.iter().map(Vec::len).sum());
     let words: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
     let program = words.first().map(|first| Program::executed(executable, first));
-    let found = command::search(&words, program, fuel.context(), Output::Open);
+    let found = line::search_command(&words, program, fuel.context(), Output::Open);
     let mut changed = false;
     for (arg, edits) in args.iter_mut().zip(found.by_word()) {
         if let Some(clean) = edits::apply(arg, edits) {

@@ -5,10 +5,9 @@
 //! commands and not part of a value. `$'...'` escapes other than quotes are not decoded. An unclosed quote or
 //! substitution takes the rest of the line.
 
-use super::bytes::{at, part, run_end};
+use super::bytes::{at, is_blank, part, run_end};
 use super::edits::Edit;
 use super::expansion::{closing_backtick, closing_paren, is_parameter};
-use super::lexer::ends_word;
 use super::names;
 
 /// What a word is to its command.
@@ -234,4 +233,9 @@ impl Word {
         let i = self.runs.partition_point(|run| run.value + run.len <= value);
         self.runs.get(i).is_none_or(|run| run.literal)
     }
+}
+
+/// Whether an unquoted byte ends a word.
+pub(super) fn ends_word(b: u8) -> bool {
+    is_blank(b) || matches!(b, b'\n' | b'\r' | b'|' | b'&' | b';' | b'(' | b')' | b'<' | b'>')
 }
