@@ -14,13 +14,10 @@ use syn::visit::{self, Visit};
 
 /// Circles that are there, by a folder that has all of their files, and why.
 const ALLOWED: &[(&str, &str)] = &[
-    ("sensor/src/cli", "verbs and the frame that they run in: to be split"),
     ("sensor/src/correlate", "one type with all tables: to be split into lineage, SSH and deploys"),
-    ("sensor/src/host/sites", "the finder's types are declared beside it: to be split"),
     ("sensor/src/pipeline", "one source in several files: to be split"),
     ("sensor/src/render/review", "the look of a page is declared beside it: to be split"),
     ("sensor-ebpf/src", "the context, its owner and the teardown: to be split"),
-    ("xtask/src/vm", "the archive and its kernels: to be split"),
 ];
 
 type Module = Vec<String>;
