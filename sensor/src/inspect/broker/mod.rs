@@ -167,7 +167,7 @@ impl Broker {
                     }
                     Source::Worker(serial) => self.questions.answered(serial, &mut buffer),
                     Source::Survey => {
-                        self.surveys.receive(&mut self.questions.pool, &mut self.questions.out, &mut buffer, now)
+                        self.surveys.receive(&mut self.questions.pool, &mut self.questions.out, &mut buffer, now);
                     }
                 }
             }
