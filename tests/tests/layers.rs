@@ -16,7 +16,7 @@ use std::{
 
 /// Layers from the bottom; the crate documentation has the same table.
 const LAYERS: &[&[&str]] = &[
-    &["event", "config", "stats", "bounded", "privileges"],
+    &["event", "config", "stats", "bounded", "privileges", "shell"],
     &["decode", "kernel", "host", "deploy"],
     &["inspect"],
     &["enrich", "correlate", "review"],

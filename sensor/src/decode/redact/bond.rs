@@ -3,8 +3,8 @@
 //! In: a text and a name in it, with what the place of the text says. Out: the [`Bond`], and the offset of the value. It
 //! rests on the separator touching the name; what [`super::pairs`] and [`super::code`] make of the value is theirs.
 
-use super::bytes::{at, before, is_blank, part, run_end};
 use super::names::{self, Class};
+use crate::shell::bytes::{at, before, is_blank, part, run_end};
 
 /// What the place of a text says about pairs in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

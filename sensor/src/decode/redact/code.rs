@@ -12,11 +12,11 @@
 //! which keeps the search linear.
 
 use super::bond::{self, Bond, Place};
-use super::bytes::{at, before, is_blank, part, run_end, tail};
 use super::edits::Edit;
 use super::mark::MARK;
 use super::names::{self, Class};
 use super::values::{self, may_stay, reads_as_code};
+use crate::shell::bytes::{at, before, is_blank, part, run_end, tail};
 
 /// Longer expressions and delimited strings are not followed to their ends.
 const WINDOW: usize = 4096;

@@ -8,7 +8,6 @@
 use memchr::memmem;
 
 use super::bond::Place;
-use super::bytes::{part, starts_with_ignore_case, tail};
 use super::context::Output;
 use super::edits::Edit;
 use super::flags::looks_like_option;
@@ -21,6 +20,8 @@ use super::wrappers::{self, Runs};
 use super::{parts, shapes, urls};
 use crate::event::executed::claimed;
 use crate::event::interpreters::{self, Given};
+use crate::shell::bytes::{part, starts_with_ignore_case, tail};
+use crate::shell::runners::{self, ShellRuns};
 
 /// Words of the shell's grammar that a command may follow.
 const RESERVED: &[&[u8]] = &[b"if", b"then", b"else", b"elif", b"do", b"while", b"until", b"!", b"{", b"}", b"time"];
@@ -83,7 +84,7 @@ impl<'a> Command<'a> {
             let (word, end) = (self.word(at), self.words.len());
             self.scan(at, Place::Argument);
             let known = executed.take();
-            if known.is_none() && (wrappers::is_assignment(word) || RESERVED.contains(&word)) {
+            if known.is_none() && (runners::is_assignment(word) || RESERVED.contains(&word)) {
                 next = Some(at + 1);
                 continue;
             }
@@ -193,8 +194,9 @@ impl<'a> Command<'a> {
             return i + 2;
         }
         if has_next
-            && wrappers::is_shell(claimed(word))
-            && let Some(line) = wrappers::shell_line(self.words, i).filter(|&line| line < end)
+            && runners::is_shell(claimed(word))
+            && let ShellRuns::Line(line) = runners::of_shell(self.words, i)
+            && line < end
         {
             // A shell behind a program that no table knows.
             self.nested(Nested::Word(line));

@@ -1,22 +1,26 @@
 //! A shell command line: pipelines of simple commands.
 //!
 //! In: the text of one command line, at some depth of nesting, and who reads its output. Out: edits in that
-//! text. It rests on the [`lexer`] and on a pipeline's neighbours: `echo x | docker login --password-stdin`
+//! text. It rests on [`crate::shell::lexer`] and on a pipeline's neighbours: `echo x | docker login --password-stdin`
 //! makes `x` a secret. Text that is too deep or costs too much is given up: if it could hold a secret, all
 //! of it goes.
 
 use memchr::memmem;
 
 use super::bond::Place;
-use super::bytes::part;
 use super::command::{self, Nested, search_text};
 use super::context::{Context, Output};
-use super::edits::{Edit, merge};
-use super::lexer::{self, Item};
+use super::edits::{Edit, in_text, merge};
+use super::names;
 use super::program::Program;
-use super::word::{Role, Word};
 use super::{prefilter, tools, wrappers};
 use crate::event::executed::claimed;
+use crate::shell::bytes::part;
+use crate::shell::{
+    lexer::{self, Item},
+    runners,
+    word::{Role, Word},
+};
 
 /// Searches a command line.
 pub(super) fn search(text: &[u8], context: Context, output: Output) -> Vec<Edit> {
@@ -27,9 +31,9 @@ pub(super) fn search(text: &[u8], context: Context, output: Output) -> Vec<Edit>
     if !context.admit(text.len()) {
         return vec![Edit::mark(0, text.len())];
     }
-    let items = lexer::lex(text);
+    let items = lexer::lex(text, |name| names::classify(name).is_some());
     let mut line = Line { text, context, edits: Vec::new() };
-    for pipeline in items.split(|item| matches!(item, Item::End)) {
+    for pipeline in items.split(|item| matches!(item, Item::End(..))) {
         line.pipeline(pipeline, output);
     }
     line.edits
@@ -131,7 +135,7 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn pipeline(&mut self, items: &[Item], output: Output) {
-        let stages: Vec<Vec<&Word>> = items.split(|item| matches!(item, Item::Pipe)).map(arguments).collect();
+        let stages: Vec<Vec<&Word>> = items.split(|item| matches!(item, Item::Pipe(..))).map(arguments).collect();
         let reads: Vec<Output> = stages.iter().map(|words| input_of(words)).collect();
         let has_shell = stages.iter().any(|words| words.iter().any(|word| runs_input(&word.text)));
         // From the right: a command's output is what any later command of the pipeline reads.
@@ -167,7 +171,7 @@ impl Line<'_> {
     fn take(&mut self, word: &Word, edits: Vec<Edit>, is_followed: bool) {
         let edits = merge(edits);
         for &edit in &edits {
-            word.map(self.text, edit, !is_followed, &mut self.edits);
+            in_text(word, self.text, edit, !is_followed, &mut self.edits);
         }
         if is_followed {
             return;
@@ -228,7 +232,7 @@ fn input_of(words: &[&Word]) -> Output {
     if texts.iter().any(|text| claimed(text) == b"chpasswd") {
         return Output::AccountSecret;
     }
-    let program = texts.iter().find(|text| !wrappers::is_assignment(text)).map_or(&b""[..], |text| claimed(text));
+    let program = texts.iter().find(|text| !runners::is_assignment(text)).map_or(&b""[..], |text| claimed(text));
     let is_reader = has(tools::READERS, program) || texts.iter().any(|text| has(tools::READER_OPTIONS, text));
     // `grep passwd` reads no password, `sudo passwd bob` does; `sudo cat /etc/passwd` does not.
     let reads_inside = || {
@@ -239,12 +243,12 @@ fn input_of(words: &[&Word]) -> Output {
                 || tools::READER_TEXTS.iter().any(|inner| memmem::find(text, inner.as_bytes()).is_some())
         })
     };
-    let runs_others = wrappers::is_wrapper(program) || wrappers::is_shell(program);
+    let runs_others = wrappers::is_wrapper(program) || runners::is_shell(program);
     if is_reader || (runs_others && reads_inside()) { Output::Secret } else { Output::Open }
 }
 
 /// Whether a program may run its standard input as shell text.
 fn runs_input(word: &[u8]) -> bool {
     let name = claimed(word);
-    wrappers::is_shell(name) || matches!(name, b"ssh" | b"at" | b"batch")
+    runners::is_shell(name) || matches!(name, b"ssh" | b"at" | b"batch")
 }

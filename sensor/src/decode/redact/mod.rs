@@ -6,7 +6,7 @@
 //! The way of a command line:
 //!
 //! 1. [`prefilter`]: one pass over the bytes; nearly every exec ends here.
-//! 2. [`line`]: shell text is read by the [`lexer`] into simple commands (argv comes that way already).
+//! 2. [`line`]: shell text is read by [`crate::shell::lexer`] into simple commands (argv comes that way already).
 //! 3. [`program`]: which program it is, by the file that the kernel executed and not by `args[0]`.
 //!    [`command`]: the program decides the rules ([`wrappers`], [`tools`]); strings that a shell will run
 //!    (`sh -c`, `ssh host ...`, `eval`) go back to 2, at most [`context::MAX_DEPTH`] deep.
@@ -35,14 +35,11 @@
 //! secret. It is idempotent, but for text made to need more passes than [`ROUNDS`].
 
 mod bond;
-mod bytes;
 mod code;
 mod command;
 mod context;
 mod edits;
-mod expansion;
 mod flags;
-mod lexer;
 mod line;
 mod mark;
 mod names;
@@ -56,7 +53,6 @@ mod tests;
 mod tools;
 mod urls;
 mod values;
-mod word;
 mod wrappers;
 
 use self::context::{Fuel, Output};

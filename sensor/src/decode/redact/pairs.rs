@@ -8,11 +8,11 @@
 //! a quote, a brace or an option's dash makes it a pair. One pass; how values end: [`values`].
 
 use super::bond::{Bond, Place, after_escape, bond, is_name_byte, name_class};
-use super::bytes::{at, before, is_blank, part, run_end, tail};
 use super::code;
 use super::edits::Edit;
 use super::mark::MARK;
 use super::values::{self, Opened};
+use crate::shell::bytes::{at, before, is_blank, part, run_end, tail};
 
 /// Adds an edit for every secret value in `text`.
 pub(super) fn search(text: &[u8], place: Place, edits: &mut Vec<Edit>) {

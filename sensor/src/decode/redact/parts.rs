@@ -5,10 +5,10 @@
 //! that lacks the form (`curl -u alice`, which prompts) is only searched.
 
 use super::bond::Place;
-use super::bytes::{at, part, run_end, starts_with_ignore_case, tail};
 use super::edits::Edit;
 use super::names::{self, Class};
 use super::values::{self, may_stay};
+use crate::shell::bytes::{at, part, run_end, starts_with_ignore_case, tail};
 
 /// A part of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
