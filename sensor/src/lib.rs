@@ -17,7 +17,7 @@
 //! | 3 | `enrich`, `correlate`, `review` | pure: events and a time in, records out; and records back into deploys |
 //! | 2a | `inspect` | above 2: processes without rights that read users' files; questions in, answers out |
 //! | 2 | `decode`, `kernel`, `host`, `deploy` | bytes to events; the only user of aya; /proc and files; deploy tools as data |
-//! | 1 | `event`, `config`, `stats`, `bounded` | plain data |
+//! | 1 | `event`, `config`, `stats`, `bounded`, `privileges`, `shell` | plain data; what a thread gives up; shell text as words |
 //! | 0 | crate `sensor-common` | the kernel/user ABI |
 //!
 //! The middle is pure, so a recorded stream replays into the same records anywhere. `unsafe` is fenced: a few lines in
@@ -36,8 +36,10 @@ pub mod host;
 pub mod inspect;
 pub mod kernel;
 pub mod pipeline;
+pub mod privileges;
 pub mod render;
 pub mod review;
+mod shell;
 pub mod sink;
 pub mod stats;
 

@@ -16,7 +16,7 @@ use std::{
 
 /// Layers from the bottom; the crate documentation has the same table.
 const LAYERS: &[&[&str]] = &[
-    &["event", "config", "stats", "bounded"],
+    &["event", "config", "stats", "bounded", "privileges", "shell"],
     &["decode", "kernel", "host", "deploy"],
     &["inspect"],
     &["enrich", "correlate", "review"],
@@ -161,6 +161,30 @@ fn every_file_says_why_it_is_there_and_stays_small() {
             let lines = text.lines().count();
             let long = lines > 400 && !LONG.iter().any(|prefix| name.starts_with(prefix));
             assert!(!long, "{name} has {lines} lines: split it by stage or hook family");
+        }
+    }
+}
+
+/// A file that no `mod` names is compiled by nothing, and looks alive.
+#[test]
+fn every_file_is_a_module_of_its_crate() {
+    for folder in ["sensor/src", "sensor-common/src", "sensor-ebpf/src", "xtask/src", "tests/src", "tests/fuzz/src"] {
+        let all = sources(folder);
+        for (name, _) in all.iter().filter(|(name, _)| !name.starts_with("tests/src/bin/")) {
+            let path = Path::new(name);
+            let (parent, module) = match path.file_stem().unwrap().to_str().unwrap() {
+                "lib" | "main" => continue,
+                "mod" => (path.parent().unwrap().parent().unwrap(), path.parent().unwrap().file_stem().unwrap()),
+                _ => (path.parent().unwrap(), path.file_stem().unwrap()),
+            };
+            let declaration = format!("mod {};", module.to_str().unwrap());
+            let parents: Vec<PathBuf> = ["mod.rs", "lib.rs", "main.rs"].iter().map(|file| parent.join(file)).collect();
+            let beside = parent.with_extension("rs");
+            let declares = |(name, text): &&(String, String)| {
+                let is_parent = Path::new(name) == beside || parents.iter().any(|parent| Path::new(name) == parent);
+                is_parent && text.lines().any(|line| line.trim().ends_with(&declaration))
+            };
+            assert!(all.iter().any(|source| declares(&source)), "no `{declaration}` for {name}");
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
-use super::deploys::args::DeploysArgs;
+use super::{deploys::args::DeploysArgs, duration::duration, stdout::Output};
 use crate::{event::record::Action, render::filter::Filter};
 
 #[derive(Parser)]
@@ -65,12 +65,6 @@ pub(super) enum Verb {
     /// Print the manual page
     #[command(hide = true)]
     Man,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
-    Table,
-    Json,
 }
 
 /// What is shown, and how.
@@ -185,20 +179,6 @@ fn action(text: &str) -> Result<Actions, String> {
     Ok(Actions(short))
 }
 
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().map_err(|_| "a number and a unit, such as 30s, 10m or 2h".to_owned())?;
-    let seconds = match unit {
-        "s" | "" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        other => return Err(format!("unknown unit `{other}`: use s, m, h or d")),
-    };
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "too long".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -208,12 +188,5 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_are_read() {
-        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("2h"), Ok(Duration::from_hours(2)));
-        assert!(duration("5x").is_err() && duration("h").is_err());
     }
 }

@@ -9,9 +9,9 @@ use std::{collections::HashSet, fmt::Write as _, path::Path, process::ExitCode};
 use serde::Serialize;
 
 use super::{
-    CANNOT_RUN_HERE,
-    args::{CheckArgs, Output},
-    write,
+    args::CheckArgs,
+    error::CANNOT_RUN_HERE,
+    stdout::{Output, write},
 };
 use crate::{
     event::text::printable,

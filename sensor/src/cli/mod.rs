@@ -4,14 +4,18 @@
 mod args;
 mod check;
 mod deploys;
+mod duration;
+mod error;
 mod labels;
 mod replay;
 mod run;
+mod setup;
 mod signals;
+mod stdout;
 mod trace;
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     process::ExitCode,
     time::Duration,
 };
@@ -19,49 +23,15 @@ use std::{
 use clap::{CommandFactory as _, Parser as _};
 use tracing_subscriber::EnvFilter;
 
-use crate::sink::stderr;
-use args::{Cli, Verb};
-
-use crate::{
-    inspect::Inspector,
-    kernel::holder::{self, Holder},
+use self::{
+    args::{Cli, Verb},
+    error::Error,
+    stdout::write,
 };
+use crate::sink::stderr;
 
-/// Nothing is wrong, but the sensor cannot run on this machine or as this user (as automake and systemd use it).
-const CANNOT_RUN_HERE: u8 = 77;
 /// For what is still to be said at the end.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-
-#[derive(Debug, thiserror::Error)]
-enum Error {
-    #[error(transparent)]
-    Pipeline(#[from] crate::pipeline::Failure),
-    #[error(transparent)]
-    Kernel(#[from] crate::kernel::Error),
-    #[error(transparent)]
-    Tools(#[from] crate::host::tools::Error),
-    #[error(transparent)]
-    Config(#[from] crate::config::Error),
-    #[error(transparent)]
-    Labels(#[from] labels::Error),
-    #[error(transparent)]
-    Output(#[from] crate::sink::OpenError),
-    #[error("{path}: {source}")]
-    Recording { path: String, source: crate::decode::recording::Error },
-    #[error("{what}: {source}")]
-    Io { what: String, source: io::Error },
-}
-
-impl Error {
-    fn exit_code(&self) -> u8 {
-        match self {
-            Self::Pipeline(crate::pipeline::Failure::Kernel(error)) | Self::Kernel(error) if error.is_unusable() => {
-                CANNOT_RUN_HERE
-            }
-            _ => 1,
-        }
-    }
-}
 
 /// Parses the command line, runs what it says, and maps the result to an exit code.
 pub fn main() -> ExitCode {
@@ -109,43 +79,4 @@ fn run(cli: Cli) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
-}
-
-/// Starts the processes beside this one: the holder of the probes, and those that read users' files. Without them the
-/// sensor runs, and says what it does not know.
-fn helpers(proc: &std::path::Path) -> (Option<Holder>, Option<Inspector>) {
-    if !rustix::process::geteuid().is_root() {
-        return (None, None); // said by the kernel's half
-    }
-    let holder =
-        holder::start().inspect_err(|error| tracing::warn!(%error, "the end of the sensor waits for its probes"));
-    let options = crate::inspect::Options { proc: proc.into(), ..crate::inspect::Options::default() };
-    let inspector =
-        Inspector::start(&options).inspect_err(|error| tracing::error!(%error, "users' files are not read"));
-    (holder.ok(), inspector.ok())
-}
-
-/// To standard output. A reader that went away (`| head`) is no error.
-fn write(bytes: &[u8]) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(source) if source.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::Io { what: "cannot write".into(), source })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The configuration's limits as the middle takes them.
-fn limits(config: &crate::config::Config) -> crate::event::stream::Limits {
-    let crate::config::Limits { processes, sessions, connections, .. } = config.limits;
-    crate::event::stream::Limits { processes, sessions, connections }
-}
-
-/// One thread is enough: the work is a few microseconds per event, and one owner per state needs no locks.
-fn runtime() -> Result<tokio::runtime::Runtime, Error> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Io { what: "cannot start the event loop".into(), source })
 }

@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::BufReader};
 
-use super::{Error, args::ReplayArgs, trace};
+use super::{args::ReplayArgs, error::Error, trace};
 use crate::{decode::recording::Reader, pipeline, sink::stderr};
 
 pub(super) fn run(args: &ReplayArgs) -> Result<(), Error> {

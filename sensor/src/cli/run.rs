@@ -7,7 +7,13 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{Error, args::RunArgs, helpers, labels::labels, limits, runtime, signals};
+use super::{
+    args::RunArgs,
+    error::Error,
+    labels::labels,
+    setup::{limits, runtime, start_processes},
+    signals,
+};
 use crate::{
     config::Config,
     correlate::Scope,
@@ -21,7 +27,7 @@ use crate::{
 pub(super) fn run(args: &RunArgs) -> Result<(), Error> {
     let config = Config::read(&args.config)?;
     // While this process is small and has one thread.
-    let (holder, inspector) = helpers(&config.host.proc);
+    let (holder, inspector) = start_processes(&config.host.proc);
     runtime()?.block_on(async {
         let sink = Sink::open(&config.output.path, config.output.queue_bytes)?;
         let (labels, tools) = (labels(&config)?, tools(&config)?);

@@ -1,13 +1,12 @@
 //! `sensor trace`: watch live, with a summary at the end.
 
-use std::io::{self, IsTerminal as _};
-
 use super::{
-    Error,
-    args::{Output, ShowArgs, TraceArgs},
-    helpers,
+    args::{ShowArgs, TraceArgs},
+    error::Error,
     labels::labels,
-    limits, runtime, signals,
+    setup::{limits, runtime, start_processes},
+    signals,
+    stdout::{Output, terminal},
 };
 use crate::{
     config::Config,
@@ -21,7 +20,7 @@ use crate::{
 
 pub(super) fn run(args: &TraceArgs) -> Result<(), Error> {
     // While this process is small and has one thread.
-    let (holder, inspector) = helpers(&args.proc);
+    let (holder, inspector) = start_processes(&args.proc);
     runtime()?.block_on(async {
         let tools = args.tools.as_deref().map_or_else(|| Ok(Vec::new()), crate::host::tools::read)?;
         let labels = labels(&Config::default())?;
@@ -59,18 +58,6 @@ pub(super) fn writer(show: &ShowArgs, live: bool) -> Result<Writer, Error> {
     };
     let sink = if live { Sink::open("-".as_ref(), Config::default().output.queue_bytes)? } else { Sink::direct()? };
     Ok(Writer::new(format, show.filter(), sink))
-}
-
-/// May standard output have colours, and how wide is it?
-pub(super) fn terminal() -> (bool, Option<usize>) {
-    let terminal = io::stdout().is_terminal();
-    let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    (color, if terminal { terminal_width() } else { None })
-}
-
-fn terminal_width() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
-    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 /// What happened between the kernel and the terminal, on standard error.

@@ -7,9 +7,8 @@
 use super::{
     definition::{Arguments, Definition},
     pattern::glob,
-    program::is_assignment,
 };
-use crate::event::deploy::Kind;
+use crate::{event::deploy::Kind, shell::runners::is_assignment};
 
 /// A word that is no option, and its place in the arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +50,7 @@ pub(super) fn parse(args: &[&str], rules: &Arguments) -> Parsed {
                 parsed.options.extend(cluster(arg, &choice));
             }
             parsed.options.push(choice);
-        } else if !(rules.assignments && is_assignment(arg)) {
+        } else if !(rules.assignments && is_assignment(arg.as_bytes())) {
             parsed.words.push(Word { at: at - 1, text: arg.to_owned() });
         }
     }

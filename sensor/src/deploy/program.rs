@@ -7,9 +7,12 @@
 //! reads from `-c` is not followed: the shell executes it, and that exec is seen. A wrapper that is not known here
 //! hides nothing either, as its child is seen.
 
-use crate::event::{
-    executed::{self, base_name},
-    interpreters,
+use crate::{
+    event::{
+        executed::{self, base_name},
+        interpreters,
+    },
+    shell::runners::{self, ShellRuns, is_assignment},
 };
 
 /// Wrappers in wrappers; a real line has three (`sudo env bundle exec`).
@@ -24,9 +27,8 @@ pub(super) struct Place {
     pub(super) image: bool,
 }
 
-const SHELLS: &[&str] = &["sh", "bash", "dash", "ash", "ksh", "zsh", "busybox"];
-
-/// Programs that run the program in their arguments.
+/// Programs that run the program in their arguments, and what runs is then the same deploy: `xargs`, `strace` or
+/// `systemd-run`, which redaction follows too (`decode/redact/wrappers.rs`), are not; their children are seen.
 struct Wrapper {
     names: &'static [&'static str],
     /// Words that must follow, one of them; empty: none.
@@ -53,7 +55,7 @@ const WRAPPERS: &[Wrapper] = &[
     plain(&["sudo"], &["-u", "-g", "-h", "-p", "-C", "-D", "-R", "-r", "-t", "-T", "-U", "--user", "--group", "--host", "--prompt", "--chdir", "--close-from"], 0),
     plain(&["doas"], &["-u", "-C"], 0),
     plain(&["nice", "ionice", "chrt"], &["-n", "-c", "-p", "--adjustment", "--class", "--classdata"], 0),
-    plain(&["nohup", "setsid", "time", "chronic", "unbuffer", "ltrace", "command", "exec"], &["-f", "-o"], 0),
+    plain(&["busybox", "nohup", "setsid", "time", "chronic", "unbuffer", "ltrace", "command", "exec"], &["-f", "-o"], 0),
     plain(&["timeout"], &["-k", "-s", "--kill-after", "--signal"], 1),
     plain(&["stdbuf"], &["-i", "-o", "-e"], 0),
     plain(&["flock"], &["-w", "--timeout", "-E"], 1),
@@ -65,13 +67,6 @@ const WRAPPERS: &[Wrapper] = &[
     with(&["op", "doppler", "infisical", "dotenvx", "sops"], &["run"], 0),
     Wrapper { names: &["dotenv"], verbs: &[], values: &["-f", "--file", "-e"], skip: 0, dashes: true },
     Wrapper { names: &["npx", "bunx", "pnpx"], verbs: &[], values: &["-p", "--package"], skip: 0, dashes: false },
-];
-
-/// Options of `docker run` and its like that take no value; all others do.
-#[rustfmt::skip]
-const CONTAINER_SWITCHES: &[&str] = &[
-    "--detach", "--interactive", "--tty", "--rm", "--init", "--privileged", "--read-only", "--publish-all", "--quiet", "--no-healthcheck", "--oom-kill-disable",
-    "--disable-content-trust", "--sig-proxy", "--no-TTY", "--no-deps", "--service-ports", "--build", "--use-aliases", "--remove-orphans", "--replace", "--tls-verify",
 ];
 
 /// The name of the program at `at`: the outermost is the executable, if that is known.
@@ -104,8 +99,9 @@ pub(super) fn places(argv: &[&str], executable: Option<&str>) -> Vec<Place> {
 fn inner(argv: &[&str], at: usize, executable: Option<&str>, places: &mut Vec<Place>) -> Option<Place> {
     let name = name(argv, at, executable);
     let program = |at| Some(Place { at, image: false });
-    if SHELLS.contains(&name) {
-        return program(script(argv, at + 1, &["-o", "-O", "--rcfile", "--init-file"], "c")?);
+    if runners::is_shell(name.as_bytes()) {
+        let ShellRuns::Script(at) = runners::of_shell(argv, at) else { return None };
+        return program(at);
     }
     if let Some(interpreter) = interpreters::find(name.as_bytes()) {
         let words: Vec<&[u8]> = argv.iter().map(|word| word.as_bytes()).collect();
@@ -113,7 +109,11 @@ fn inner(argv: &[&str], at: usize, executable: Option<&str>, places: &mut Vec<Pl
         return program(given.rest).filter(|_| !given.is_inline());
     }
     if matches!(name, "docker" | "podman" | "nerdctl" | "docker-compose") {
-        return container(argv, at, places);
+        let runs = runners::of_container(argv, at)?;
+        if runs.is_run {
+            places.push(Place { at: runs.container, image: true });
+        }
+        return program(runs.container + 1);
     }
     let wrapper = WRAPPERS.iter().find(|wrapper| wrapper.names.contains(&name))?;
     let mut from = at + 1;
@@ -143,59 +143,12 @@ fn first_word(argv: &[&str], from: usize, values: &[&str], mut skip: usize) -> O
         }
         if word.starts_with('-') && word.len() > 1 {
             i += usize::from(values.contains(word));
-        } else if !is_assignment(word) {
+        } else if !is_assignment(word.as_bytes()) {
             if skip == 0 {
                 return Some(i - 1);
             }
             skip -= 1;
         }
-    }
-    None
-}
-
-pub(super) fn is_assignment(word: &str) -> bool {
-    let name = word.split_once('=').map(|(name, _)| name);
-    name.is_some_and(|name| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
-}
-
-/// The script of a shell or interpreter; none where an option of `texts` gives the program as text.
-fn script(argv: &[&str], from: usize, values: &[&str], texts: &str) -> Option<usize> {
-    let mut i = from;
-    while let Some(word) = argv.get(i) {
-        i += 1;
-        if *word == "--" {
-            return Some(i);
-        }
-        if !word.starts_with(['-', '+']) || word.len() == 1 {
-            return Some(i - 1);
-        }
-        if !word.starts_with("--") && word.contains(|c| texts.contains(c)) {
-            return None;
-        }
-        i += usize::from(values.contains(word));
-    }
-    None
-}
-
-/// `docker run [options] IMAGE COMMAND`, `docker exec CONTAINER COMMAND`, `docker compose run SERVICE COMMAND`.
-fn container(argv: &[&str], at: usize, places: &mut Vec<Place>) -> Option<Place> {
-    let verb = (at + 1..argv.len().min(at + 9)).find(|i| matches!(argv.get(*i), Some(&("run" | "exec"))))?;
-    let mut i = verb + 1;
-    while let Some(word) = argv.get(i) {
-        i += 1;
-        if !word.starts_with('-') {
-            if argv.get(verb) == Some(&"run") {
-                places.push(Place { at: i - 1, image: true });
-            }
-            return (i < argv.len()).then_some(Place { at: i, image: false });
-        }
-        let switch = if word.starts_with("--") {
-            word.contains('=') || CONTAINER_SWITCHES.contains(word)
-        } else {
-            // `-dit` is a cluster; `-eKEY=x` and `-p80:80` hold their value.
-            word.len() > 2 || matches!(*word, "-d" | "-i" | "-t" | "-P" | "-q" | "-T")
-        };
-        i += usize::from(!switch);
     }
     None
 }

@@ -3,14 +3,17 @@
 //! In: a redacted line of an SSH request, or the argv of a child. Out: the step's kind by the first rule that fits, and
 //! what the rule's pattern, the definition's marks and the audit line keep: service, destination, role, version,
 //! container, image, performer. It rests on the exact lines that the tools were seen to send, wherever `env`, `sh -c`
-//! and SSHKit's `( export X=y ; ... )` stand around them. What no rule knows is `remote`: told, without more.
+//! and SSHKit's `( export X=y ; ... )` stand around them. What no rule knows is `remote`, without more.
 
 use super::{
     Rule, Tool,
-    program::{Place, is_assignment, name, places},
+    program::{Place, name, places},
     shell::{self, Word},
 };
-use crate::event::executed::base_name;
+use crate::{
+    event::executed::base_name,
+    shell::runners::{is_assignment, is_shell},
+};
 
 /// `sh -c` in `sh -c`; Kamal has one.
 const DEPTH_MAX: usize = 2;
@@ -227,14 +230,14 @@ fn commands(words: Vec<Word>, depth: usize) -> Vec<Word> {
             continue;
         }
         let name = base_name(&word.text);
-        if start && (name == "env" || is_assignment(&word.text)) {
+        if start && (name == "env" || is_assignment(word.text.as_bytes())) {
             continue;
         }
         if start && out.is_empty() && matches!(name, "export" | "cd") {
             while words.next_if(|word| !word.operator).is_some() {}
             continue;
         }
-        if start && depth < DEPTH_MAX && matches!(name, "sh" | "bash") {
+        if start && depth < DEPTH_MAX && is_shell(name.as_bytes()) {
             let text = words.next_if(|word| word.text == "-c").and_then(|_| words.next());
             if let Some(text) = text {
                 out.extend(commands(shell::words(&text.text), depth + 1));

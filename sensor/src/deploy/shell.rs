@@ -1,12 +1,19 @@
 //! A shell command line as flat words, operators among them: what patterns are matched against.
 //!
-//! In: one line as a remote shell gets it (POSIX.1-2024 XCU 2.2 quoting, 2.3 tokens). Out: words without their quotes;
-//! `&&`, `||`, `|`, `;`, `&`, `(`, `)`, `>`, `>>`, `<` and line ends (as `;`) are words of their own, marked as
-//! operators so that a quoted `>` is none. Substitutions are text: what they print is not known here. Hostile input:
-//! one pass, and no more than [`WORDS_MAX`] words; an open quote runs to the end.
+//! In: one line as a remote shell gets it, read by [`lexer`]. Out: words without their quotes; `&&`, `||`, `|`, `;`, `&`,
+//! `(`, `)`, `>`, `>>`, `<` and line ends (as `;`) are words of their own, marked as operators so that a quoted `>` is
+//! none. Substitutions are text: what they print is not known here. Hostile input: no more than [`WORDS_MAX`] words.
+
+use crate::shell::{
+    bytes::part,
+    lexer::{self, Item},
+    word::Role,
+};
 
 /// Words read of a line: Kamal's longest has about 60.
 const WORDS_MAX: usize = 512;
+/// Here-documents in here-documents: each is read once for each that it stands in.
+const DEPTH_MAX: usize = 4;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Word {
@@ -14,88 +21,39 @@ pub(super) struct Word {
     pub(super) operator: bool,
 }
 
-/// Reads a line.
+/// Reads a line. The body of a here-document is read as lines of its own: a shell may read it.
 pub(super) fn words(line: &str) -> Vec<Word> {
-    let mut words = Vec::new();
-    let mut chars = line.chars().peekable();
-    let mut text: Option<String> = None;
-    while let Some(c) = chars.next() {
-        if words.len() >= WORDS_MAX {
-            return words;
-        }
-        match c {
-            '\'' => {
-                let word = text.get_or_insert_default();
-                word.extend(chars.by_ref().take_while(|c| *c != '\''));
-            }
-            '"' => quoted(&mut chars, text.get_or_insert_default()),
-            '\\' => text.get_or_insert_default().extend(chars.next().filter(|c| *c != '\n')),
-            '$' if chars.peek() == Some(&'(') => substitution(&mut chars, text.get_or_insert_default()),
-            ' ' | '\t' | '\r' => end(&mut text, &mut words),
-            '\n' => {
-                end(&mut text, &mut words);
-                operator(";", &mut words);
-            }
-            '&' | '|' | ';' | '(' | ')' | '<' | '>' => {
-                end(&mut text, &mut words);
-                let mut sign = String::from(c);
-                // `2>&1` and `&>` are redirections; what follows is their target, a word as any other.
-                while let Some(next) = chars.peek().copied().filter(|next| joins(&sign, *next)) {
-                    sign.push(next);
-                    chars.next();
-                }
-                operator(&sign, &mut words);
-            }
-            _ => text.get_or_insert_default().push(c),
-        }
-    }
-    end(&mut text, &mut words);
+    let mut words = flat(line.as_bytes(), 0);
+    words.truncate(WORDS_MAX);
     words
 }
 
-fn joins(sign: &str, next: char) -> bool {
-    matches!((sign, next), ("&", '&' | '>') | ("|", '|' | '&') | (";", ';') | (">", '>' | '&' | '|') | ("<", '<' | '&'))
-}
-
-fn end(text: &mut Option<String>, words: &mut Vec<Word>) {
-    words.extend(text.take().map(|text| Word { text, operator: false }));
-}
-
-fn operator(sign: &str, words: &mut Vec<Word>) {
-    words.push(Word { text: sign.into(), operator: true });
-}
-
-/// Inside double quotes, to the closing one.
-fn quoted(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, word: &mut String) {
-    while let Some(c) = chars.next() {
-        match c {
-            '"' => return,
-            '\\' => match chars.next() {
-                Some(next @ ('"' | '\\' | '$' | '`')) => word.push(next),
-                Some('\n') | None => {}
-                Some(next) => word.extend(['\\', next]),
-            },
-            '$' if chars.peek() == Some(&'(') => substitution(chars, word),
-            _ => word.push(c),
+fn flat(line: &[u8], depth: usize) -> Vec<Word> {
+    let items = lexer::lex(line, |_| false).into_iter().take(WORDS_MAX);
+    let operator = |start, end| match part(line, start, end) {
+        b"\n" => Word { text: ";".into(), operator: true },
+        sign => Word { text: text(sign), operator: true },
+    };
+    let mut words = Vec::new();
+    for item in items {
+        match item {
+            Item::Word(word) if word.role == Role::Comment => {}
+            Item::Word(word) => words.push(Word { text: text(&word.text), operator: false }),
+            Item::Pipe(start, end) | Item::End(start, end) | Item::Redirection(start, end) => {
+                words.push(operator(start, end));
+            }
+            Item::Body(..) if depth >= DEPTH_MAX => {}
+            Item::Body(start, end) => {
+                words.push(Word { text: ";".into(), operator: true });
+                words.extend(flat(part(line, start, end), depth + 1));
+            }
         }
     }
+    words
 }
 
-/// `$(...)` as it stands, to its closing parenthesis.
-fn substitution(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, word: &mut String) {
-    word.push('$');
-    let mut depth = 0_usize;
-    for c in chars.by_ref() {
-        word.push(c);
-        match c {
-            '(' => depth += 1,
-            ')' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth == 0 {
-            return;
-        }
-    }
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The words of a command given as one string, operators as text: what a tool's alias stands for.
@@ -137,10 +95,17 @@ mod tests {
     }
 
     #[test]
+    fn comments_are_no_words_and_a_document_is_lines() {
+        assert_eq!(read("a b # c > d\ne#f"), ["a", "b", "‹;›", "e#f"]);
+        assert_eq!(read("sh <<X\na b\nX\nc"), ["sh", "‹<<›", "X", "‹;›", "a", "b", "‹;›", "‹;›", "‹;›", "c"]);
+    }
+
+    #[test]
     fn hostile_lines_end() {
         assert_eq!(words(&"a ".repeat(100_000)).len(), WORDS_MAX);
+        assert!(words(&"<<a\n".repeat(100_000)).len() <= WORDS_MAX);
         assert_eq!(read("a 'b \"c"), ["a", "b \"c"]);
         assert_eq!(read("$("), ["$("]);
-        assert_eq!(read("\\"), [""]);
+        assert_eq!(read("\\"), ["\\"]);
     }
 }

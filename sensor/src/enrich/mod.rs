@@ -1,24 +1,39 @@
 //! Layer 3: puts names where the kernel has numbers.
 //!
 //! Pure: it learns from the facts in the stream (users, cgroups, programs, clock) and fills the fields of later events
-//! that are for it. What was never told stays absent.
+//! that are for it. What no fact says stays absent.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use crate::event::stream::{Event, EventKind, FileId, Role, Task};
+use crate::{
+    bounded::Bounded,
+    event::stream::{Event, EventKind, FileId, Role, Task},
+};
 
-/// Entries kept per kind of fact: as many as `host::facts` tells before it starts over.
-const KEPT_MAX: usize = 16_384;
+/// Facts kept per kind, the newest. `pipeline::facts` puts no more into the stream before it asks for all of them anew,
+/// so a name that it will not ask for again is still here.
+pub const KEPT_MAX: usize = 16_384;
 
-#[derive(Default)]
 pub struct Enrich {
-    users: HashMap<(u32, u32), Arc<str>>,
+    users: Bounded<(u32, u32), Arc<str>>,
     /// What containers call users.
-    claims: HashMap<(u32, u32), Arc<str>>,
+    claims: Bounded<(u32, u32), Arc<str>>,
     /// The host's own mount namespace.
     host: Option<u32>,
-    cgroups: HashMap<u64, Arc<str>>,
-    programs: HashMap<FileId, Role>,
+    cgroups: Bounded<u64, Arc<str>>,
+    programs: Bounded<FileId, Role>,
+}
+
+impl Default for Enrich {
+    fn default() -> Self {
+        Self {
+            users: Bounded::new(KEPT_MAX),
+            claims: Bounded::new(KEPT_MAX),
+            host: None,
+            cgroups: Bounded::new(KEPT_MAX),
+            programs: Bounded::new(KEPT_MAX),
+        }
+    }
 }
 
 impl Enrich {
@@ -58,9 +73,23 @@ impl Enrich {
     }
 }
 
-fn keep<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, key: K, value: V) {
-    if map.len() >= KEPT_MAX {
-        map.clear();
-    }
+/// The newest again, also where the key is known: the bound takes what was said longest ago.
+fn keep<K: Eq + std::hash::Hash, V>(map: &mut Bounded<K, V>, key: K, value: V) {
+    map.remove(&key);
     map.insert(key, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_names_are_kept_however_many_older_ones_there_were() {
+        let mut enrich = Enrich::default();
+        let user = |uid: u32| EventKind::User { mnt_ns: 1, uid, name: "x".into() };
+        let said = (0..KEPT_MAX as u32).chain([0, KEPT_MAX as u32]);
+        said.for_each(|uid| enrich.apply(&mut Event { time: 0, what: user(uid) }));
+        let known = |uid: u32| enrich.users.get(&(1, uid)).is_some();
+        assert!(known(0) && known(KEPT_MAX as u32) && known(2) && !known(1));
+    }
 }

@@ -15,7 +15,6 @@ pub mod known_hosts_read;
 pub mod libraries;
 pub mod mounts;
 pub mod private;
-pub mod privileges;
 pub mod program;
 pub mod sites;
 pub mod snapshot;

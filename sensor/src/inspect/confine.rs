@@ -16,10 +16,12 @@ use rustix::{
         set_parent_process_death_signal, setrlimit,
     },
     thread::{
-        CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_keep_capabilities, set_no_new_privs,
-        set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+        CapabilitySet, CapabilitySets, capabilities, set_keep_capabilities, set_thread_groups, set_thread_res_gid,
+        set_thread_res_uid,
     },
 };
+
+use crate::privileges;
 
 /// Rights by which files are read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -76,12 +78,7 @@ pub(super) fn mapped_capability(permitted: CapabilitySet) -> CapabilitySet {
 
 /// Limits the capabilities to these, of which `effective` can be used at once.
 pub(super) fn limit_capabilities(effective: CapabilitySet, permitted: CapabilitySet) -> Result<(), Failure> {
-    set_no_new_privs(true).to("forbid new privileges")?;
-    let now = capabilities(None).to("read the capabilities")?;
-    let permitted = now.permitted & permitted;
-    let effective = permitted & effective;
-    let sets = CapabilitySets { effective, permitted, inheritable: CapabilitySet::empty() };
-    set_capabilities(None, sets).to("give up capabilities")
+    privileges::limit(effective, permitted).to("give up capabilities")
 }
 
 /// Ends this process with its parent, which is the thread that forked it.

@@ -7,7 +7,8 @@ use std::{
 
 use super::{
     counters::Counters,
-    subject::{Refused, Ticket, Unknown, Why},
+    subject::{Refused, Ticket},
+    unknown::{Unknown, Why},
 };
 
 /// Questions that are open at a time: more than the broker lets wait, so that its own refusals are seen.

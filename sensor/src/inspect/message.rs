@@ -8,12 +8,14 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
+    answer::Answer,
     counters::Children,
-    questions::{Answer, Needs, Question},
-    subject::{Subject, Ticket, Unknown},
+    needs::Needs,
+    question::Question,
+    subject::{Subject, Ticket},
     surveys::{Survey, SurveyItem},
+    unknown::Unknown,
 };
-use crate::event::stream::ProcessId;
 
 /// Of one message. Below the kernel's default socket buffer (208 KiB), which an unprivileged sender cannot exceed.
 pub const MESSAGE_MAX: usize = 128 << 10;
@@ -102,9 +104,8 @@ pub enum FromBroker {
 /// Broker to worker, with descriptors.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    pub process: ProcessId,
     pub needs: Needs,
-    /// One bit for each descriptor that is there, at its slot (`place::slot`).
+    /// One bit for each descriptor that is there, at its slot (`slot`).
     pub present: u64,
     pub question: serde_bytes::ByteBuf,
 }

@@ -22,6 +22,7 @@
 //! descriptors as messages, seccomp(2). How it fails: a dead broker, an unanswered question and a broken answer are
 //! each one value, counted in `Counters`, and `take_degraded` says it once.
 
+mod answer;
 mod broker;
 mod channel;
 mod confine;
@@ -31,22 +32,31 @@ mod fork;
 mod inspector;
 mod ledger;
 pub mod message;
+mod needs;
 mod opener;
+mod options;
 mod place;
-pub mod questions;
+mod question;
+mod questions;
+mod slot;
 mod spawner;
 mod subject;
 mod surveyor;
 pub mod surveys;
 mod syscalls;
+#[cfg(test)]
+mod trial;
+mod unknown;
 mod worker;
 
 #[cfg(test)]
 mod tests;
 
+pub use answer::{Answer, Candidate, Names};
 pub use counters::Counters;
-pub use inspector::{Inspector, Options, StartError};
-pub use place::Place;
-pub use questions::{Answer, Answered, Needs, Question};
-pub use subject::{Refused, Reply, Said, Subject, Ticket, Unknown, Why};
+pub use inspector::Inspector;
+pub use options::{Options, StartError};
+pub use question::{Invoked, Question, Range, Where};
+pub use subject::{Refused, Reply, Said, Subject, Ticket};
 pub use surveys::{Survey, SurveyItem};
+pub use unknown::{Unknown, Why};

@@ -21,9 +21,8 @@ use seccompiler::BpfProgram;
 use super::{
     channel::{Channel, Wait},
     confine, file, fork,
-    place::{self, slot},
-    questions::Needs,
-    syscalls,
+    needs::Needs,
+    slot, syscalls,
 };
 
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
@@ -50,7 +49,7 @@ pub(super) fn run(channel: Channel, work: Work, parent: Pid, filter: &BpfProgram
         return 3;
     }
     let opened = open_all(process.as_fd(), exe.as_fd(), &work.needs);
-    let present = place::bits(&opened);
+    let present = slot::bits(&opened);
     let descriptors: Vec<_> = opened.iter().map(|(_, descriptor)| descriptor.as_fd()).collect();
     match channel.send(&present.to_le_bytes(), &descriptors, Wait::Yes) {
         Ok(()) => 0,

@@ -23,8 +23,8 @@ use super::{
     broker,
     channel::{Channel, Wait},
     confine, fork,
-    inspector::{Options, StartError},
     message::{self, FromBroker},
+    options::{Options, StartError},
 };
 
 /// Between a death and the next start: twice as long each time, up to the second.

@@ -1,10 +1,10 @@
-//! Whom a question is about, and what comes back. Plain data; nothing here does I/O.
+//! The process that a question is about, and what comes back. Plain data; nothing here does I/O.
 
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
 
-use super::{questions::Answer, surveys::SurveyItem};
+use super::{answer::Answer, surveys::SurveyItem, unknown::Unknown};
 use crate::event::stream::{Credentials, ProcessId};
 
 /// The process that a question is about, with what the kernel said of it.
@@ -46,39 +46,6 @@ pub enum Said {
     },
 }
 
-/// Why nothing is known. Never to be read as "none".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Unknown {
-    /// No answer in time: a slow file system, a stopped process, a flood of questions of the same user.
-    Deadline,
-    /// The process has ended, or its number is another's.
-    Gone,
-    Refused(Why),
-    /// More bytes, entries or depth than a question may read; or more than a message holds.
-    Budget,
-    /// The worker ended before its answer, or answered what cannot be decoded.
-    Crashed,
-    /// The worker did not get the user's rights, or the user is not known.
-    Identity,
-}
-
-/// Who refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Why {
-    /// The file system: these rights do not suffice.
-    Permission,
-    /// Not a regular file, or not the kind of file that was expected.
-    Kind,
-    /// Nothing is there.
-    Absent,
-    /// The broker: this user's questions missed their deadline again and again.
-    Penalty,
-    /// The broker: too many questions wait, of this user or in all.
-    Queue,
-    /// Another error of the operating system, by its number.
-    System(i32),
-}
-
 /// A question that was not accepted: there is no ticket and no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -88,17 +55,4 @@ pub enum Refused {
     Busy,
     #[error("the question is larger than a message")]
     Size,
-}
-
-impl From<rustix::io::Errno> for Unknown {
-    fn from(error: rustix::io::Errno) -> Self {
-        use rustix::io::Errno;
-        match error {
-            Errno::ACCESS | Errno::PERM => Self::Refused(Why::Permission),
-            Errno::NOENT | Errno::NOTDIR => Self::Refused(Why::Absent),
-            Errno::SRCH => Self::Gone,
-            Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::LOOP | Errno::NAMETOOLONG => Self::Budget,
-            other => Self::Refused(Why::System(other.raw_os_error())),
-        }
-    }
 }

@@ -10,14 +10,15 @@ use rustix::process::Pid;
 use seccompiler::BpfProgram;
 
 use super::{
+    answer::Answered,
     channel::{Channel, Wait},
     confine::{self, Identity},
     file, fork, message,
     message::{ANSWER_MAX, DESCRIPTORS_MAX, Job, QUESTION_MAX, WorkerAnswer},
-    place::{self, Place, slot},
-    questions::{Answered, Question},
-    subject::Unknown,
-    syscalls,
+    place::Place,
+    question::Question,
+    questions, slot, syscalls,
+    unknown::Unknown,
 };
 
 /// A worker that answered so many is replaced: its processor time is limited in all.
@@ -56,14 +57,14 @@ fn serve(channel: &Channel) -> i32 {
             let _ = send(channel, Err(Unknown::Crashed).into());
             continue;
         };
-        let Some(place) = Place::new(job.process, &job.needs, slots) else { return 8 };
+        let Some(place) = Place::new(&job.needs, slots) else { return 8 };
         #[cfg(test)]
-        if let Some((bytes, descriptor)) = question.raw() {
+        if let Some((bytes, descriptor)) = questions::raw(&question) {
             let descriptors: Vec<_> = descriptor.iter().map(|descriptor| descriptor.as_fd()).collect();
             let _ = channel.send(&bytes, &descriptors, Wait::Yes);
             continue;
         }
-        if send(channel, question.answer(place)).is_err() {
+        if send(channel, questions::answer(question, place)).is_err() {
             return 9;
         }
     }
@@ -71,7 +72,7 @@ fn serve(channel: &Channel) -> i32 {
 
 /// What the broker sent, and what the opener sends.
 fn slots(present: u64, descriptors: Vec<OwnedFd>) -> Option<Vec<(u32, OwnedFd)>> {
-    let mut slots = place::slots(present, descriptors);
+    let mut slots = slot::slots(present, descriptors);
     if let Some(at) = slots.iter().position(|(at, _)| *at == slot::OPENER) {
         let opener = Channel::from_descriptor(slots.swap_remove(at).1);
         let mut bits = [0; size_of::<u64>()];
@@ -79,7 +80,7 @@ fn slots(present: u64, descriptors: Vec<OwnedFd>) -> Option<Vec<(u32, OwnedFd)>>
         if received.length != bits.len() {
             return None;
         }
-        slots.extend(place::slots(u64::from_le_bytes(bits), received.descriptors));
+        slots.extend(slot::slots(u64::from_le_bytes(bits), received.descriptors));
     }
     Some(slots)
 }

@@ -16,8 +16,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::{
     event::stream::FileId,
-    host::{examine::Program, privileges},
+    host::examine::Program,
     kernel::{Attach, AttachError, Kernel},
+    privileges,
 };
 
 /// Something for the kernel to do.

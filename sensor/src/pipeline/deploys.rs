@@ -20,7 +20,7 @@ use crate::{
         stream::{self, Args, Event, EventKind, Exec},
     },
     host::config_files::Deploying,
-    inspect::{Answer, Question, Said, Unknown, questions::Invoked},
+    inspect::{Answer, Invoked, Question, Said, Unknown},
 };
 
 /// Deploys looked at in one second. More is a loop, or somebody who wants the sensor busy.

@@ -25,8 +25,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::{
     decode::{Decoder, Error as DecodeError},
     event::stream::{Drains, Event, EventKind},
-    host::{identity, privileges},
+    host::identity,
     kernel::{Drained, Ring, Waker},
+    privileges,
 };
 
 /// Records per drain: some milliseconds of work.

@@ -19,12 +19,11 @@ use super::{
     purpose::{Named, Purpose},
 };
 use crate::{
+    enrich::KEPT_MAX,
     event::stream::{Event, EventKind, FileId, ProcessId, Task},
-    inspect::{Answer, Question, Said, Subject, Unknown, questions::Names},
+    inspect::{Answer, Names, Question, Said, Subject, Unknown},
 };
 
-/// Entries kept per kind of fact; a host with more starts over.
-const KEPT_MAX: usize = 16_384;
 /// Until a name that could not be found out is asked for again.
 const AGAIN: Duration = Duration::from_secs(5);
 

@@ -31,10 +31,11 @@ use crate::{
         config_files::{ConfigFiles, Settings},
         identity,
         known_hosts::KnownHosts,
-        mounts, privileges,
+        mounts,
     },
     inspect::{Inspector, Question},
     kernel::{self, Control, Holder, Kernel, Options, Program, ProgramCounters, Readable},
+    privileges,
     stats::Stats,
 };
 

@@ -16,7 +16,7 @@ use super::{
     ledger::{Ledger, Loss},
     output::{Output, error_name},
 };
-use crate::host::privileges;
+use crate::privileges;
 
 /// Of lines that nobody took in time.
 const QUEUE_FULL: &str = "queue full";

@@ -19,7 +19,7 @@ use std::{
 
 use rustix::process::geteuid;
 
-use crate::host::privileges;
+use crate::privileges;
 
 /// Bytes that may wait to be written.
 const ROOM: usize = 16 << 20;

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{event::text::printable, host::privileges};
+use crate::{event::text::printable, privileges};
 
 /// Messages that may wait; one is a line.
 const WAITING_MAX: usize = 256;

@@ -16,8 +16,9 @@ use std::process::{self, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::host::{run, stdout_of, tool};
-use super::kernels::{Package, Stanza, packages};
+use super::commands::tool;
+use super::package::{Package, Stanza, packages};
+use crate::shell::{output, run};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Suites with kernels: 5.10 is bullseye's, 6.1 bookworm's, 6.12 trixie's, newer ones come from backports and sid.
@@ -166,7 +167,7 @@ impl Drop for Unpacked {
 /// A deb822 sources file for the mirrors this machine uses.
 fn sources() -> Result<String> {
     let format = "$(CREATED_BY) $(LABEL) $(COMPONENT) $(SITE)";
-    let targets = stdout_of(tool("apt-get").args(["indextargets", "--format", format]))?;
+    let targets = output(tool("apt-get").args(["indextargets", "--format", format]))?;
     let site = |label: &str| {
         let mut labelled = targets.lines().filter_map(|line| line.strip_prefix(&format!("Packages {label} main ")));
         labelled.next().map(str::to_owned)

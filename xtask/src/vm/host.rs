@@ -1,21 +1,22 @@
 //! What this machine brings: tools, QEMU, virtiofsd, and whether it may use KVM.
 //!
-//! In: the installed packages and the cache. Out: [`Host`], what it takes to start a guest, and the ways to run a tool.
+//! In: the installed packages and the cache. Out: [`Host`], what it takes to start a guest.
 //! Missing tools are installed with apt; where that fails, one sentence says which packages to install.
 //! Debian 12 has QEMU 7.2 and in `bookworm-backports` QEMU 10, which emulates faster and guests oops less often
 //! when they patch their code: it is unpacked beside the installed one, whose libraries it runs with. Where it cannot
 //! be had, the installed one does. virtiofsd is QEMU's own C program up to Debian 12 and a Rust one from 13 on.
 
-use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use super::archive::Archive;
+use super::commands::tool;
+use crate::shell::run;
 
 const TOOLS: [&str; 6] = ["qemu-system-x86", "busybox-static", "kmod", "xz-utils", "zstd", "lz4"];
 /// Debian 12's, from qemu-system-common; the QEMU project dropped it in 8.0.
@@ -147,38 +148,4 @@ fn is_installed(package: &str) -> bool {
     let mut query = tool("dpkg-query");
     query.args(["-W", "-f=${db:Status-Status}", package]).stderr(Stdio::null());
     query.output().is_ok_and(|output| output.stdout == b"installed")
-}
-
-/// A command that is also looked for where root's tools are, which not every PATH has.
-pub(super) fn tool(name: &str) -> Command {
-    let mut path = env::var_os("PATH").unwrap_or_default();
-    path.push(":/usr/sbin:/sbin");
-    let mut command = Command::new(name);
-    command.env("PATH", path).stdin(Stdio::null());
-    command
-}
-
-pub(super) fn run(command: &mut Command) -> Result<()> {
-    let name = command.get_program().display().to_string();
-    let status = command.status().with_context(|| format!("cannot start {name}"))?;
-    ensure!(status.success(), "{name}: {status}");
-    Ok(())
-}
-
-pub(super) fn output_of(command: &mut Command) -> Result<Vec<u8>> {
-    let name = command.get_program().display().to_string();
-    let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {name}"))?;
-    ensure!(output.status.success(), "{name}: {}", output.status);
-    Ok(output.stdout)
-}
-
-pub(super) fn stdout_of(command: &mut Command) -> Result<String> {
-    Ok(String::from_utf8(output_of(command)?)?)
-}
-
-/// The path of a program that is in one of the folders of [`tool`].
-pub(super) fn program(name: &str) -> Result<PathBuf> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let dirs = env::split_paths(&path).chain(["/usr/bin", "/bin"].map(PathBuf::from));
-    dirs.map(|dir| dir.join(name)).find(|path| path.exists()).with_context(|| format!("vm: there is no {name}"))
 }

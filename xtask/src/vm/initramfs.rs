@@ -16,8 +16,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::host::{output_of, program, stdout_of, tool};
+use super::commands::{output_of, program, tool};
 use super::kernels::Kernel;
+use crate::shell::output;
 
 /// The disk-less way to a root; built in or a module, depending on the kernel.
 const MODULES: [&str; 4] = ["virtio_pci", "virtio_console", "virtiofs", "overlay"];
@@ -144,7 +145,7 @@ fn modules(kernel: &Kernel) -> Result<Vec<(String, Vec<u8>)>> {
     modprobe.arg("-d").arg(&kernel.dir).args(["-S", &kernel.release, "-a", "--show-depends"]).args(MODULES);
     let mut modules: Vec<(String, Vec<u8>)> = Vec::new();
     // Other lines say `builtin`; a module that two need is there twice.
-    for path in stdout_of(&mut modprobe)?.lines().filter_map(|line| line.strip_prefix("insmod ")) {
+    for path in output(&mut modprobe)?.lines().filter_map(|line| line.strip_prefix("insmod ")) {
         let path = Path::new(path.trim_end());
         let file = path.file_name().and_then(|name| name.to_str()).context("vm: a module has no name")?;
         let (name, bytes) = match file.rsplit_once('.') {

@@ -10,7 +10,7 @@
 //! The bzImage is unpacked here, once: the guest would take seconds for it, emulated. Fails where the archive does
 //! not have the package any more (the caller then updates the index), or where a decompressor fails.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,9 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::archive::Archive;
-use super::host::{run, tool};
+use super::commands::tool;
+use super::package::{Package, numbers};
+use crate::shell::run;
 
 /// How many series `newest` goes back where the newest does not boot.
 const NEWEST_TRIES: usize = 3;
@@ -53,74 +55,6 @@ impl fmt::Display for Wanted {
     }
 }
 
-/// A package as the archive's index has it.
-#[derive(Default)]
-pub(super) struct Stanza {
-    pub(super) package: String,
-    pub(super) version: String,
-    pub(super) depends: String,
-}
-
-/// A kernel of the archive: its `linux-image-` package and what to download for it.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Package {
-    pub(super) name: String,
-    pub(super) version: String,
-    parts: Vec<String>,
-}
-
-impl Package {
-    /// The kernel's `uname -r`.
-    fn release(&self) -> &str {
-        self.name.strip_prefix("linux-image-").unwrap_or(&self.name)
-    }
-
-    /// The numbers of the Debian version: a superseded or backported twin has the same first three, and any will do.
-    fn numbers(&self) -> Vec<u32> {
-        numbers(&self.version)
-    }
-
-    fn is_cloud(&self) -> bool {
-        self.name.contains("-cloud-")
-    }
-
-    pub(super) fn to_line(&self) -> String {
-        format!("{} {} {}", self.name, self.version, self.parts.join(" "))
-    }
-
-    pub(super) fn from_line(line: &str) -> Option<Self> {
-        let mut words = line.split(' ').map(str::to_owned);
-        Some(Self { name: words.next()?, version: words.next()?, parts: words.collect() })
-    }
-}
-
-/// The kernels among the index's packages: those whose every part the index has too.
-pub(super) fn packages(stanzas: &[Stanza]) -> Vec<Package> {
-    let versions: HashMap<&str, &str> = stanzas.iter().map(|s| (s.package.as_str(), s.version.as_str())).collect();
-    let mut found = Vec::new();
-    for image in stanzas {
-        let Some(release) = image.package.strip_prefix("linux-image-") else { continue };
-        let numbered = release.starts_with(|first: char| first.is_ascii_digit()) && release.matches('.').count() > 1;
-        if !numbered || !release.ends_with("-amd64") || release.ends_with("-rt-amd64") {
-            continue;
-        }
-        let parts: Vec<&str> = image
-            .depends
-            .split(", ")
-            .filter_map(|depend| depend.split(' ').next())
-            .filter(|name| name.starts_with("linux-") && name.ends_with(release))
-            .chain([image.package.as_str()])
-            .collect();
-        let there = |part: &&str| versions.get(part) == Some(&image.version.as_str());
-        // What a guest needs of `linux-base-RELEASE` (modules.builtin), 6.18 still has in its image.
-        if parts.iter().all(|part| there(part) || part.starts_with("linux-base-")) {
-            let parts = parts.into_iter().filter(there).map(|part| format!("{part}={}", image.version)).collect();
-            found.push(Package { name: image.package.clone(), version: image.version.clone(), parts });
-        }
-    }
-    found
-}
-
 /// The kernels to try, best first: one for a series, and for `newest` the best of each of the newest few series,
 /// as what keeps one release from booting mostly keeps its sisters too.
 pub(super) fn candidates<'a>(packages: &'a [Package], wanted: &Wanted) -> Vec<&'a Package> {
@@ -139,10 +73,6 @@ pub(super) fn candidates<'a>(packages: &'a [Package], wanted: &Wanted) -> Vec<&'
             sorted
         }
     }
-}
-
-fn numbers(version: &str) -> Vec<u32> {
-    version.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
 }
 
 /// An unpacked kernel. `dir` is also the base folder that modprobe and depmod take.
@@ -233,10 +163,7 @@ fn payload(image: &[u8]) -> Option<(&[u8], &'static str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn image(release: &str, version: &str, depends: &str) -> Stanza {
-        Stanza { package: format!("linux-image-{release}"), version: version.into(), depends: depends.into() }
-    }
+    use crate::vm::package::{packages, tests::image};
 
     fn names(packages: &[Package], wanted: &str) -> Vec<String> {
         let wanted = wanted.parse().unwrap();
@@ -254,19 +181,5 @@ mod tests {
         ]);
         assert_eq!(names(&packages, "6.1"), ["6.1.0-56-cloud-amd64"]);
         assert_eq!(names(&packages, "newest"), ["6.12.9-amd64", "6.1.0-56-cloud-amd64"]);
-    }
-
-    #[test]
-    fn a_split_kernel_counts_only_with_its_modules() {
-        let depends = "kmod, linux-modules-7.0.1-amd64 (= 7.0.1-1), linux-base-7.0.1-amd64 (= 7.0.1-1)";
-        let mut stanzas = vec![image("7.0.1-amd64", "7.0.1-1", depends)];
-        assert!(packages(&stanzas).is_empty());
-        stanzas.push(Stanza {
-            package: "linux-modules-7.0.1-amd64".into(),
-            version: "7.0.1-1".into(),
-            depends: String::new(),
-        });
-        let parts: Vec<_> = packages(&stanzas).into_iter().flat_map(|package| package.parts).collect();
-        assert_eq!(parts, ["linux-modules-7.0.1-amd64=7.0.1-1", "linux-image-7.0.1-amd64=7.0.1-1"]);
     }
 }

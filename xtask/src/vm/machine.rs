@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::host::{Accel, Host, tool};
+use super::commands::tool;
+use super::host::{Accel, Host};
 use super::initramfs::{self, Share};
 use super::kernels::Kernel;
 use super::relay::relay;

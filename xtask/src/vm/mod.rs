@@ -22,14 +22,17 @@ use anyhow::{Context, Result, bail, ensure};
 use archive::Archive;
 use host::{Accel, Host};
 use initramfs::Share;
-use kernels::{Kernel, Package, Wanted};
+use kernels::{Kernel, Wanted};
 use machine::{Outcome, Settings, Status};
+use package::Package;
 
 mod archive;
+mod commands;
 mod host;
 mod initramfs;
 mod kernels;
 mod machine;
+mod package;
 mod relay;
 pub(crate) mod scratch;
 

@@ -5,7 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
-use crate::{cli::args::Output, review::Filter};
+use crate::{
+    cli::{duration::duration, stdout::Output},
+    review::Filter,
+};
 
 /// Where the daemon looks for its configuration, if the unit in `deploy/` started it.
 const CONFIG: &str = "/etc/sensor/sensor.toml";
@@ -119,7 +122,7 @@ fn since(text: &str) -> Result<Since, String> {
         return Ok(Since::At(zoned.timestamp()));
     }
     let hint = || "a time ago such as 30m, 2h or 7d, or a date or time such as 2026-11-21 or 2026-11-21T08:30";
-    crate::cli::args::duration(text).map(Since::Ago).map_err(|_| hint().into())
+    duration(text).map(Since::Ago).map_err(|_| hint().into())
 }
 
 #[cfg(test)]

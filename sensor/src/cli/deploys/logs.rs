@@ -13,7 +13,7 @@ use std::{
 use flate2::bufread::MultiGzDecoder;
 
 use crate::{
-    cli::Error,
+    cli::error::Error,
     review::lines::{self, Broken, Report},
 };
 

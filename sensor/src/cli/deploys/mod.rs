@@ -15,7 +15,10 @@ use std::{
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::json;
 
-use super::{Error, args::Output, trace, write};
+use super::{
+    error::Error,
+    stdout::{self, Output, write},
+};
 use crate::{
     config::Config,
     render::{
@@ -183,7 +186,7 @@ fn patterns(error: &dyn std::error::Error) -> Error {
 
 /// Colour and width only on a terminal.
 fn look() -> Look {
-    let (color, width) = trace::terminal();
+    let (color, width) = stdout::terminal();
     Look { color, width, zone: TimeZone::system() }
 }
 

@@ -11,12 +11,12 @@
 //! open("/etc/shadow")`. An expression that does not end is one bare literal. Delimiters are looked for in a window,
 //! which keeps the search linear.
 
-use super::MARK;
-use super::bytes::{at, before, is_blank, part, run_end, tail};
+use super::bond::{self, Bond, Place};
 use super::edits::Edit;
+use super::mark::MARK;
 use super::names::{self, Class};
-use super::pairs::{self, Bond, Place};
 use super::values::{self, may_stay, reads_as_code};
+use crate::shell::bytes::{at, before, is_blank, part, run_end, tail};
 
 /// Longer expressions and delimited strings are not followed to their ends.
 const WINDOW: usize = 4096;
@@ -36,18 +36,18 @@ pub(super) fn search(text: &[u8], edits: &mut Vec<Edit>) {
     while i < text.len() {
         let b = at(text, i);
         let mut next = i + 1;
-        if pairs::is_name_byte(b) {
-            let (start, end) = (pairs::after_escape(text, i), run_end(text, i, pairs::is_name_byte));
+        if bond::is_name_byte(b) {
+            let (start, end) = (bond::after_escape(text, i), run_end(text, i, bond::is_name_byte));
             next = end;
-            if let Some((bond, value)) = pairs::bond(text, i, end, Place::Code, false, last)
-                && let Some(class) = pairs::name_class(text, start, part(text, start, end))
+            if let Some((bond, value)) = bond::bond(text, i, end, Place::Code, false, last)
+                && let Some(class) = bond::name_class(text, start, part(text, start, end))
                 && !string.is_closed_by(text, end, value)
             {
                 next = bound(text, (start, end), bond, value, class, edits).max(end);
             }
         }
         if !is_blank(b) {
-            last = if pairs::is_name_byte(b) { b'a' } else { b };
+            last = if bond::is_name_byte(b) { b'a' } else { b };
         }
         string.read(text, i, next);
         i = next;

@@ -1,53 +1,54 @@
 //! One simple command: the rules of its program, applied word by word.
 //!
 //! In: the words of a command (an argv, or words of a shell line after quote removal) and who reads its
-//! output. Out: edits by word, and which words were followed as shell text of their own. It rests on
+//! output. Out: edits by word, and which words are shell text, to be searched as a line of its own. It rests on
 //! [`wrappers`] for the way from `sudo -u a env B=c sh -c ...` to the program that matters, and on the table
 //! in [`tools`]. A program it does not know is searched by names and shapes only.
 
 use memchr::memmem;
 
-use super::bytes::{part, starts_with_ignore_case, tail};
-use super::context::{Context, Output};
-use super::edits::{self, Edit};
+use super::bond::Place;
+use super::context::Output;
+use super::edits::Edit;
 use super::flags::looks_like_option;
 use super::names::{self, Class};
-use super::pairs::{self, Place};
+use super::pairs;
 use super::program::{Program, Trust, is_known};
 use super::tools::{self, Nth, Positional, Tool};
 use super::values::{may_stay, reads_as_code};
 use super::wrappers::{self, Runs};
-use super::{line, parts, shapes, urls};
+use super::{parts, shapes, urls};
 use crate::event::executed::claimed;
 use crate::event::interpreters::{self, Given};
+use crate::shell::bytes::{part, starts_with_ignore_case, tail};
+use crate::shell::runners::{self, ShellRuns};
 
 /// Words of the shell's grammar that a command may follow.
 const RESERVED: &[&[u8]] = &[b"if", b"then", b"else", b"elif", b"do", b"while", b"until", b"!", b"{", b"}", b"time"];
 
-/// What was found in a command.
-#[derive(Default)]
-pub(super) struct Found {
-    /// Per word: edits in its text.
-    edits: Vec<Vec<Edit>>,
-    /// Per word: its text was searched as a shell line, substitutions included.
-    followed: Vec<bool>,
+/// Words that hold a shell line.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Nested {
+    /// All of a word.
+    Word(usize),
+    /// A part of a word: the word, and where the line begins and ends in it.
+    Part(usize, usize, usize),
+    /// All words from this one on, joined by spaces.
+    Joined(usize),
 }
 
-impl Found {
-    pub(super) fn by_word(self) -> impl Iterator<Item = Vec<Edit>> {
-        self.edits.into_iter()
-    }
-
-    /// For each word: its edits, and whether it was followed.
-    pub(super) fn into_words(self) -> impl Iterator<Item = (Vec<Edit>, bool)> {
-        self.edits.into_iter().zip(self.followed)
-    }
+/// What was found in a command.
+pub(super) struct Found {
+    /// Per word: edits in its text.
+    pub(super) edits: Vec<Vec<Edit>>,
+    /// Shell lines in the words, not searched yet.
+    pub(super) nested: Vec<Nested>,
 }
 
 /// Searches a simple command. `program`: what was executed; `None`: the words of a line say it.
-pub(super) fn search(words: &[&[u8]], program: Option<Program>, context: Context, output: Output) -> Found {
-    let found = Found { edits: vec![Vec::new(); words.len()], followed: vec![false; words.len()] };
-    let mut command = Command { words, context, found };
+pub(super) fn search(words: &[&[u8]], program: Option<Program>, output: Output) -> Found {
+    let found = Found { edits: vec![Vec::new(); words.len()], nested: Vec::new() };
+    let mut command = Command { words, found };
     command.read(program, output);
     command.found
 }
@@ -61,7 +62,6 @@ pub(super) fn search_text(text: &[u8], place: Place, edits: &mut Vec<Edit>) {
 
 struct Command<'a> {
     words: &'a [&'a [u8]],
-    context: Context<'a>,
     found: Found,
 }
 
@@ -84,7 +84,7 @@ impl<'a> Command<'a> {
             let (word, end) = (self.word(at), self.words.len());
             self.scan(at, Place::Argument);
             let known = executed.take();
-            if known.is_none() && (wrappers::is_assignment(word) || RESERVED.contains(&word)) {
+            if known.is_none() && (runners::is_assignment(word) || RESERVED.contains(&word)) {
                 next = Some(at + 1);
                 continue;
             }
@@ -107,14 +107,14 @@ impl<'a> Command<'a> {
                 }
                 Runs::Line(i) => {
                     self.arguments(program, at, i);
-                    self.follow(i);
+                    self.nested(Nested::Word(i));
                     trust = Trust::Data;
                     self.behind_code(i + 1)
                 }
                 Runs::Joined(from) => {
                     // Thor reads its options wherever they stand: `kamal app exec env -e NAME:x`.
                     self.arguments(program, at, if program.name == b"kamal" { end } else { from });
-                    self.follow_joined(from);
+                    self.nested(Nested::Joined(from));
                     None
                 }
                 Runs::Itself => {
@@ -194,11 +194,12 @@ impl<'a> Command<'a> {
             return i + 2;
         }
         if has_next
-            && wrappers::is_shell(claimed(word))
-            && let Some(line) = wrappers::shell_line(self.words, i).filter(|&line| line < end)
+            && runners::is_shell(claimed(word))
+            && let ShellRuns::Line(line) = runners::of_shell(self.words, i)
+            && line < end
         {
             // A shell behind a program that no table knows.
-            self.follow(line);
+            self.nested(Nested::Word(line));
             return line + 1;
         }
         // An interpreter that no table knows: its code begins with `TOKEN=1;` as others' does.
@@ -252,13 +253,10 @@ impl<'a> Command<'a> {
         for i in at + 1..self.words.len() {
             let word = self.word(i);
             if self.word(i.saturating_sub(1)) == b"cmd" && self.word(i.saturating_sub(2)) == b"Executed" {
-                self.follow(i);
+                self.nested(Nested::Word(i));
             } else if let Some(start) = memmem::find(word, BEFORE).map(|start| start + BEFORE.len()) {
                 let end = memchr::memrchr(b'\'', word).filter(|end| *end > start).unwrap_or(word.len());
-                let found = line::search(part(word, start, end), self.context.nested(), Output::Open);
-                let moved =
-                    found.into_iter().map(|edit| Edit { start: edit.start + start, end: edit.end + start, ..edit });
-                self.edit(i, moved);
+                self.nested(Nested::Part(i, start, end));
             }
         }
     }
@@ -305,50 +303,13 @@ impl<'a> Command<'a> {
         self.edit(i, edits.into_iter().map(|edit| Edit { start: edit.start + from, end: edit.end + from, ..edit }));
     }
 
-    /// Word `i` is a shell line.
-    fn follow(&mut self, i: usize) {
-        let edits = line::search(self.word(i), self.context.nested(), Output::Open);
-        self.edit(i, edits);
-        self.mark_followed(i);
-    }
-
-    /// The words from `from` on, joined by spaces, are a shell line.
-    fn follow_joined(&mut self, from: usize) {
-        let words = self.words.get(from..).unwrap_or_default();
-        if words.len() == 1 {
-            return self.follow(from);
-        }
-        let text = words.join(&b' ');
-        let mut edits = edits::merge(line::search(&text, self.context.nested(), Output::Open)).into_iter().peekable();
-        let mut start = 0;
-        for (i, word) in words.iter().enumerate() {
-            let end = start + word.len();
-            while let Some(edit) = edits.next_if(|edit| edit.end <= end) {
-                self.edit(from + i, clip(edit, start, end));
-            }
-            if let Some(&edit) = edits.peek() {
-                self.edit(from + i, clip(edit, start, end));
-            }
-            self.mark_followed(from + i);
-            start = end + 1;
-        }
-    }
-
-    fn mark_followed(&mut self, i: usize) {
-        if let Some(followed) = self.found.followed.get_mut(i) {
-            *followed = true;
-        }
+    fn nested(&mut self, line: Nested) {
+        self.found.nested.push(line);
     }
 }
 
 fn bytes_of(word: &[u8], edit: Edit) -> &[u8] {
     part(word, edit.start, edit.end)
-}
-
-/// The part of an edit in the joined text that lies in the word `start..end`, as an edit of that word.
-fn clip(edit: Edit, start: usize, end: usize) -> Option<Edit> {
-    let (from, to) = (edit.start.max(start), edit.end.min(end));
-    (from < to).then(|| Edit { start: from - start, end: to - start, mark: edit.mark })
 }
 
 fn is_secret_name(word: &[u8]) -> bool {

@@ -4,8 +4,12 @@
 //! if it would be the same. It rests on a value that spans several quotes (`a"b"`) being one marked edit and
 //! further unmarked ones, so the quotes stay balanced. Edits past the end are ignored.
 
-use super::MARK;
-use super::bytes::{part, tail};
+use super::mark::MARK;
+use crate::shell::{
+    bytes::{part, tail},
+    expansion::is_parameter,
+    word::Word,
+};
 
 /// Bytes `start..end` go; `[REDACTED]` comes in their place if `mark`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +22,36 @@ pub(super) struct Edit {
 impl Edit {
     pub(super) fn mark(start: usize, end: usize) -> Self {
         Self { start, end, mark: true }
+    }
+}
+
+/// Adds to `edits` what `edit`, in a word's value, is in the text of its line. `keep_commands`: substitutions stay, and
+/// so does a value that is just `$NAME`.
+pub(super) fn in_text(word: &Word, text: &[u8], edit: Edit, keep_commands: bool, edits: &mut Vec<Edit>) {
+    let first = edits.len();
+    let mut add = |start: usize, end: usize| {
+        // A value of several quoted sections has one mark, in the first.
+        edits.extend(word.places(start, end).into_iter().map(|(start, end)| Edit { start, end, mark: false }));
+    };
+    let mut start = edit.start;
+    if keep_commands {
+        let skip = word.substitutions.partition_point(|s| s.value.1 <= edit.start);
+        let inside = word.substitutions.iter().skip(skip).take_while(|s| s.value.0 < edit.end);
+        for substitution in inside.filter(|s| s.closed) {
+            add(start, substitution.value.0);
+            start = substitution.value.1;
+        }
+    }
+    add(start, edit.end);
+    if let Some(marked) = edits.get_mut(first) {
+        marked.mark = edit.mark;
+    }
+    if keep_commands
+        && let [only] = edits.get(first..).unwrap_or_default()
+        && !word.is_literal(edit.start)
+        && is_parameter(part(text, only.start, only.end))
+    {
+        edits.truncate(first);
     }
 }
 

@@ -1,21 +1,26 @@
 //! A shell command line: pipelines of simple commands.
 //!
 //! In: the text of one command line, at some depth of nesting, and who reads its output. Out: edits in that
-//! text. It rests on the [`lexer`] and on a pipeline's neighbours: `echo x | docker login --password-stdin`
+//! text. It rests on [`crate::shell::lexer`] and on a pipeline's neighbours: `echo x | docker login --password-stdin`
 //! makes `x` a secret. Text that is too deep or costs too much is given up: if it could hold a secret, all
 //! of it goes.
 
 use memchr::memmem;
 
-use super::bytes::part;
-use super::command::{self, search_text};
+use super::bond::Place;
+use super::command::{self, Nested, search_text};
 use super::context::{Context, Output};
-use super::edits::{Edit, merge};
-use super::lexer::{self, Item};
-use super::pairs::Place;
-use super::word::{Role, Word};
+use super::edits::{Edit, in_text, merge};
+use super::names;
+use super::program::Program;
 use super::{prefilter, tools, wrappers};
 use crate::event::executed::claimed;
+use crate::shell::bytes::part;
+use crate::shell::{
+    lexer::{self, Item},
+    runners,
+    word::{Role, Word},
+};
 
 /// Searches a command line.
 pub(super) fn search(text: &[u8], context: Context, output: Output) -> Vec<Edit> {
@@ -26,12 +31,100 @@ pub(super) fn search(text: &[u8], context: Context, output: Output) -> Vec<Edit>
     if !context.admit(text.len()) {
         return vec![Edit::mark(0, text.len())];
     }
-    let items = lexer::lex(text);
+    let items = lexer::lex(text, |name| names::classify(name).is_some());
     let mut line = Line { text, context, edits: Vec::new() };
-    for pipeline in items.split(|item| matches!(item, Item::End)) {
+    for pipeline in items.split(|item| matches!(item, Item::End(..))) {
         line.pipeline(pipeline, output);
     }
     line.edits
+}
+
+/// What was found in a command and in the shell lines that its words hold.
+pub(super) struct Found {
+    /// Per word: edits in its text.
+    edits: Vec<Vec<Edit>>,
+    /// Per word: its text was searched as a shell line, substitutions included.
+    followed: Vec<bool>,
+}
+
+impl Found {
+    pub(super) fn by_word(self) -> impl Iterator<Item = Vec<Edit>> {
+        self.edits.into_iter()
+    }
+
+    /// For each word: its edits, and whether it was followed.
+    fn into_words(self) -> impl Iterator<Item = (Vec<Edit>, bool)> {
+        self.edits.into_iter().zip(self.followed)
+    }
+
+    fn edit(&mut self, i: usize, new: impl IntoIterator<Item = Edit>) {
+        if let Some(edits) = self.edits.get_mut(i) {
+            edits.extend(new);
+        }
+    }
+
+    fn mark_followed(&mut self, i: usize) {
+        if let Some(followed) = self.followed.get_mut(i) {
+            *followed = true;
+        }
+    }
+}
+
+/// Searches a simple command, and the shell lines in its words. `program`: what was executed; `None`: the words of a
+/// line say it.
+pub(super) fn search_command(words: &[&[u8]], program: Option<Program>, context: Context, output: Output) -> Found {
+    let command::Found { edits, nested } = command::search(words, program, output);
+    let mut found = Found { edits, followed: vec![false; words.len()] };
+    for line in nested {
+        follow(&mut found, words, line, context.nested());
+    }
+    found
+}
+
+fn follow(found: &mut Found, words: &[&[u8]], line: Nested, context: Context) {
+    let word = |i: usize| words.get(i).copied().unwrap_or_default();
+    match line {
+        Nested::Word(i) => {
+            found.edit(i, search(word(i), context, Output::Open));
+            found.mark_followed(i);
+        }
+        Nested::Part(i, start, end) => {
+            let edits = search(part(word(i), start, end), context, Output::Open);
+            found.edit(i, edits.into_iter().map(|edit| moved(edit, start)));
+        }
+        Nested::Joined(from) => match words.get(from..).unwrap_or_default() {
+            [_] => follow(found, words, Nested::Word(from), context),
+            joined => follow_joined(found, joined, from, context),
+        },
+    }
+}
+
+fn follow_joined(found: &mut Found, words: &[&[u8]], from: usize, context: Context) {
+    let text = words.join(&b' ');
+    let mut edits = merge(search(&text, context, Output::Open)).into_iter().peekable();
+    let mut start = 0;
+    for (i, word) in words.iter().enumerate() {
+        let end = start + word.len();
+        while let Some(edit) = edits.next_if(|edit| edit.end <= end) {
+            found.edit(from + i, clip(edit, start, end));
+        }
+        if let Some(&edit) = edits.peek() {
+            found.edit(from + i, clip(edit, start, end));
+        }
+        found.mark_followed(from + i);
+        start = end + 1;
+    }
+}
+
+/// The part of an edit in the joined text that lies in the word `start..end`, as an edit of that word.
+fn clip(edit: Edit, start: usize, end: usize) -> Option<Edit> {
+    let (from, to) = (edit.start.max(start), edit.end.min(end));
+    (from < to).then(|| Edit { start: from - start, end: to - start, mark: edit.mark })
+}
+
+/// An edit of a part that begins at `start`, as an edit of the whole.
+fn moved(edit: Edit, start: usize) -> Edit {
+    Edit { start: edit.start + start, end: edit.end + start, ..edit }
 }
 
 struct Line<'a> {
@@ -42,7 +135,7 @@ struct Line<'a> {
 
 impl Line<'_> {
     fn pipeline(&mut self, items: &[Item], output: Output) {
-        let stages: Vec<Vec<&Word>> = items.split(|item| matches!(item, Item::Pipe)).map(arguments).collect();
+        let stages: Vec<Vec<&Word>> = items.split(|item| matches!(item, Item::Pipe(..))).map(arguments).collect();
         let reads: Vec<Output> = stages.iter().map(|words| input_of(words)).collect();
         let has_shell = stages.iter().any(|words| words.iter().any(|word| runs_input(&word.text)));
         // From the right: a command's output is what any later command of the pipeline reads.
@@ -68,7 +161,7 @@ impl Line<'_> {
 
     fn simple_command(&mut self, words: &[&Word], output: Output) {
         let texts: Vec<&[u8]> = words.iter().map(|word| word.text.as_slice()).collect();
-        let found = command::search(&texts, None, self.context, output);
+        let found = search_command(&texts, None, self.context, output);
         for (word, (edits, is_followed)) in words.iter().zip(found.into_words()) {
             self.take(word, edits, is_followed);
         }
@@ -78,7 +171,7 @@ impl Line<'_> {
     fn take(&mut self, word: &Word, edits: Vec<Edit>, is_followed: bool) {
         let edits = merge(edits);
         for &edit in &edits {
-            word.map(self.text, edit, !is_followed, &mut self.edits);
+            in_text(word, self.text, edit, !is_followed, &mut self.edits);
         }
         if is_followed {
             return;
@@ -95,11 +188,7 @@ impl Line<'_> {
 
     fn nested(&mut self, start: usize, end: usize, output: Output) {
         let edits = search(part(self.text, start, end), self.context.nested(), output);
-        self.edits.extend(edits.into_iter().map(|edit| Edit {
-            start: edit.start + start,
-            end: edit.end + start,
-            ..edit
-        }));
+        self.edits.extend(edits.into_iter().map(|edit| moved(edit, start)));
     }
 
     /// A redirection's word or a comment.
@@ -126,11 +215,7 @@ impl Line<'_> {
         } else {
             let mut edits = Vec::new();
             search_text(part(self.text, start, end), Place::Body, &mut edits);
-            self.edits.extend(edits.into_iter().map(|edit| Edit {
-                start: edit.start + start,
-                end: edit.end + start,
-                ..edit
-            }));
+            self.edits.extend(edits.into_iter().map(|edit| moved(edit, start)));
         }
     }
 }
@@ -147,7 +232,7 @@ fn input_of(words: &[&Word]) -> Output {
     if texts.iter().any(|text| claimed(text) == b"chpasswd") {
         return Output::AccountSecret;
     }
-    let program = texts.iter().find(|text| !wrappers::is_assignment(text)).map_or(&b""[..], |text| claimed(text));
+    let program = texts.iter().find(|text| !runners::is_assignment(text)).map_or(&b""[..], |text| claimed(text));
     let is_reader = has(tools::READERS, program) || texts.iter().any(|text| has(tools::READER_OPTIONS, text));
     // `grep passwd` reads no password, `sudo passwd bob` does; `sudo cat /etc/passwd` does not.
     let reads_inside = || {
@@ -158,12 +243,12 @@ fn input_of(words: &[&Word]) -> Output {
                 || tools::READER_TEXTS.iter().any(|inner| memmem::find(text, inner.as_bytes()).is_some())
         })
     };
-    let runs_others = wrappers::is_wrapper(program) || wrappers::is_shell(program);
+    let runs_others = wrappers::is_wrapper(program) || runners::is_shell(program);
     if is_reader || (runs_others && reads_inside()) { Output::Secret } else { Output::Open }
 }
 
 /// Whether a program may run its standard input as shell text.
 fn runs_input(word: &[u8]) -> bool {
     let name = claimed(word);
-    wrappers::is_shell(name) || matches!(name, b"ssh" | b"at" | b"batch")
+    runners::is_shell(name) || matches!(name, b"ssh" | b"at" | b"batch")
 }

@@ -6,11 +6,11 @@
 //! The way of a command line:
 //!
 //! 1. [`prefilter`]: one pass over the bytes; nearly every exec ends here.
-//! 2. [`line`]: shell text is read by the [`lexer`] into simple commands (argv comes that way already).
+//! 2. [`line`]: shell text is read by [`crate::shell::lexer`] into simple commands (argv comes that way already).
 //! 3. [`program`]: which program it is, by the file that the kernel executed and not by `args[0]`.
 //!    [`command`]: the program decides the rules ([`wrappers`], [`tools`]); strings that a shell will run
 //!    (`sh -c`, `ssh host ...`, `eval`) go back to 2, at most [`context::MAX_DEPTH`] deep.
-//! 4. Every word is searched for `name=value` ([`pairs`], [`names`]), URL passwords ([`urls`]) and token
+//! 4. Every word is searched for `name=value` ([`pairs`], [`bond`], [`names`]), URL passwords ([`urls`]) and token
 //!    shapes ([`shapes`]).
 //!    In code that an interpreter is given ([`code`]) only literals go: code is what somebody did.
 //! 5. [`edits`]: the findings, mapped back through the quotes, are applied; all other bytes stay as they were.
@@ -34,15 +34,14 @@
 //! quote, a cut argument) everything to the end goes; text nested deeper than the bound goes whole if it could hold a
 //! secret. It is idempotent, but for text made to need more passes than [`ROUNDS`].
 
-mod bytes;
+mod bond;
 mod code;
 mod command;
 mod context;
 mod edits;
-mod expansion;
 mod flags;
-mod lexer;
 mod line;
+mod mark;
 mod names;
 mod pairs;
 mod parts;
@@ -54,15 +53,12 @@ mod tests;
 mod tools;
 mod urls;
 mod values;
-mod word;
 mod wrappers;
 
 use self::context::{Fuel, Output};
+pub use self::mark::MARK;
 use self::program::Program;
 use crate::event::executed;
-
-/// What stands where a secret was.
-pub const MARK: &[u8] = b"[REDACTED]";
 
 /// Passes over a text in which something was found. The second finds nothing, but for hostile text: what a
 /// mark replaced may have hidden the start of something else.
@@ -93,7 +89,7 @@ fn redact_args_once(args: &mut [Vec<u8>], executable: Option<&[u8]>) -> bool {
     let fuel = Fuel::for_input(args.iter().map(Vec::len).sum());
     let words: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
     let program = words.first().map(|first| Program::executed(executable, first));
-    let found = command::search(&words, program, fuel.context(), Output::Open);
+    let found = line::search_command(&words, program, fuel.context(), Output::Open);
     let mut changed = false;
     for (arg, edits) in args.iter_mut().zip(found.by_word()) {
         if let Some(clean) = edits::apply(arg, edits) {

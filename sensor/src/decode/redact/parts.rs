@@ -4,11 +4,11 @@
 //! [`Place`] by which to search the word for pairs. It rests on the forms in the programs' manuals; a value
 //! that lacks the form (`curl -u alice`, which prompts) is only searched.
 
-use super::bytes::{at, part, run_end, starts_with_ignore_case, tail};
+use super::bond::Place;
 use super::edits::Edit;
 use super::names::{self, Class};
-use super::pairs::Place;
 use super::values::{self, may_stay};
+use crate::shell::bytes::{at, part, run_end, starts_with_ignore_case, tail};
 
 /// A part of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

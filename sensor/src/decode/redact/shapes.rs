@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use memchr::memmem::{self, Finder};
 
-use super::bytes::{before, part, run_end, tail};
 use super::edits::Edit;
+use crate::shell::bytes::{before, part, run_end, tail};
 
 /// A published token format.
 struct Shape {

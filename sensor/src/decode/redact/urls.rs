@@ -7,10 +7,10 @@
 
 use memchr::memmem;
 
-use super::bytes::{before, part, run_end, starts_with_ignore_case};
 use super::edits::Edit;
 use super::names::Class;
 use super::values::may_stay;
+use crate::shell::bytes::{before, part, run_end, starts_with_ignore_case};
 
 /// An authority is at most a 255-byte host, a port, and userinfo; passwords longer than this are not looked at.
 const MAX_AUTHORITY: usize = 1024;

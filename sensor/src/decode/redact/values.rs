@@ -5,9 +5,9 @@
 //! only if one was opened before, and `&`, `;`, `,` only if another `name=` or nothing follows, since
 //! passwords hold them too. It fails long: without a clear end the value runs to the end of the text.
 
-use super::MARK;
-use super::bytes::{at, before, is_blank, part, run_end, starts_with_ignore_case, tail};
+use super::mark::MARK;
 use super::names::Class;
+use crate::shell::bytes::{at, before, is_blank, part, run_end, starts_with_ignore_case, tail};
 
 /// Values that say "none" or "on", not what the secret is; `-` is standard input.
 const PLAIN: &[&str] = &["true", "false", "yes", "no", "on", "off", "null", "nil", "none", "0", "1", "-", "prompt"];

@@ -6,7 +6,10 @@
 //! without a value; if that is wrong, the inner program's own options are searched by name only, and a
 //! `sh -c` is still found wherever it stands.
 
-use crate::event::interpreters::{self, Given};
+use crate::{
+    event::interpreters::{self, Given},
+    shell::runners::{self, ShellRuns, is_assignment, is_shell},
+};
 
 /// What the program at a position does with the words after it.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,36 +70,15 @@ const WRAPPERS: &[Wrapper] = &[
         "pkexec", "fakeroot", "setpriv", "numactl", "catchsegv", "caffeinate"], b"", &[], 0),
 ];
 
-const SHELLS: &[&str] = &["sh", "bash", "dash", "zsh", "ash", "ksh", "ksh93", "mksh", "rbash", "fish"];
-
-/// Options of `docker run` and `docker exec` that take no value; all others do.
-const CONTAINER_SWITCHES: &[&str] = &[
-    "--detach",
-    "--interactive",
-    "--tty",
-    "--rm",
-    "--init",
-    "--privileged",
-    "--read-only",
-    "--publish-all",
-    "--quiet",
-    "--no-healthcheck",
-    "--oom-kill-disable",
-    "--disable-content-trust",
-    "--no-TTY",
-    "--no-deps",
-    "--service-ports",
-    "--build",
-    "--replace",
-    "--tls-verify",
-];
-
 /// What the program `name`, at `words[at]`, runs.
 pub(super) fn read(name: &[u8], words: &[&[u8]], at: usize) -> Runs {
     if is_shell(name) {
-        // Without `-c` it runs a script, as does an interpreter: a shebang puts it in front of the program.
-        let script = || existing(words, after_options(words, at + 1, b"oO", &["--rcfile", "--init-file"], 0));
-        return shell_line(words, at).map_or_else(|| script().map_or(Runs::Itself, Runs::Script), Runs::Line);
+        return match runners::of_shell(words, at) {
+            ShellRuns::Line(i) => Runs::Line(i),
+            // A shebang puts a shell, as an interpreter, in front of the program.
+            ShellRuns::Script(i) => Runs::Script(i),
+            ShellRuns::Input => Runs::Itself,
+        };
     }
     if let Some(interpreter) = interpreters::find(name) {
         let given = interpreter.read(words, at);
@@ -118,7 +100,10 @@ pub(super) fn read(name: &[u8], words: &[&[u8]], at: usize) -> Runs {
             let from = after_options(words, at + 1, b"ndjPS", &["--interval"], 0);
             existing(words, from).map_or(Runs::Itself, Runs::Joined)
         }
-        b"docker" | b"podman" | b"nerdctl" | b"docker-compose" => container(words, at),
+        b"docker" | b"podman" | b"nerdctl" | b"docker-compose" => {
+            let command = runners::of_container(words, at).map(|found| found.container + 1);
+            command.and_then(|at| existing(words, at)).map_or(Runs::Itself, Runs::Program)
+        }
         b"kubectl" | b"oc" | b"k3s" | b"crictl" | b"ctr" | b"lxc" | b"incus" => after_word(words, at, &[b"--"], false),
         b"kamal" => after_word(words, at, &[b"exec"], true),
         b"find" => after_word(words, at, &[b"-exec", b"-execdir", b"-ok", b"-okdir"], false),
@@ -163,30 +148,6 @@ pub(super) fn is_wrapper(name: &[u8]) -> bool {
         || WRAPPERS.iter().any(|wrapper| wrapper.names.iter().any(|entry| entry.as_bytes() == name))
 }
 
-pub(super) fn is_shell(name: &[u8]) -> bool {
-    SHELLS.iter().any(|shell| shell.as_bytes() == name)
-}
-
-/// The position of STRING in `sh -c STRING`, `bash -euo pipefail -lc STRING`.
-pub(super) fn shell_line(words: &[&[u8]], at: usize) -> Option<usize> {
-    let mut has_c = false;
-    let mut i = at + 1;
-    while let Some(&word) = words.get(i) {
-        if !matches!(word.first(), Some(b'-' | b'+')) || word == b"--" {
-            return has_c.then_some(if word == b"--" { i + 1 } else { i });
-        }
-        let is_long = word.starts_with(b"--");
-        has_c |= !is_long && word.contains(&b'c');
-        let takes_value = if is_long {
-            matches!(word, b"--rcfile" | b"--init-file")
-        } else {
-            matches!(word.last(), Some(b'o' | b'O'))
-        };
-        i += if takes_value { 2 } else { 1 };
-    }
-    None
-}
-
 fn existing(words: &[&[u8]], at: usize) -> Option<usize> {
     (at < words.len()).then_some(at)
 }
@@ -211,12 +172,6 @@ fn after_options(words: &[&[u8]], at: usize, letters: &[u8], longs: &[&str], mut
         }
     }
     i
-}
-
-/// `NAME=value`.
-pub(super) fn is_assignment(word: &[u8]) -> bool {
-    let name_len = word.iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
-    name_len > 0 && word.get(name_len) == Some(&b'=')
 }
 
 /// `ssh [options] host [options] COMMAND...`: OpenSSH reads options after the host too.
@@ -258,25 +213,4 @@ fn after_word(words: &[&[u8]], at: usize, keywords: &[&[u8]], joined: bool) -> R
     let command =
         after_options(words, from, b"edhrpv", &["--env", "--hosts", "--roles", "--version", "--destination"], 0);
     existing(words, command).map_or(Runs::Itself, Runs::Joined)
-}
-
-/// `docker run [options] IMAGE CMD...`, `docker exec [options] CONTAINER CMD...`.
-fn container(words: &[&[u8]], at: usize) -> Runs {
-    let verb = words.iter().skip(at + 1).take(8).position(|word| matches!(*word, b"run" | b"exec"));
-    let Some(verb) = verb else { return Runs::Itself };
-    let mut i = at + verb + 2;
-    while let Some(&word) = words.get(i) {
-        i += 1;
-        if !word.starts_with(b"-") {
-            return existing(words, i).map_or(Runs::Itself, Runs::Program);
-        }
-        let is_switch = if word.starts_with(b"--") {
-            word.contains(&b'=') || CONTAINER_SWITCHES.iter().any(|switch| switch.as_bytes() == word)
-        } else {
-            // `-dit` is a cluster; `-eKEY=x` and `-p80:80` hold their value.
-            word.len() > 2 || word.iter().skip(1).all(|letter| b"ditPqT".contains(letter))
-        };
-        i += usize::from(!is_switch);
-    }
-    Runs::Itself
 }

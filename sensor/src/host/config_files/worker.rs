@@ -32,7 +32,8 @@ use crate::{
         config_file::{Author, Cause, ConfigFile, Contents, Unread, holds_secrets},
         stream::{Degraded, Event, EventKind, Path as EventPath},
     },
-    host::{identity, privileges, snapshot::namespace_number},
+    host::{identity, snapshot::namespace_number},
+    privileges,
 };
 
 /// An editor's writing, renaming and removing is over by then.

@@ -7,8 +7,8 @@
 use std::collections::HashSet;
 
 use super::{
-    AAD, Convention, JUMP_WITHIN, NotCovered, POLY_KEY, Site, SiteRole,
     elf::{Image, Text},
+    site::{AAD, Convention, JUMP_WITHIN, NotCovered, POLY_KEY, Site, SiteRole},
 };
 
 const WORD: u64 = 4;

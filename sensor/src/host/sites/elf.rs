@@ -5,7 +5,12 @@ use object::{
     read::{ReadRef, elf::ElfFile64},
 };
 
-use super::{Care, NotCovered, SECTIONS_MAX, TEXT_MAX};
+use super::site::{Care, NotCovered};
+
+/// Larger texts than any program that speaks SSH has are not searched.
+const TEXT_MAX: u64 = 32 << 20;
+/// Sections looked at.
+const SECTIONS_MAX: usize = 4096;
 
 pub(super) struct Image<'a> {
     pub(super) machine: u16,

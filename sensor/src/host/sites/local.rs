@@ -13,8 +13,9 @@ use object::{
 };
 
 use super::{
-    Care, Convention, NotCovered, SITES_MAX, Site,
+    disassembly::instructions,
     elf::{Image, Text},
+    site::{Care, Convention, NotCovered, SITES_MAX, Site},
     x86,
 };
 
@@ -112,7 +113,7 @@ fn candidates<'a>(text: &'a Text<'a>, targets: &'a [u64], slots: &'a [u64]) -> i
 /// The call at this address, if disassembling its function from the beginning comes to it.
 fn in_function(image: &Image<'_>, text: &Text<'_>, function: &Function, at: u64, targets: &[u64]) -> Option<Site> {
     let mut recent = Vec::with_capacity(RECENT + 1);
-    for instruction in x86::instructions(text, function.address.checked_sub(text.address)? as usize) {
+    for instruction in instructions(text, function.address.checked_sub(text.address)? as usize) {
         // A direct call may have a prefix that changes nothing.
         if instruction.next_ip() > at {
             let direct = instruction.is_call_near() && targets.contains(&instruction.near_branch_target());

@@ -3,13 +3,13 @@
 //!
 //! What enters: the calls of the cipher function in a program, with their arguments as far as they are known
 //! (`values`). What leaves: `Single` for those that can do with one probe, and the role `HEADER` for a call that passes
-//! only the four bytes before a packet. What is not shown by the instructions is not told, but for one thing: that a
+//! only the four bytes before a packet. What the instructions do not show is not taken for true, but for one thing: that a
 //! caller passes on what it has (below) is not looked at; if it did not, the packet's length would not lie before it,
 //! and it would be dropped and counted. No place can break a program: it is a branch, as every other.
 //!
 //! Compilers make two forms of it. `cipher_crypt` of OpenSSH has all arguments in such registers around its own call.
 //! `chachapoly_crypt`, which it calls for chacha20-poly1305, gives one up before its second call (GCC 12 and 14); but
-//! whoever has called it still has them, so the place is after that one.
+//! its caller still has them, so the place is after the call in the caller.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,10 +17,10 @@ use iced_x86::{Code, FlowControl, Instruction, InstructionInfoFactory, OpKind, R
 use sensor_common::kept::Operand;
 
 use super::{
-    HEADER, JUMP_WITHIN, POLY_KEY, Single, Site, SiteRole,
+    disassembly::instructions,
     elf::{Image, Text},
+    site::{HEADER, JUMP_WITHIN, POLY_KEY, Single, Site, SiteRole},
     values::{Buffers, Value, Values, writes, writes_memory},
-    x86::instructions,
 };
 
 /// A call of the cipher function: its address, in which text, and its arguments where they are known.

@@ -3,7 +3,11 @@
 
 use sensor_common::kept::{Arguments, CalleeSavedReg, Operand};
 
-use super::{tests::build, *};
+use super::{
+    site::{HEADER, POLY_KEY},
+    tests::build,
+    *,
+};
 
 const PLAIN: Operand = Operand { base: None, index: None, narrow: false, displacement: 0, load: false };
 

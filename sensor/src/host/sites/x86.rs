@@ -2,14 +2,13 @@
 
 use std::collections::HashSet;
 
-use iced_x86::{
-    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register,
-};
+use iced_x86::{Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register};
 
 use super::{
-    AAD, Care, Convention, JUMP_WITHIN, NotCovered, POLY_KEY, SITES_MAX, Site, SiteRole,
+    disassembly::instructions,
     elf::{Image, Text},
     single::{self, Call},
+    site::{AAD, Care, Convention, JUMP_WITHIN, NotCovered, POLY_KEY, SITES_MAX, Site, SiteRole},
     values::{Values, last_write, writes},
 };
 
@@ -54,12 +53,6 @@ pub(super) fn find(image: &Image<'_>, symbol: &str, care: Care) -> Result<Vec<Si
         single::simplify(image, &mut found);
     }
     Ok(found.into_iter().map(|call| call.site).collect())
-}
-
-pub(super) fn instructions<'a>(text: &Text<'a>, from: usize) -> impl Iterator<Item = Instruction> + use<'a> {
-    let data = text.data.get(from..).unwrap_or_default();
-    let mut decoder = Decoder::with_ip(64, data, text.address.wrapping_add(from as u64), DecoderOptions::NONE);
-    std::iter::from_fn(move || decoder.can_decode().then(|| decoder.decode()))
 }
 
 /// Addresses at which a stub can be entered: its jump, and a landing pad or `bnd` before it.

@@ -23,10 +23,10 @@ use crate::inspect::{
     counters::Children,
     fork::fork,
     opener::{self, Work},
-    subject::{Unknown, Why},
     surveyor,
     surveys::{Course, Survey},
     syscalls::{self, Profile},
+    unknown::{Unknown, Why},
     worker::{self, QUESTIONS_MAX},
 };
 

@@ -11,13 +11,13 @@
 //! death loses what it was asked; the spawner reports it.
 
 mod children;
+mod outgoing;
 mod queue;
 mod run;
 mod subject;
 mod surveys;
 
 use std::{
-    collections::VecDeque,
     os::fd::{AsFd as _, OwnedFd},
     path::PathBuf,
     time::{Duration, Instant},
@@ -32,8 +32,9 @@ use rustix::{
 
 use self::{
     children::{Filters, Pool},
-    queue::{Full, Lane, Queue},
-    run::{Active, Question},
+    outgoing::Outgoing,
+    queue::Lane,
+    run::{Question, Questions},
     surveys::Surveys,
 };
 use super::{
@@ -41,11 +42,12 @@ use super::{
     confine,
     counters::Children,
     fork,
-    inspector::Options,
     message::{self, FromBroker, MESSAGE_MAX, ToBroker},
-    questions::{MAPPED_MAX, Needs},
-    subject::{Subject, Ticket, Unknown, Why},
+    needs::{MAPPED_MAX, Needs},
+    options::Options,
+    subject::Subject,
     syscalls,
+    unknown::{Unknown, Why},
 };
 
 /// Questions that wait hold some descriptors each: O_PATH ones.
@@ -54,31 +56,17 @@ const DESCRIPTORS: u64 = 8192;
 const MESSAGES_AT_ONCE: usize = 64;
 /// Replies that wait for the daemon: above this nothing more is taken from it.
 const OUTGOING_MAX: usize = 1024;
-/// Bytes of questions that wait.
-const QUESTIONS_BYTES_MAX: usize = 4 << 20;
 /// Longer patience is cut to this.
 const PATIENCE_MAX: Duration = Duration::from_mins(1);
-
-/// One message for the daemon.
-#[derive(Debug)]
-struct Outgoing {
-    bytes: Vec<u8>,
-    descriptors: Vec<OwnedFd>,
-}
 
 pub(super) struct Broker {
     daemon: Channel,
     proc: OwnedFd,
     /// The host's mount namespace: that of init.
     host_mnt_ns: Option<u32>,
-    queue: Queue<Question>,
-    question_bytes: usize,
-    active: Vec<Active>,
-    pool: Pool,
+    questions: Questions,
     surveys: Surveys,
-    out: VecDeque<Outgoing>,
     reported: Children,
-    penalties: u64,
 }
 
 /// Runs in the broker's process, whose descriptors and signals the spawner has put in order.
@@ -96,7 +84,7 @@ pub(super) fn start(daemon: Channel, options: &Options, generation: u64, spawner
     let hello =
         message::encode(&FromBroker::Hello { generation, landlock: confine::has_landlock() }).unwrap_or_default();
     let own = rustix::process::pidfd_open(getpid(), rustix::process::PidfdFlags::empty());
-    broker.out.push_back(Outgoing { bytes: hello, descriptors: own.into_iter().collect() });
+    broker.questions.out.push_back(Outgoing { bytes: hello, descriptors: own.into_iter().collect() });
     broker.serve()
 }
 
@@ -106,14 +94,9 @@ fn prepare(daemon: Channel, options: &Options, spawner: Pid) -> Result<Broker, (
             daemon,
             host_mnt_ns: host_mnt_ns(&proc),
             proc,
-            queue: Queue::default(),
-            question_bytes: 0,
-            active: Vec::new(),
-            pool: Pool::new(options.uid, filters),
+            questions: Questions::new(Pool::new(options.uid, filters)),
             surveys: Surveys::new(options.proc.clone()),
-            out: VecDeque::new(),
             reported: Children::default(),
-            penalties: 0,
         }),
         Err(why) => Err((daemon, why)),
     }
@@ -167,8 +150,9 @@ impl Broker {
         let mut buffer = vec![0; MESSAGE_MAX];
         loop {
             let now = Instant::now();
-            self.expire(now);
-            self.dispatch(now);
+            self.questions.expire(now);
+            self.surveys.check(&mut self.questions.pool, &mut self.questions.out, now);
+            self.questions.dispatch(now);
             self.count();
             if self.flush().is_err() {
                 return 0;
@@ -181,11 +165,13 @@ impl Broker {
                             return 0;
                         }
                     }
-                    Source::Worker(serial) => self.answered(serial, &mut buffer),
-                    Source::Survey => self.surveys.receive(&mut self.pool, &mut self.out, &mut buffer, now),
+                    Source::Worker(serial) => self.questions.answered(serial, &mut buffer),
+                    Source::Survey => {
+                        self.surveys.receive(&mut self.questions.pool, &mut self.questions.out, &mut buffer, now);
+                    }
                 }
             }
-            self.pool.reap(Instant::now());
+            self.questions.pool.reap(Instant::now());
         }
     }
 
@@ -193,16 +179,16 @@ impl Broker {
     fn wait(&self, now: Instant) -> Vec<Source> {
         let mut sources = vec![Source::Daemon];
         let mut watched = vec![self.watch_daemon()];
-        for worker in self.pool.workers() {
+        for worker in self.questions.pool.workers() {
             sources.push(Source::Worker(worker.serial));
             watched.push(PollFd::from_borrowed_fd(worker.channel.as_fd(), PollFlags::IN));
         }
-        if let Some(channel) = self.surveys.watched(self.out.len()) {
+        if let Some(channel) = self.surveys.watched(self.questions.out.len()) {
             sources.push(Source::Survey);
             watched.push(PollFd::from_borrowed_fd(channel.as_fd(), PollFlags::IN));
         }
-        let due = [self.queue.earliest(), self.pool.due(), self.surveys.due()];
-        let due = self.active.iter().map(|active| active.deadline).chain(due.into_iter().flatten()).min();
+        let due = [self.questions.queue.earliest(), self.questions.pool.due(), self.surveys.due()];
+        let due = self.questions.active.iter().map(|active| active.deadline).chain(due.into_iter().flatten()).min();
         let timeout = due.map(|due| {
             // A little late rather than a little early, which would be a second round.
             let left = due.saturating_duration_since(now) + Duration::from_micros(100);
@@ -220,8 +206,8 @@ impl Broker {
     }
 
     fn watch_daemon(&self) -> PollFd<'_> {
-        let read = if self.out.len() < OUTGOING_MAX { PollFlags::IN } else { PollFlags::empty() };
-        let write = if self.out.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+        let read = if self.questions.out.len() < OUTGOING_MAX { PollFlags::IN } else { PollFlags::empty() };
+        let write = if self.questions.out.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         PollFd::from_borrowed_fd(self.daemon.as_fd(), read | write)
     }
 
@@ -241,7 +227,7 @@ impl Broker {
                     let patience = Duration::from_millis(patience_ms.into()).min(PATIENCE_MAX);
                     let question = Question::new(ticket, needs, question.into_vec(), now, patience);
                     if let Err(why) = self.admit(&subject, question, now) {
-                        self.unknown(ticket, why);
+                        self.questions.unknown(ticket, why);
                     }
                 }
                 ToBroker::Check { ticket, uid, mnt_ns, patience_ms, question } => {
@@ -250,16 +236,16 @@ impl Broker {
                     let question = Question::new(ticket, needs, question.into_vec(), now, patience);
                     let lane = subject::lane(uid, mnt_ns, self.host_mnt_ns);
                     if let Err(why) = self.admit_file(lane, received.descriptors, question, now) {
-                        self.unknown(ticket, why);
+                        self.questions.unknown(ticket, why);
                     }
                 }
                 ToBroker::Survey { ticket, survey } => {
                     if !self.surveys.push(ticket, survey) {
-                        self.unknown(ticket, Unknown::Refused(Why::Queue));
+                        self.questions.unknown(ticket, Unknown::Refused(Why::Queue));
                     }
-                    self.surveys.start(&mut self.pool, &mut self.out, now);
+                    self.surveys.start(&mut self.questions.pool, &mut self.questions.out, now);
                 }
-                ToBroker::Distrust { worker } => self.pool.distrust(worker),
+                ToBroker::Distrust { worker } => self.questions.pool.distrust(worker),
             }
         }
         Some(())
@@ -269,7 +255,7 @@ impl Broker {
     fn admit(&mut self, subject: &Subject, mut question: Question, now: Instant) -> Result<(), Unknown> {
         let lane_of = |uid| subject::lane(uid, subject.mnt_ns, self.host_mnt_ns);
         if let Some(known) = subject.credentials {
-            self.queue.admits(lane_of(known.uid), now).map_err(refuse)?;
+            self.questions.queue.admits(lane_of(known.uid), now).map_err(run::refuse)?;
         }
         if question.needs.mapped.len() > MAPPED_MAX {
             return Err(Unknown::Budget);
@@ -277,7 +263,7 @@ impl Broker {
         let opened = subject::open(&self.proc, subject, &question.needs)?;
         let lane = lane_of(opened.identity.uid);
         question.subject = Some(opened);
-        self.enqueue(lane, question, now)
+        self.questions.enqueue(lane, question, now)
     }
 
     /// The same of a question about a file, for a worker with no user's rights.
@@ -289,69 +275,35 @@ impl Broker {
         now: Instant,
     ) -> Result<(), Unknown> {
         let Ok([file]) = <[OwnedFd; 1]>::try_from(descriptors) else { return Err(Unknown::Gone) };
-        question.subject = Some(subject::of_file(file, self.pool.nobody())?);
-        self.enqueue(lane, question, now)
-    }
-
-    fn enqueue(&mut self, lane: Lane, question: Question, now: Instant) -> Result<(), Unknown> {
-        if self.question_bytes + question.bytes.len() > QUESTIONS_BYTES_MAX {
-            return Err(Unknown::Refused(Why::Queue));
-        }
-        self.queue.admits(lane, now).map_err(refuse)?;
-        self.question_bytes += question.bytes.len();
-        self.queue.push(lane, question.deadline, question);
-        Ok(())
-    }
-
-    fn unknown(&mut self, ticket: Ticket, why: Unknown) {
-        push(&mut self.out, &FromBroker::Unknown { ticket, why }, Vec::new());
-    }
-
-    /// A penalty starts: what the lane has waiting is refused at once.
-    fn put_aside(&mut self, lane: Lane, term: Duration) {
-        self.penalties += 1;
-        for question in self.queue.drain(lane) {
-            self.question_bytes -= question.bytes.len();
-            self.unknown(question.ticket, Unknown::Refused(Why::Penalty));
-        }
-        let uid = if let Lane::User(uid) = lane { uid } else { 0 };
-        push(&mut self.out, &FromBroker::Penalty { uid, seconds: term.as_secs() as u32 }, Vec::new());
+        question.subject = Some(subject::of_file(file, self.questions.pool.nobody())?);
+        self.questions.enqueue(lane, question, now)
     }
 
     /// Reports the account when it changed, before the replies that it is about.
     fn count(&mut self) {
-        let now = Children { penalties: self.penalties, survey_hangs: self.surveys.hangs(), ..self.pool.counted() };
+        let now = Children {
+            penalties: self.questions.penalties,
+            survey_hangs: self.surveys.hangs(),
+            ..self.questions.pool.counted()
+        };
         if now != self.reported {
             self.reported = now;
             if let Ok(bytes) = message::encode(&FromBroker::Counters(now)) {
-                self.out.push_front(Outgoing { bytes, descriptors: Vec::new() });
+                self.questions.out.push_front(Outgoing { bytes, descriptors: Vec::new() });
             }
         }
     }
 
     fn flush(&mut self) -> Result<(), Errno> {
-        while let Some(first) = self.out.front() {
+        while let Some(first) = self.questions.out.front() {
             let descriptors: Vec<_> = first.descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
             match self.daemon.send(&first.bytes, &descriptors, Wait::No) {
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(error @ (Errno::PIPE | Errno::CONNRESET)) => return Err(error),
                 // Sent, or never to be sent: the daemon's own deadline answers.
-                _ => drop(self.out.pop_front()),
+                _ => drop(self.questions.out.pop_front()),
             }
         }
         Ok(())
-    }
-}
-
-fn refuse(full: Full) -> Unknown {
-    Unknown::Refused(match full {
-        Full::Queue => Why::Queue,
-        Full::Penalty => Why::Penalty,
-    })
-}
-
-fn push(out: &mut VecDeque<Outgoing>, message: &FromBroker, descriptors: Vec<OwnedFd>) {
-    if let Ok(bytes) = message::encode(message) {
-        out.push_back(Outgoing { bytes, descriptors });
     }
 }

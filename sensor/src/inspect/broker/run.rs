@@ -1,7 +1,8 @@
-//! Questions under way: from the queue to a worker, with an opener beside it where one is needed, and to the daemon; or
-//! to their deadline.
+//! Questions that wait or are under way: from the queue to a worker, with an opener beside it where one is needed, and to
+//! the daemon; or to their deadline.
 
 use std::{
+    collections::VecDeque,
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
@@ -12,16 +13,24 @@ use rustix::{
     process::Pid,
 };
 
-use super::{Broker, push, queue::Lane, subject::Opened};
+use super::{
+    children::Pool,
+    outgoing::{Outgoing, push},
+    queue::{Full, Lane, Queue},
+    subject::Opened,
+};
 use crate::inspect::{
     channel::{Channel, Received},
     message::{self, ANSWER_MAX, FromBroker, Job},
+    needs::Needs,
     opener::{self, Work},
-    place::{self, slot},
-    questions::Needs,
-    subject::{Ticket, Unknown},
+    slot,
+    subject::Ticket,
+    unknown::{Unknown, Why},
 };
 
+/// Bytes of questions that wait.
+const QUESTIONS_BYTES_MAX: usize = 4 << 20;
 /// A question with what was opened for it.
 #[derive(Debug)]
 pub(super) struct Question {
@@ -54,7 +63,42 @@ pub(super) struct Active {
     opener: Option<Pid>,
 }
 
-impl Broker {
+/// Questions that wait and questions under way, the workers that have these, and what waits for the daemon.
+pub(super) struct Questions {
+    pub(super) queue: Queue<Question>,
+    question_bytes: usize,
+    pub(super) active: Vec<Active>,
+    pub(super) pool: Pool,
+    pub(super) out: VecDeque<Outgoing>,
+    pub(super) penalties: u64,
+}
+
+impl Questions {
+    pub(super) fn new(pool: Pool) -> Self {
+        Self {
+            queue: Queue::default(),
+            question_bytes: 0,
+            active: Vec::new(),
+            pool,
+            out: VecDeque::new(),
+            penalties: 0,
+        }
+    }
+
+    pub(super) fn enqueue(&mut self, lane: Lane, question: Question, now: Instant) -> Result<(), Unknown> {
+        if self.question_bytes + question.bytes.len() > QUESTIONS_BYTES_MAX {
+            return Err(Unknown::Refused(Why::Queue));
+        }
+        self.queue.admits(lane, now).map_err(refuse)?;
+        self.question_bytes += question.bytes.len();
+        self.queue.push(lane, question.deadline, question);
+        Ok(())
+    }
+
+    pub(super) fn unknown(&mut self, ticket: Ticket, why: Unknown) {
+        push(&mut self.out, &FromBroker::Unknown { ticket, why }, Vec::new());
+    }
+
     /// Starts what may start.
     pub(super) fn dispatch(&mut self, now: Instant) {
         while let Some((lane, question)) = self.queue.next() {
@@ -79,15 +123,15 @@ impl Broker {
         let mut subject = question.subject.ok_or(Unknown::Gone)?;
         let opener = match subject.folder.take().filter(|_| opener::is_needed(&question.needs)) {
             Some(folder) => {
-                let (pid, channel) = self.start_opener(folder, &subject.descriptors, &question.needs, lane)?;
+                let (pid, channel) = self.start_opener(folder, subject.exe, &question.needs, lane)?;
                 subject.descriptors.push((slot::OPENER, channel.into_descriptor()));
                 Some(pid)
             }
             None => None,
         };
         subject.descriptors.sort_by_key(|(at, _)| *at);
-        let present = place::bits(&subject.descriptors);
-        let job = Job { process: subject.process, needs: question.needs, present, question: question.bytes.into() };
+        let present = slot::bits(&subject.descriptors);
+        let job = Job { needs: question.needs, present, question: question.bytes.into() };
         let descriptors: Vec<OwnedFd> = subject.descriptors.into_iter().map(|(_, descriptor)| descriptor).collect();
         let bytes = message::encode(&job).map_err(|_| Unknown::Budget);
         let worker = bytes.and_then(|bytes| self.pool.work(subject.identity, lane, &bytes, &descriptors));
@@ -100,13 +144,12 @@ impl Broker {
     fn start_opener(
         &mut self,
         process: OwnedFd,
-        opened: &[(u32, OwnedFd)],
+        exe: Option<OwnedFd>,
         needs: &Needs,
         lane: Lane,
     ) -> Result<(Pid, Channel), Unknown> {
         // Where its content is not asked for, the folder stands in for the executable: it is no regular file.
-        let exe = opened.iter().find(|(at, _)| *at == slot::EXE).map_or(&process, |(_, exe)| exe);
-        let exe = exe.try_clone().map_err(|_| Unknown::Budget)?;
+        let exe = exe.map_or_else(|| process.try_clone(), Ok).map_err(|_| Unknown::Budget)?;
         self.pool.open(Work { process, exe, needs: needs.clone() }, lane)
     }
 
@@ -164,7 +207,17 @@ impl Broker {
             self.question_bytes -= question.bytes.len();
             self.unknown(question.ticket, Unknown::Deadline);
         }
-        self.surveys.check(&mut self.pool, &mut self.out, now);
+    }
+
+    /// A penalty starts: what the lane has waiting is refused at once.
+    fn put_aside(&mut self, lane: Lane, term: Duration) {
+        self.penalties += 1;
+        for question in self.queue.drain(lane) {
+            self.question_bytes -= question.bytes.len();
+            self.unknown(question.ticket, Unknown::Refused(Why::Penalty));
+        }
+        let uid = if let Lane::User(uid) = lane { uid } else { 0 };
+        push(&mut self.out, &FromBroker::Penalty { uid, seconds: term.as_secs() as u32 }, Vec::new());
     }
 }
 
@@ -176,4 +229,11 @@ fn only_paths(descriptors: Vec<OwnedFd>) -> (Vec<OwnedFd>, bool) {
     let pure = others.is_empty();
     others.into_iter().for_each(std::mem::forget);
     (paths, pure)
+}
+
+pub(super) fn refuse(full: Full) -> Unknown {
+    Unknown::Refused(match full {
+        Full::Queue => Why::Queue,
+        Full::Penalty => Why::Penalty,
+    })
 }

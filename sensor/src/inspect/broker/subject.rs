@@ -18,12 +18,7 @@ use rustix::{
 use super::queue::Lane;
 use crate::{
     event::stream::ProcessId,
-    inspect::{
-        confine::Identity,
-        place::slot,
-        questions::Needs,
-        subject::{Subject, Unknown},
-    },
+    inspect::{confine::Identity, needs::Needs, slot, subject::Subject, unknown::Unknown},
 };
 
 /// Of stat and status: status has some 60 short lines, and a line of up to 65,536 groups (NGROUPS_MAX), of which so
@@ -36,10 +31,10 @@ const GROUPS_MAX: usize = 512;
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) identity: Identity,
-    /// Whose descriptors these are.
-    pub(super) process: ProcessId,
     /// /proc/PID, of the subject itself: a fallback lends its root and nothing else.
     pub(super) folder: Option<OwnedFd>,
+    /// Its executable, O_PATH, where the question needs its content.
+    pub(super) exe: Option<OwnedFd>,
     /// By slot.
     pub(super) descriptors: Vec<(u32, OwnedFd)>,
 }
@@ -56,7 +51,7 @@ pub(super) fn lane(uid: u32, mnt_ns: Option<u32>, host: Option<u32>) -> Lane {
 pub(super) fn open(proc: &OwnedFd, subject: &Subject, needs: &Needs) -> Result<Opened, Unknown> {
     let own = folder(proc, subject.process);
     let identity = identity(own.as_ref().ok(), subject)?;
-    match own.and_then(|folder| directories(folder, subject.process, &identity, needs)) {
+    match own.and_then(|folder| directories(folder, &identity, needs)) {
         // It has ended, perhaps in between: a zombie has no root.
         Err(Unknown::Gone) => {}
         result => return result,
@@ -64,7 +59,7 @@ pub(super) fn open(proc: &OwnedFd, subject: &Subject, needs: &Needs) -> Result<O
     for other in &subject.fallback {
         let Ok(folder) = folder(proc, *other) else { continue };
         let namespace = subject.mnt_ns.is_none_or(|wanted| namespace(&folder) == Some(wanted));
-        if namespace && let Ok(opened) = directories(folder, *other, &identity, &Needs::default()) {
+        if namespace && let Ok(opened) = directories(folder, &identity, &Needs::default()) {
             return Ok(Opened { folder: None, ..opened });
         }
     }
@@ -74,8 +69,7 @@ pub(super) fn open(proc: &OwnedFd, subject: &Subject, needs: &Needs) -> Result<O
 /// A file that comes with its question: there is nothing else to look at.
 pub(super) fn of_file(file: OwnedFd, identity: Identity) -> Result<Opened, Unknown> {
     let [root, folder] = [file.try_clone(), file.try_clone()].map(|copy| copy.map_err(|_| Unknown::Budget));
-    let descriptors = vec![(slot::ROOT, root?), (slot::EXE, file)];
-    Ok(Opened { identity, process: ProcessId { tgid: 0, start: 0 }, folder: Some(folder?), descriptors })
+    Ok(Opened { identity, folder: Some(folder?), exe: Some(file), descriptors: vec![(slot::ROOT, root?)] })
 }
 
 /// /proc/PID, if it is that process.
@@ -90,18 +84,18 @@ fn folder(proc: &OwnedFd, process: ProcessId) -> Result<OwnedFd, Unknown> {
     Ok(folder)
 }
 
-fn directories(folder: OwnedFd, process: ProcessId, identity: &Identity, needs: &Needs) -> Result<Opened, Unknown> {
+fn directories(folder: OwnedFd, identity: &Identity, needs: &Needs) -> Result<Opened, Unknown> {
     let place = |name: &str| openat(&folder, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let mut descriptors = vec![(slot::ROOT, place("root").map_err(gone)?)];
-    let wanted = [(needs.cwd, slot::CWD, "cwd"), (needs.exe || needs.content, slot::EXE, "exe")];
-    for (_, at, name) in wanted.into_iter().filter(|(wanted, ..)| *wanted) {
-        descriptors.push((at, place(name).map_err(gone)?));
+    if needs.cwd {
+        descriptors.push((slot::CWD, place("cwd").map_err(gone)?));
     }
+    let exe = if needs.content { Some(place("exe").map_err(gone)?) } else { None };
     if needs.cmdline {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
         descriptors.push((slot::CMDLINE, openat(&folder, "cmdline", flags, Mode::empty()).map_err(gone)?));
     }
-    Ok(Opened { identity: identity.clone(), process, folder: Some(folder), descriptors })
+    Ok(Opened { identity: identity.clone(), folder: Some(folder), exe, descriptors })
 }
 
 /// Of what lies below /proc/PID: not there any more is gone, not "absent".

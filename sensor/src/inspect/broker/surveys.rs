@@ -13,13 +13,17 @@ use std::{
 
 use rustix::{io::Errno, process::Pid};
 
-use super::{Outgoing, children::Pool, push};
+use super::{
+    children::Pool,
+    outgoing::{Outgoing, push},
+};
 use crate::inspect::{
     channel::{Channel, Wait},
     message::FromBroker,
-    subject::{Ticket, Unknown},
+    subject::Ticket,
     surveyor::{AT, END, ITEM},
     surveys::{Course, Survey},
+    unknown::Unknown,
 };
 
 const WAITING_MAX: usize = 4;

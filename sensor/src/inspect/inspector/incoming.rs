@@ -17,8 +17,9 @@ use crate::{
         channel::Wait,
         counters::Children,
         message::{self, FromBroker, ToBroker, WorkerAnswer},
-        subject::{Reply, Said, Ticket, Unknown},
+        subject::{Reply, Said, Ticket},
         surveys::SurveyItem,
+        unknown::Unknown,
     },
 };
 

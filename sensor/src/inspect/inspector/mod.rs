@@ -8,9 +8,7 @@ mod incoming;
 
 use std::{
     collections::{HashSet, VecDeque},
-    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -25,10 +23,12 @@ use super::{
     counters::{Children, Counters},
     ledger::Ledger,
     message::{self, MESSAGE_MAX, QUESTION_MAX, ToBroker},
-    questions::Question,
+    options::{Options, StartError},
+    question::Question,
     spawner,
-    subject::{Refused, Reply, Subject, Ticket, Unknown},
+    subject::{Refused, Reply, Subject, Ticket},
     surveys::Survey,
+    unknown::Unknown,
 };
 use crate::event::stream::Degraded;
 
@@ -47,32 +47,6 @@ const FLUSH_EVERY: Duration = Duration::from_millis(5);
 const PENALTIES_MAX: usize = 64;
 /// For the spawner to end by itself.
 const END_PATIENCE: Duration = Duration::from_millis(200);
-
-/// How the inspector is set up.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The host's /proc.
-    pub proc: PathBuf,
-    /// Real, effective and saved uid and gid of workers: of the range that systemd leaves unused, which no user is
-    /// given.
-    pub uid: u32,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { proc: "/proc".into(), uid: 61_179 }
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error("cannot start the inspector: {what}: {source}")]
-    System { what: &'static str, source: io::Error },
-    #[error("cannot start the inspector: {why}")]
-    Broker { why: String },
-    #[error("cannot start the inspector: its broker does not answer")]
-    Silent,
-}
 
 /// Asks the broker, and keeps account of what was asked.
 #[derive(Debug)]

@@ -3,8 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Answer, Place, folders::Folders};
-use crate::host::config_files::look;
+use super::folders::Folders;
+use crate::{
+    host::config_files::look,
+    inspect::{answer::Answer, place::Place},
+};
 
 pub(super) fn answer(place: Place, working: Option<&Path>, files: &[PathBuf]) -> Answer {
     let folders = Folders::of(place, working);

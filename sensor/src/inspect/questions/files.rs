@@ -6,50 +6,21 @@
 
 use std::{fs::File, path::PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-use super::{Answer, Answered, Place, Unknown};
 use crate::{
-    event::stream::FileId,
     host::{
         beneath::Beneath,
         examine::{self, Examined},
-        libraries::{self, Call, Library, Mapped},
+        libraries::{self, Library, Mapped},
         snapshot::{Stamp, file_id_of},
         ssh_binaries::PLACES,
     },
+    inspect::{
+        answer::{Answer, Answered, Candidate},
+        place::Place,
+        question::{Range, Where},
+        unknown::Unknown,
+    },
 };
-
-/// Where candidates are looked for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Where {
-    /// Where distributions put OpenSSH's parts, and the libraries.
-    Usual,
-    /// Where distributions put OpenSSH's parts.
-    OpenSsh,
-    /// Where this interpreter imports from.
-    Interpreter(Call),
-}
-
-/// A file that may speak SSH.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Candidate {
-    pub file: FileId,
-    pub stamp: Stamp,
-    /// Its path beneath the root.
-    pub name: PathBuf,
-    pub is_library: bool,
-}
-
-/// A library that a process has mapped, and a range of addresses where.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Range {
-    /// As the maps have it: another number than stat(2) has on an overlay.
-    pub file: FileId,
-    pub name: PathBuf,
-    pub start: u64,
-    pub end: u64,
-}
 
 pub(super) fn candidates(place: &Place, places: &Where) -> Answer {
     let root = &place.root;

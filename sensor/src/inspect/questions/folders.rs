@@ -10,8 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Place;
-use crate::host::beneath::{self, Beneath, Budget};
+use crate::{
+    host::beneath::{self, Beneath, Budget},
+    inspect::place::Place,
+};
 
 pub(super) struct Folders {
     pub(super) root: Beneath,

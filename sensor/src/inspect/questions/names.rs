@@ -5,8 +5,10 @@
 
 use std::{collections::HashMap, io::Read as _, os::unix::fs::MetadataExt as _};
 
-use super::{Names, Place, Unknown};
-use crate::event::stream::FileId;
+use crate::{
+    event::stream::FileId,
+    inspect::{answer::Names, place::Place, unknown::Unknown},
+};
 
 /// Larger passwd files are read this far.
 const PASSWD_MAX: u64 = 4 << 20;

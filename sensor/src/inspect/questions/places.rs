@@ -7,8 +7,10 @@
 
 use rustix::fs::fstatfs;
 
-use super::{Answer, Place, Unknown};
-use crate::host::sites::places;
+use crate::{
+    host::sites::places,
+    inspect::{answer::Answer, place::Place, unknown::Unknown},
+};
 
 /// statfs(2)
 const FUSE_SUPER_MAGIC: u64 = 0x6573_5546;

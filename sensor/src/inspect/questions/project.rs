@@ -10,13 +10,14 @@ use std::{
     fs::File,
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use super::{Answer, Place, Unknown, folders::Folders};
+use super::folders::Folders;
 use crate::{
     deploy::{self, Tools},
     event::deploy::{FileState, ToolFile},
+    inspect::{answer::Answer, place::Place, question::Invoked, unknown::Unknown},
 };
 
 /// An environment is read this far: the kernel's own limit for all of argv and environment is larger, but no usual one
@@ -24,18 +25,6 @@ use crate::{
 const ENVIRONMENT_MAX: u64 = 1 << 20;
 /// Bytes kept of one variable.
 const VALUE_MAX: usize = 1024;
-
-/// How a deploy tool was executed.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Invoked {
-    /// Redacted.
-    pub argv: Vec<String>,
-    pub executable: Option<String>,
-    /// As the kernel had it at exec.
-    pub working_directory: Option<PathBuf>,
-    /// The user's definitions of tools.
-    pub tools: Vec<ToolFile>,
-}
 
 pub(super) fn answer(place: Place, invoked: &Invoked) -> Result<Answer, Unknown> {
     let tools = if invoked.tools.is_empty() { Tools::shipped() } else { known(&invoked.tools)? };

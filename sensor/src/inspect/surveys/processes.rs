@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Course, Emit, SurveyItem, pids};
+use super::survey::{Course, Emit, SurveyItem, pids};
 use crate::host::snapshot::Snapshooter;
 
 pub(super) fn run(proc: &Path, course: &Course, out: &mut dyn Emit) {

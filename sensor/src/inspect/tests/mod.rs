@@ -21,7 +21,7 @@ use rustix::{
 };
 use tempfile::TempDir;
 
-use super::{questions::trial::Trial, *};
+use super::{trial::Trial, *};
 use crate::event::stream::{Credentials, ProcessId};
 
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -18,10 +18,7 @@ use crate::{
         examine::{Examined, Program, Sites},
         identity,
     },
-    inspect::{
-        Answer, Question, Said, Subject, Unknown,
-        questions::{Candidate, Range, Where},
-    },
+    inspect::{Answer, Candidate, Question, Range, Said, Subject, Unknown, Where},
 };
 
 impl Programs {

@@ -30,7 +30,7 @@ use crate::{
         stream::{Degraded, Event, EventKind, Exec, FileId, FileStamp, Probe, ProcessId, Role, Task},
     },
     host::{holders::Probed, identity, libraries::Call, ssh_binaries::SshBinaries},
-    inspect::{Question, Subject, Survey, questions::Where},
+    inspect::{Question, Subject, Survey, Where},
 };
 use callers::Callers;
 

@@ -5,18 +5,16 @@
 //! commands and not part of a value. `$'...'` escapes other than quotes are not decoded. An unclosed quote or
 //! substitution takes the rest of the line.
 
-use super::bytes::{at, part, run_end};
-use super::edits::Edit;
-use super::expansion::{closing_backtick, closing_paren, is_parameter};
-use super::lexer::ends_word;
-use super::names;
+use super::bytes::{at, is_blank, part, run_end};
+use super::expansion::{closing_backtick, closing_paren};
 
 /// What a word is to its command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     Argument,
-    /// The file of a redirection, a file descriptor, a comment.
+    /// The file of a redirection, or a file descriptor.
     Target,
+    Comment,
     /// The word after `<<<`.
     HereString,
     /// The word after `<<`.
@@ -39,35 +37,35 @@ struct Run {
 
 /// A command substitution.
 #[derive(Debug)]
-pub(super) struct Substitution {
+pub(crate) struct Substitution {
     /// All of it, in the value.
-    pub(super) value: (usize, usize),
+    pub(crate) value: (usize, usize),
     /// The command, in the text.
-    pub(super) command: (usize, usize),
-    closed: bool,
+    pub(crate) command: (usize, usize),
+    pub(crate) closed: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct Word {
-    pub(super) text: Vec<u8>,
-    pub(super) role: Role,
-    pub(super) substitutions: Vec<Substitution>,
+pub(crate) struct Word {
+    pub(crate) text: Vec<u8>,
+    pub(crate) role: Role,
+    pub(crate) substitutions: Vec<Substitution>,
     runs: Vec<Run>,
     section: u32,
 }
 
 impl Word {
-    pub(super) fn new(role: Role) -> Self {
+    pub(crate) fn new(role: Role) -> Self {
         Self { text: Vec::new(), role, substitutions: Vec::new(), runs: Vec::new(), section: 0 }
     }
 
-    /// Reads the word at `start`; also gives the offset after it.
-    pub(super) fn read(text: &[u8], start: usize, role: Role) -> (Self, usize) {
+    /// Reads the word at `start`; also gives the offset after it. `takes_list`: see [`super::lexer::lex`].
+    pub(crate) fn read(text: &[u8], start: usize, role: Role, takes_list: fn(&[u8]) -> bool) -> (Self, usize) {
         let mut word = Self::new(role);
         let mut i = start;
         while i < text.len() {
             let (b, next) = (at(text, i), at(text, i + 1));
-            if b == b'(' && word.begins_secret_array() {
+            if b == b'(' && word.text.strip_suffix(b"=").is_some_and(takes_list) {
                 let end = closing_paren(text, i + 1).map_or(text.len(), |close| close + 1);
                 i = word.push(text, i, end, 0, true);
                 continue;
@@ -91,7 +89,7 @@ impl Word {
     }
 
     /// Takes `text[start..end]` into the value as it is, less `skip` bytes in front. Gives `end`.
-    pub(super) fn push(&mut self, text: &[u8], start: usize, end: usize, skip: usize, literal: bool) -> usize {
+    pub(crate) fn push(&mut self, text: &[u8], start: usize, end: usize, skip: usize, literal: bool) -> usize {
         let end = end.min(text.len());
         let bytes = part(text, start + skip, end);
         let value = self.text.len();
@@ -111,11 +109,6 @@ impl Word {
             _ => self.runs.push(Run { value, len: bytes.len(), start, end, section: self.section, literal }),
         }
         end
-    }
-
-    /// `PASSWORDS=` before a `(`: the list is one value. Other lists are read as words, for their commands.
-    fn begins_secret_array(&self) -> bool {
-        self.text.strip_suffix(b"=").is_some_and(|name| names::classify(name).is_some())
     }
 
     fn escaped(&mut self, text: &[u8], i: usize) -> usize {
@@ -182,56 +175,34 @@ impl Word {
         end
     }
 
-    /// Adds to `edits` what `edit`, in the value, is in the text. `keep_commands`: substitutions stay, and so
-    /// does a value that is just `$NAME`.
-    pub(super) fn map(&self, text: &[u8], edit: Edit, keep_commands: bool, edits: &mut Vec<Edit>) {
-        let first = edits.len();
-        if !keep_commands {
-            self.map_range(edit, edits);
-            return;
-        }
-        let mut start = edit.start;
-        let skip = self.substitutions.partition_point(|s| s.value.1 <= edit.start);
-        for substitution in
-            self.substitutions.iter().skip(skip).take_while(|s| s.value.0 < edit.end).filter(|s| s.closed)
-        {
-            let mark = edit.mark && edits.len() == first;
-            self.map_range(Edit { start, end: substitution.value.0, mark }, edits);
-            start = substitution.value.1;
-        }
-        let mark = edit.mark && edits.len() == first;
-        self.map_range(Edit { start, end: edit.end, mark }, edits);
-        if let [only] = edits.get(first..).unwrap_or_default()
-            && !self.is_literal(edit.start)
-            && is_parameter(part(text, only.start, only.end))
-        {
-            edits.truncate(first);
-        }
-    }
-
-    /// The pieces of a range, one for each quoted section; the first one carries the mark.
-    fn map_range(&self, edit: Edit, edits: &mut Vec<Edit>) {
-        if edit.start >= edit.end {
-            return;
-        }
-        let mut mark = edit.mark;
+    /// Where the bytes `start..end` of the value stand in the text: one range for each quoted section.
+    pub(crate) fn places(&self, start: usize, end: usize) -> Vec<(usize, usize)> {
+        let mut places: Vec<(usize, usize)> = Vec::new();
         let mut section = None;
-        let skip = self.runs.partition_point(|run| run.value + run.len <= edit.start);
-        for run in self.runs.iter().skip(skip).take_while(|run| run.value < edit.end) {
+        let skip = self.runs.partition_point(|run| run.value + run.len <= start);
+        let runs = self.runs.iter().skip(skip).take_while(|run| run.value < end);
+        for run in runs.filter(|_| start < end) {
             let is_escape = run.end - run.start != run.len;
-            let before = if is_escape { 0 } else { edit.start.saturating_sub(run.value) };
-            let after = if is_escape { 0 } else { (run.value + run.len).saturating_sub(edit.end) };
-            let (start, end) = (run.start + before, run.end - after);
-            match edits.last_mut() {
-                Some(last) if section == Some(run.section) => last.end = end,
-                _ => edits.push(Edit { start, end, mark: std::mem::take(&mut mark) }),
+            let before = if is_escape { 0 } else { start.saturating_sub(run.value) };
+            let after = if is_escape { 0 } else { (run.value + run.len).saturating_sub(end) };
+            let (from, to) = (run.start + before, run.end - after);
+            match places.last_mut() {
+                Some(last) if section == Some(run.section) => last.1 = to,
+                _ => places.push((from, to)),
             }
             section = Some(run.section);
         }
+        places
     }
 
-    fn is_literal(&self, value: usize) -> bool {
+    /// Whether this byte of the value is no reference: it stands in single quotes or is escaped.
+    pub(crate) fn is_literal(&self, value: usize) -> bool {
         let i = self.runs.partition_point(|run| run.value + run.len <= value);
         self.runs.get(i).is_none_or(|run| run.literal)
     }
+}
+
+/// Whether an unquoted byte ends a word.
+pub(crate) fn ends_word(b: u8) -> bool {
+    is_blank(b) || matches!(b, b'\n' | b'\r' | b'|' | b'&' | b';' | b'(' | b')' | b'<' | b'>')
 }

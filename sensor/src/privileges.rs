@@ -32,40 +32,37 @@ pub fn take_precedence_for_ring() -> Result<()> {
     setpriority_process(None, PRECEDENCE_OF_RING)
 }
 
-/// Gives up what is not needed any more.
+/// Gives up what the main thread does not need any more.
 pub fn drop_unneeded() -> Result<()> {
     let keep = CapabilitySet::BPF | CapabilitySet::PERFMON;
-    keep_only(keep, keep)
+    limit(keep, keep)
 }
 
 /// The same for the thread that attaches: CAP_SYS_ADMIN stays permitted, and the processes of others are seen. It opens
 /// no file: it gets O_PATH descriptors.
 pub fn keep_for_attaching() -> Result<()> {
     let keep = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::SYS_PTRACE;
-    keep_only(keep, keep | CapabilitySet::SYS_ADMIN)
+    limit(keep, keep | CapabilitySet::SYS_ADMIN)
 }
 
 /// The same for the thread that watches configuration files: it looks at folders of others, and opens none.
 pub fn keep_for_watching() -> Result<()> {
     let keep = CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH;
-    keep_only(keep, keep)
+    limit(keep, keep)
 }
 
-fn keep_only(effective: CapabilitySet, permitted: CapabilitySet) -> Result<()> {
-    set_no_new_privs(true)?;
-    let now = capabilities(None)?;
-    let sets = CapabilitySets {
-        effective: now.effective & effective,
-        permitted: now.permitted & permitted,
-        inheritable: CapabilitySet::empty(),
-    };
-    set_capabilities(None, sets)
-}
-
-/// Gives up everything, for the calling thread: one that only writes to what is open.
+/// Gives up everything: for a thread that only writes to what is open.
 pub fn drop_all() -> Result<()> {
-    let none = CapabilitySet::empty();
-    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+    limit(CapabilitySet::empty(), CapabilitySet::empty())
+}
+
+/// Limits the capabilities of the calling thread to these, of which `effective` can be used at once; no exec brings
+/// others back.
+pub fn limit(effective: CapabilitySet, permitted: CapabilitySet) -> Result<()> {
+    set_no_new_privs(true)?;
+    let permitted = capabilities(None)?.permitted & permitted;
+    let effective = permitted & effective;
+    set_capabilities(None, CapabilitySets { effective, permitted, inheritable: CapabilitySet::empty() })
 }
 
 /// Runs `attach` with CAP_SYS_ADMIN, if it may be had.
@@ -73,7 +70,7 @@ pub fn raised<T>(attach: impl FnOnce() -> T) -> T {
     let before = capabilities(None);
     if let Ok(sets) = before {
         let effective = sets.effective | (sets.permitted & CapabilitySet::SYS_ADMIN);
-        // Without it the attempt itself tells what is missing.
+        // Without it the error of the attempt names what is missing.
         let _ = set_capabilities(None, CapabilitySets { effective, ..sets });
     }
     let result = attach();

@@ -7,7 +7,7 @@
 use super::bytes::{at, tail};
 
 /// `$NAME` or `${name}`: a reference. Lower-case `$name` is a password with a dollar sign as often.
-pub(super) fn is_parameter(raw: &[u8]) -> bool {
+pub(crate) fn is_parameter(raw: &[u8]) -> bool {
     let name = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
     let upper = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_';
     match raw.strip_prefix(b"$") {
@@ -18,7 +18,7 @@ pub(super) fn is_parameter(raw: &[u8]) -> bool {
 }
 
 /// The backtick that closes one.
-pub(super) fn closing_backtick(text: &[u8], start: usize) -> Option<usize> {
+pub(crate) fn closing_backtick(text: &[u8], start: usize) -> Option<usize> {
     let mut i = start;
     while i < text.len() {
         match at(text, i) {
@@ -31,7 +31,7 @@ pub(super) fn closing_backtick(text: &[u8], start: usize) -> Option<usize> {
 }
 
 /// The `)` that closes a `$(`. Counted, not recursed: depth costs memory, not stack.
-pub(super) fn closing_paren(text: &[u8], start: usize) -> Option<usize> {
+pub(crate) fn closing_paren(text: &[u8], start: usize) -> Option<usize> {
     let mut open = vec![b'('];
     let mut i = start;
     while i < text.len() {

@@ -5,24 +5,27 @@
 //! inside `$(...)` and arithmetic are read as words and parentheses. It fails open-ended: an unclosed quote
 //! or substitution runs to the end of the text. One pass over the text, plus one over each substitution.
 
-use super::bytes::{at, is_blank, part, run_end, tail};
+use super::bytes::{at, part, run_end, tail};
 use super::word::{Role, Word};
 
 /// A piece of a command line.
 #[derive(Debug)]
-pub(super) enum Item {
+pub(crate) enum Item {
     Word(Word),
-    /// `|`: the next command reads what this one writes.
-    Pipe,
+    /// `|`, at `start..end` of the text: the next command reads what this one writes.
+    Pipe(usize, usize),
     /// Any other operator that ends a command.
-    End,
+    End(usize, usize),
+    /// The operator of a redirection; the next word is its target.
+    Redirection(usize, usize),
     /// The body of a here-document, `start..end` of the text; it belongs to the pipeline before it.
     Body(usize, usize),
 }
 
-/// Reads a command line.
-pub(super) fn lex(text: &[u8]) -> Vec<Item> {
-    let mut lexer = Lexer { text, i: 0, items: Vec::new(), role: Role::Argument, heredocs: Vec::new() };
+/// Reads a command line. `takes_list`: after `NAME=`, is the list in parentheses (`NAME=(a b)`) one value? Others are
+/// read as words, for their commands.
+pub(crate) fn lex(text: &[u8], takes_list: fn(&[u8]) -> bool) -> Vec<Item> {
+    let mut lexer = Lexer { text, i: 0, items: Vec::new(), role: Role::Argument, heredocs: Vec::new(), takes_list };
     while lexer.i < text.len() {
         lexer.step();
     }
@@ -37,6 +40,7 @@ struct Lexer<'a> {
     role: Role,
     /// Delimiters of the here-documents whose bodies begin after this line.
     heredocs: Vec<Vec<u8>>,
+    takes_list: fn(&[u8]) -> bool,
 }
 
 impl Lexer<'_> {
@@ -48,8 +52,9 @@ impl Lexer<'_> {
             (b'\n', _) => {
                 self.i += 1;
                 self.role = Role::Argument;
+                let end = Item::End(self.i - 1, self.i);
                 self.bodies();
-                self.items.push(Item::End);
+                self.items.push(end);
             }
             (b'#', _) => self.comment(),
             (b'|', b'|') | (b'&', b'&') | (b';', b';') | (b'<' | b'>', b'(') => self.operator(2, Item::End),
@@ -61,10 +66,11 @@ impl Lexer<'_> {
         }
     }
 
-    fn operator(&mut self, len: usize, item: Item) {
+    fn operator(&mut self, len: usize, item: fn(usize, usize) -> Item) {
+        let start = self.i;
         self.i += len;
         self.role = Role::Argument;
-        self.items.push(item);
+        self.items.push(item(start, self.i));
     }
 
     /// `<`, `>>`, `2>&1`, `<<EOF`, `<<<word`: what the next word is.
@@ -82,11 +88,12 @@ impl Lexer<'_> {
         if self.role == Role::Delimiter && at(self.text, self.i) == b'-' {
             self.i += 1;
         }
+        self.items.push(Item::Redirection(end - operator.len(), self.i));
     }
 
     fn comment(&mut self) {
         let end = run_end(self.text, self.i, |b| b != b'\n');
-        let mut word = Word::new(Role::Target);
+        let mut word = Word::new(Role::Comment);
         word.push(self.text, self.i, end, 0, true);
         self.items.push(Item::Word(word));
         self.i = end;
@@ -94,7 +101,7 @@ impl Lexer<'_> {
 
     fn word(&mut self) {
         let role = std::mem::replace(&mut self.role, Role::Argument);
-        let (mut word, end) = Word::read(self.text, self.i, role);
+        let (mut word, end) = Word::read(self.text, self.i, role, self.takes_list);
         self.i = end.max(self.i + 1);
         let is_descriptor = !word.text.is_empty() && word.text.iter().all(u8::is_ascii_digit);
         if is_descriptor && matches!(at(self.text, self.i), b'<' | b'>') {
@@ -124,9 +131,4 @@ impl Lexer<'_> {
             }
         }
     }
-}
-
-/// Whether an unquoted byte ends a word.
-pub(super) fn ends_word(b: u8) -> bool {
-    is_blank(b) || matches!(b, b'\n' | b'\r' | b'|' | b'&' | b';' | b'(' | b')' | b'<' | b'>')
 }
