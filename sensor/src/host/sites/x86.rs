@@ -1,6 +1,6 @@
 //! x86-64: `call rel32` to a stub, or `call *slot(%rip)`; then `test`/`cmp` and a conditional jump.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, vec};
 
 use iced_x86::{
     Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpKind, Register,
@@ -12,11 +12,17 @@ use super::{
     single::{self, Call},
     values::{Values, last_write, writes},
 };
+use crate::host::content::Piece;
 
 /// Instructions before a call in which its operands are looked for.
 const OPERANDS_WITHIN: usize = 12;
 /// `e8 rel32`
 const CALL_BYTES: usize = 5;
+/// Intel's manual, volume 2, 2.3.11.
+const INSTRUCTION_BYTES_MAX: usize = 15;
+/// Often a few instructions are wanted, and sometimes all.
+const FIRST_PIECE: usize = 128;
+const PIECE_MAX: usize = 8 << 10;
 
 pub(super) fn find(image: &Image<'_>, symbol: &str, care: Care) -> Result<Vec<Site>, NotCovered> {
     let stubs = stubs(image);
@@ -24,7 +30,7 @@ pub(super) fn find(image: &Image<'_>, symbol: &str, care: Care) -> Result<Vec<Si
     for (n, text) in image.texts.iter().enumerate() {
         let mut recent: Vec<Instruction> = Vec::with_capacity(OPERANDS_WITHIN + 1);
         let mut met = HashSet::new();
-        for instruction in instructions(text, 0) {
+        for instruction in instructions(text, text.address) {
             if let Some(emulated) = calls(&instruction, image, &stubs) {
                 met.insert(instruction.ip());
                 match site(text, &instruction, &recent, emulated, care) {
@@ -46,9 +52,7 @@ pub(super) fn find(image: &Image<'_>, symbol: &str, care: Care) -> Result<Vec<Si
             }
             recent.push(instruction);
         }
-        if let Some(at) = by_bytes(text, &stubs).find(|at| !met.contains(at)) {
-            return Err(NotCovered::Ambiguous { at });
-        }
+        by_bytes(text, &stubs, &met).map_err(|at| NotCovered::Ambiguous { at })?;
     }
     if care == Care::Whole {
         single::simplify(image, &mut found);
@@ -56,10 +60,42 @@ pub(super) fn find(image: &Image<'_>, symbol: &str, care: Care) -> Result<Vec<Si
     Ok(found.into_iter().map(|call| call.site).collect())
 }
 
-pub(super) fn instructions<'a>(text: &Text<'a>, from: usize) -> impl Iterator<Item = Instruction> + use<'a> {
-    let data = text.data.get(from..).unwrap_or_default();
-    let mut decoder = Decoder::with_ip(64, data, text.address.wrapping_add(from as u64), DecoderOptions::NONE);
-    std::iter::from_fn(move || decoder.can_decode().then(|| decoder.decode()))
+/// The instructions of a text from an address on.
+pub(super) fn instructions<'a>(text: &Text<'a>, from: u64) -> Instructions<'a> {
+    Instructions { text: *text, at: from, piece: FIRST_PIECE, decoded: Vec::new().into_iter() }
+}
+
+pub(super) struct Instructions<'a> {
+    text: Text<'a>,
+    /// Where the next piece begins.
+    at: u64,
+    piece: usize,
+    decoded: vec::IntoIter<Instruction>,
+}
+
+impl Iterator for Instructions<'_> {
+    type Item = Instruction;
+
+    fn next(&mut self) -> Option<Instruction> {
+        if let Some(instruction) = self.decoded.next() {
+            return Some(instruction);
+        }
+        let mut buffer = [0; PIECE_MAX];
+        let piece = buffer.get_mut(..self.piece)?;
+        let count = self.text.read(self.at, piece);
+        let bytes = piece.get(..count)?;
+        let is_last = count < self.piece || self.text.ends_at(self.at.wrapping_add(count as u64));
+        let mut decoder = Decoder::with_ip(64, bytes, self.at, DecoderOptions::NONE);
+        let mut decoded = Vec::with_capacity(count / 3);
+        // One that may not be in this piece as a whole is decoded with the next.
+        while decoder.can_decode() && (is_last || decoder.position() + INSTRUCTION_BYTES_MAX <= count) {
+            decoded.push(decoder.decode());
+        }
+        self.at = self.at.wrapping_add(decoder.position() as u64);
+        self.piece = (self.piece * 4).min(PIECE_MAX);
+        self.decoded = decoded.into_iter();
+        self.decoded.next()
+    }
 }
 
 /// Addresses at which a stub can be entered: its jump, and a landing pad or `bnd` before it.
@@ -67,7 +103,7 @@ fn stubs(image: &Image<'_>) -> HashSet<u64> {
     let mut stubs = HashSet::new();
     for text in &image.texts {
         let mut landing = None;
-        for instruction in instructions(text, 0) {
+        for instruction in instructions(text, text.address) {
             if instruction.mnemonic() == Mnemonic::Jmp && through_slot(&instruction, image) {
                 stubs.insert(instruction.ip());
                 stubs.extend(landing.filter(|pad: &Instruction| pad.next_ip() == instruction.ip()).map(|pad| pad.ip()));
@@ -119,10 +155,9 @@ pub(super) fn site(
 ) -> Result<Site, NotCovered> {
     let at = call.ip();
     let missing = NotCovered::NoJump { at };
-    let after = call.next_ip().wrapping_sub(text.address) as usize;
     let mut info = InstructionInfoFactory::new();
     let mut result_intact = true;
-    for instruction in instructions(text, after).take(JUMP_WITHIN) {
+    for instruction in instructions(text, call.next_ip()).take(JUMP_WITHIN) {
         match instruction.flow_control() {
             flow if ends(flow, care) => {
                 let (Some(call), Some(jump)) = (text.file_offset(at), text.file_offset(instruction.ip())) else {
@@ -204,14 +239,18 @@ fn ends(flow: FlowControl, care: Care) -> bool {
     }
 }
 
-/// Everything that could be a call of a stub, wherever it begins.
-fn by_bytes<'a>(text: &'a Text<'a>, stubs: &'a HashSet<u64>) -> impl Iterator<Item = u64> + 'a {
-    const CALL: u8 = 0xe8;
-    text.data.windows(CALL_BYTES).enumerate().filter_map(move |(at, bytes)| {
-        let [CALL, a, b, c, d] = bytes else { return None };
-        let address = text.address.wrapping_add(at as u64);
-        let distance = i64::from(i32::from_le_bytes([*a, *b, *c, *d]));
-        let target = address.wrapping_add(CALL_BYTES as u64).wrapping_add_signed(distance);
-        stubs.contains(&target).then_some(address)
+/// Is there, wherever it begins, what could be a call of a stub, and was not met? Its address.
+fn by_bytes(text: &Text<'_>, stubs: &HashSet<u64>, met: &HashSet<u64>) -> Result<(), u64> {
+    text.pieces(CALL_BYTES, |Piece { at: start, bytes, own }| {
+        for at in memchr::memchr_iter(0xe8, bytes.get(..*own).unwrap_or(bytes)) {
+            let Some([_, a, b, c, d]) = bytes.get(at..at + CALL_BYTES) else { break };
+            let address = text.address.wrapping_add(start + at as u64);
+            let distance = i64::from(i32::from_le_bytes([*a, *b, *c, *d]));
+            let target = address.wrapping_add(CALL_BYTES as u64).wrapping_add_signed(distance);
+            if stubs.contains(&target) && !met.contains(&address) {
+                return Err(address);
+            }
+        }
+        Ok(())
     })
 }

@@ -18,6 +18,7 @@ use crate::{
         snapshot::{Stamp, file_id_of},
         ssh_binaries::PLACES,
     },
+    kernel::give_back,
 };
 
 /// Where candidates are looked for.
@@ -110,5 +111,7 @@ fn all<'a>(files: impl Iterator<Item = (File, &'a PathBuf, bool)>) -> Answered {
         }
         found.push(examined);
     }
+    // What large files took: the worker stays for other questions.
+    give_back();
     Answered { answer: Ok(Answer::Examined(found)), descriptors }
 }
