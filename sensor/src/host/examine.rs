@@ -8,15 +8,15 @@ use std::{
     collections::BTreeSet,
     fmt,
     fs::File,
-    io::{self, Read as _},
+    io,
     os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
-use object::read::ReadCache;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    content::{Content, Opened},
     holders::InodeIdentity,
     libraries, program,
     sites::{self, Convention, NotCovered, SiteRole},
@@ -24,8 +24,7 @@ use super::{
 };
 use crate::event::stream::{FileId, Hook, Role};
 
-/// Bytes of a library that are read: cryptography's wheels have 14 MiB, node 95. What is cut is no ELF file that can be
-/// read.
+/// cryptography's wheels have 14 MiB, node 95. What is larger is something else.
 const LIBRARY_MAX: u64 = program::FILE_MAX;
 
 /// What a file was found to be.
@@ -109,28 +108,28 @@ pub fn examine(open: &File, name: &Path) -> io::Result<Examined> {
     if examined.stamp.size() > program::FILE_MAX {
         return Ok(examined);
     }
-    let cache = ReadCache::new(open);
-    examined.role = program::role(&cache);
-    examined.speaks = match sites::find(&cache) {
+    let opened = Opened::new(open);
+    let markers = program::markers(Content::from(&opened));
+    examined.role = markers.role();
+    examined.speaks = match sites::find(&opened) {
         Err(NotCovered::NoImport { .. }) => None,
-        _ if !program::speaks_ssh(&cache) => None,
+        _ if !markers.identification => None,
         found => Some(speaks(false, found.map(|sites| wanted(&sites)))),
     };
     // An interpreter that has OpenSSL inside and lends it to its addons. Without calls of its own it has nothing to do
     // with SSH.
-    if examined.speaks.is_none() && sites::lends(&cache) {
+    if examined.speaks.is_none() && sites::lends(&opened) {
         let called = |speaks: &Speaks| speaks.sites.is_ok();
-        examined.speaks = library(open, name)?.filter(called);
+        examined.speaks = library(&opened, name).filter(called);
     }
     Ok(examined)
 }
 
-/// A library, open for reading. It is read as a whole: it has to be done before the interpreter imports it, and there
-/// is much to look at (*measured*: 14 MiB of cryptography in a fifth of the time).
+/// A library, open for reading.
 pub fn examine_library(open: &File, name: &Path) -> io::Result<Examined> {
     let mut examined = identify(open, name)?;
     if examined.stamp.size() <= LIBRARY_MAX {
-        examined.speaks = library(open, name)?;
+        examined.speaks = library(&Opened::new(open), name);
     }
     Ok(examined)
 }
@@ -151,18 +150,14 @@ fn identify(open: &File, name: &Path) -> io::Result<Examined> {
     })
 }
 
-fn library(open: &File, name: &Path) -> io::Result<Option<Speaks>> {
-    let mut bytes = Vec::new();
-    let mut from_start = open;
-    io::Seek::rewind(&mut from_start)?;
-    from_start.take(LIBRARY_MAX).read_to_end(&mut bytes)?;
-    Ok(match sites::find_in_library(&*bytes) {
+fn library<'a>(opened: &'a Opened<'a>, name: &Path) -> Option<Speaks> {
+    match sites::find_in_library(opened) {
         Err(NotCovered::NoImport { .. }) => None,
         found => {
-            let identifies = name.ends_with(libraries::NODE_ADDON) || program::identifies(&*bytes);
+            let identifies = name.ends_with(libraries::NODE_ADDON) || program::markers(opened.into()).library;
             Some(speaks(true, found.map(|sites| of_library(&sites, identifies))))
         }
-    })
+    }
 }
 
 fn speaks(is_library: bool, found: Result<Sites, NotCovered>) -> Speaks {

@@ -7,6 +7,7 @@
 
 pub mod beneath;
 pub mod config_files;
+pub mod content;
 pub mod examine;
 pub mod holders;
 pub mod identity;

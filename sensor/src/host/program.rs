@@ -4,18 +4,18 @@
 //! Debian's 9.2 (sshd) and 10.0 (sshd, sshd-session, sshd-auth) and dropbear 2022. Only read-only sections of an ELF
 //! file of bounded size are searched; a file that cannot be read is `Other`, and the caller says so.
 
-use std::{fs::File, io, path::Path};
+use std::{convert::Infallible, io, path::Path};
 
 use memchr::memmem;
 use object::{
     Endianness, FileKind, elf,
-    read::{
-        ReadCache, ReadRef,
-        elf::{FileHeader, SectionHeader as _},
-    },
+    read::elf::{FileHeader, SectionHeader as _},
 };
 
-use super::beneath::Place;
+use super::{
+    beneath::Place,
+    content::{Content, Opened, Piece},
+};
 use crate::event::stream::Role;
 
 /// sshd is 1 MiB; a statically linked one with debugging information is a few tens. Anything larger is something else.
@@ -23,37 +23,27 @@ use crate::event::stream::Role;
 pub(super) const FILE_MAX: u64 = 128 << 20;
 /// Bytes searched in one file: its sections may overlap, so their sizes can add up to anything.
 const SEARCH_MAX: u64 = 16 << 20;
+/// No text that is looked for is longer, with the byte after it.
+const TEXT_MAX: usize = 32;
 /// A program has some thirty.
 const SECTIONS_MAX: usize = 4096;
 
 /// Classifies an executable.
 pub fn classify(path: &Path) -> io::Result<Role> {
-    classify_open(Place::at(path)?.open()?)
-}
-
-pub(super) fn classify_open(file: File) -> io::Result<Role> {
+    let file = Place::at(path)?.open()?;
     if file.metadata()?.len() > FILE_MAX {
         return Ok(Role::Other);
     }
-    Ok(role(&ReadCache::new(file)))
+    Ok(role(&Opened::new(&file)))
 }
 
 /// What the bytes of an executable say it is.
-pub fn role<'a>(file: impl ReadRef<'a>) -> Role {
-    markers(file).role()
+pub fn role<'a>(file: impl Into<Content<'a>>) -> Role {
+    markers(file.into()).role()
 }
 
-/// Does it exchange identifications, as client or server? Other programs of OpenSSH use its ciphers for key files only.
-pub(super) fn speaks_ssh<'a>(file: impl ReadRef<'a>) -> bool {
-    markers(file).identification
-}
-
-/// Does a library speak SSH itself? Then it holds its identification.
-pub(super) fn identifies<'a>(file: impl ReadRef<'a>) -> bool {
-    markers(file).library
-}
-
-fn markers<'a>(file: impl ReadRef<'a>) -> Markers {
+/// What its constants say.
+pub(super) fn markers(file: Content<'_>) -> Markers {
     let seen = match FileKind::parse(file) {
         Ok(FileKind::Elf32) => search::<elf::FileHeader32<Endianness>>(file),
         Ok(FileKind::Elf64) => search::<elf::FileHeader64<Endianness>>(file),
@@ -63,7 +53,7 @@ fn markers<'a>(file: impl ReadRef<'a>) -> Markers {
 }
 
 /// Searches the constants: sections that are loaded, but neither written to nor executed.
-fn search<'a, H: FileHeader<Endian = Endianness>>(file: impl ReadRef<'a>) -> Option<Markers> {
+fn search<H: FileHeader<Endian = Endianness>>(file: Content<'_>) -> Option<Markers> {
     let header = H::parse(file).ok()?;
     let endian = header.endian().ok()?;
     if header.shnum(endian, file).ok()? > SECTIONS_MAX {
@@ -78,7 +68,14 @@ fn search<'a, H: FileHeader<Endian = Endianness>>(file: impl ReadRef<'a>) -> Opt
             continue;
         }
         left = left.checked_sub(section.sh_size(endian).into())?;
-        seen.search(section.data(endian, file).ok()?);
+        let (offset, size) = section.file_range(endian)?;
+        if !file.holds(offset, size) {
+            return None;
+        }
+        let Ok(()) = file.pieces(offset..offset.saturating_add(size), TEXT_MAX, |Piece { bytes, .. }| {
+            seen.search(bytes);
+            Ok::<(), Infallible>(())
+        });
     }
     Some(seen)
 }
@@ -86,14 +83,16 @@ fn search<'a, H: FileHeader<Endian = Endianness>>(file: impl ReadRef<'a>) -> Opt
 /// Which of the tell-tale texts were seen.
 #[derive(Default)]
 #[allow(clippy::struct_excessive_bools, reason = "seven independent observations")]
-struct Markers {
+pub(super) struct Markers {
     openssh: bool,
     dropbear: bool,
     listener: bool,
     user_child: bool,
     original_command: bool,
-    identification: bool,
-    library: bool,
+    /// It exchanges identifications, as client or server: other programs of OpenSSH use its ciphers for key files only.
+    pub(super) identification: bool,
+    /// A library that speaks SSH itself holds its identification.
+    pub(super) library: bool,
 }
 
 impl Markers {
@@ -108,7 +107,7 @@ impl Markers {
         self.original_command |= holds(data, "SSH_ORIGINAL_COMMAND", |next| next == 0);
     }
 
-    fn role(&self) -> Role {
+    pub(super) fn role(&self) -> Role {
         match self {
             Self { openssh: true, listener: true, .. } => Role::Server,
             Self { openssh: true, user_child: true, .. } => Role::ServerSession,

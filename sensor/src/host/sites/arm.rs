@@ -4,12 +4,13 @@
 //! Instructions are words of 32 bits, so there is no boundary to miss, and only seven of them matter; they are decoded
 //! here (Arm Architecture Reference Manual, C4.1). The kernel simulates `bl` and every conditional branch.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, convert::Infallible, ops::Range};
 
 use super::{
     elf::{Image, Text},
     site::{AAD, Convention, JUMP_WITHIN, NotCovered, POLY_KEY, Site, SiteRole},
 };
+use crate::host::content::Piece;
 
 const WORD: u64 = 4;
 const PAGE_MASK: u64 = !0xfff;
@@ -58,11 +59,20 @@ pub(super) fn decode(word: u32, address: u64) -> Word {
     }
 }
 
-fn words<'a>(text: &Text<'a>) -> impl Iterator<Item = (u64, Word)> + use<'a> {
-    let address = text.address;
-    (0u64..).zip(text.data.as_chunks::<4>().0).map(move |(at, bytes)| {
-        let at = address.wrapping_add(at * WORD);
-        (at, decode(u32::from_le_bytes(*bytes), at))
+/// Words that are looked at before and after one.
+const NEAR: usize = 12;
+
+/// Shows all words of a text piece by piece, and which of them are to be looked at: around these are all that are near.
+fn words<E>(text: &Text<'_>, mut visit: impl FnMut(&[(u64, Word)], Range<usize>) -> Result<(), E>) -> Result<(), E> {
+    text.pieces(2 * NEAR * WORD as usize, |Piece { at: start, bytes, own }| {
+        let words = (0u64..).zip(bytes.as_chunks::<4>().0).map(|(n, bytes)| {
+            let at = text.address.wrapping_add(start + n * WORD);
+            (at, decode(u32::from_le_bytes(*bytes), at))
+        });
+        let words: Vec<(u64, Word)> = words.collect();
+        let first = if *start == 0 { 0 } else { NEAR };
+        let last = if *own == bytes.len() { words.len() } else { words.len().saturating_sub(NEAR) };
+        visit(&words, first..last)
     })
 }
 
@@ -73,20 +83,22 @@ pub(super) fn find(image: &Image<'_>, symbol: &str) -> Result<Vec<Site>, NotCove
     }
     let mut sites = Vec::new();
     for text in &image.texts {
-        let all: Vec<(u64, Word)> = words(text).collect();
-        for (n, (at, word)) in all.iter().enumerate() {
-            match word {
-                Word::Jump(target) if stubs.contains(target) => {
-                    return Err(NotCovered::TailCall { symbol: symbol.into(), at: *at });
+        words(text, |all, here| {
+            for (n, (at, word)) in all.iter().enumerate().take(here.end).skip(here.start) {
+                match word {
+                    Word::Jump(target) if stubs.contains(target) => {
+                        return Err(NotCovered::TailCall { symbol: symbol.into(), at: *at });
+                    }
+                    Word::Call(target) if stubs.contains(target) => {
+                        let before = all.get(n.saturating_sub(NEAR)..n).unwrap_or_default();
+                        let after = all.get(n + 1..).unwrap_or_default();
+                        sites.push(site(text, *at, before, after)?);
+                    }
+                    _ => {}
                 }
-                Word::Call(target) if stubs.contains(target) => {
-                    let before = all.get(n.saturating_sub(12)..n).unwrap_or_default();
-                    let after = all.get(n + 1..).unwrap_or_default();
-                    sites.push(site(text, *at, before, after)?);
-                }
-                _ => {}
             }
-        }
+            Ok(())
+        })?;
     }
     Ok(sites)
 }
@@ -95,27 +107,29 @@ pub(super) fn find(image: &Image<'_>, symbol: &str) -> Result<Vec<Site>, NotCove
 fn uses(image: &Image<'_>) -> (HashSet<u64>, Option<u64>) {
     let (mut stubs, mut taken) = (HashSet::new(), None);
     for text in &image.texts {
-        let all: Vec<(u64, Word)> = words(text).collect();
-        for (n, (at, word)) in all.iter().enumerate() {
-            let Word::Page(base, page) = word else { continue };
-            // The load follows its page within a few instructions, in a stub at once.
-            let near = all.get(n + 1..).unwrap_or_default().iter().take(4);
-            let load = near.clone().find_map(|(_, word)| match word {
-                Word::Load(_, from, offset) if from == base => Some(page.wrapping_add(*offset)),
-                _ => None,
-            });
-            if !load.is_some_and(|slot| image.slots.contains(&slot)) {
-                continue;
+        let Ok(()) = words(text, |all, here| {
+            for (n, (at, word)) in all.iter().enumerate().take(here.end).skip(here.start) {
+                let Word::Page(base, page) = word else { continue };
+                // The load follows its page within a few instructions, in a stub at once.
+                let near = all.get(n + 1..).unwrap_or_default().iter().take(4);
+                let load = near.clone().find_map(|(_, word)| match word {
+                    Word::Load(_, from, offset) if from == base => Some(page.wrapping_add(*offset)),
+                    _ => None,
+                });
+                if !load.is_some_and(|slot| image.slots.contains(&slot)) {
+                    continue;
+                }
+                if near.clone().any(|(_, word)| *word == Word::Indirect) {
+                    stubs.insert(*at);
+                    // `bti c` before a stub.
+                    let pad = n.checked_sub(1).and_then(|before| all.get(before));
+                    stubs.extend(pad.filter(|(_, word)| *word == Word::Other(0xd503_245f)).map(|(at, _)| *at));
+                } else {
+                    taken = Some(*at);
+                }
             }
-            if near.clone().any(|(_, word)| *word == Word::Indirect) {
-                stubs.insert(*at);
-                // `bti c` before a stub.
-                let pad = n.checked_sub(1).and_then(|before| all.get(before));
-                stubs.extend(pad.filter(|(_, word)| *word == Word::Other(0xd503_245f)).map(|(at, _)| *at));
-            } else {
-                taken = Some(*at);
-            }
-        }
+            Ok::<(), Infallible>(())
+        });
     }
     (stubs, taken)
 }

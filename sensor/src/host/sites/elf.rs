@@ -2,15 +2,18 @@
 
 use object::{
     Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SectionFlags, elf,
-    read::{ReadRef, elf::ElfFile64},
+    read::elf::ElfFile64,
 };
 
 use super::site::{Care, NotCovered};
+use crate::host::content::{Content, Piece};
 
 /// Larger texts than any program that speaks SSH has are not searched.
 const TEXT_MAX: u64 = 32 << 20;
 /// Sections looked at.
 const SECTIONS_MAX: usize = 4096;
+
+pub(super) type Elf<'a> = ElfFile64<'a, Endianness, Content<'a>>;
 
 pub(super) struct Image<'a> {
     pub(super) machine: u16,
@@ -23,21 +26,23 @@ pub(super) struct Image<'a> {
 }
 
 /// A section with instructions.
+#[derive(Clone, Copy)]
 pub(super) struct Text<'a> {
     pub(super) address: u64,
     /// Of its first byte, in the file.
-    pub(super) offset: u64,
-    pub(super) data: &'a [u8],
+    offset: u64,
+    size: u64,
+    content: Content<'a>,
 }
 
 /// libcrypto by its soname: those whose `evp_cipher_ctx_st::encrypt` is where the probe reads it.
 const LIBRARIES: &[&[u8]] = &[b"libcrypto.so.3", b"libcrypto.so.1.1"];
 
 impl<'a> Image<'a> {
-    pub(super) fn read(file: impl ReadRef<'a>, symbol: &str, care: Care) -> Result<Self, NotCovered> {
+    pub(super) fn read(file: Content<'a>, symbol: &str, care: Care) -> Result<Self, NotCovered> {
         let absent = || NotCovered::NoImport { symbol: symbol.into() };
         // What is no 64-bit ELF file imports nothing that could be probed.
-        let image = ElfFile64::<Endianness, _>::parse(file).map_err(|_| absent())?;
+        let image = Elf::parse(file).map_err(|_| absent())?;
         if image.elf_section_table().len() > SECTIONS_MAX {
             return Err(NotCovered::Broken { why: "too many sections" });
         }
@@ -58,8 +63,8 @@ impl<'a> Image<'a> {
     }
 
     /// With these slots.
-    pub(super) fn of(image: &ElfFile64<'a, Endianness, impl ReadRef<'a>>, slots: Vec<u64>) -> Result<Self, NotCovered> {
-        let mut texts = Vec::new();
+    pub(super) fn of(image: &Elf<'a>, slots: Vec<u64>) -> Result<Self, NotCovered> {
+        let (mut texts, content) = (Vec::new(), image.data());
         let mut left = TEXT_MAX;
         for section in image.sections() {
             let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
@@ -69,9 +74,11 @@ impl<'a> Image<'a> {
             left = left
                 .checked_sub(section.size())
                 .ok_or(NotCovered::Broken { why: "more text than any SSH program has" })?;
-            let data = section.data().map_err(|_| NotCovered::Broken { why: "a section is not in the file" })?;
-            let Some((offset, _)) = section.file_range() else { continue };
-            texts.push(Text { address: section.address(), offset, data });
+            let Some((offset, size)) = section.file_range() else { continue };
+            if !content.holds(offset, size) {
+                return Err(NotCovered::Broken { why: "a section is not in the file" });
+            }
+            texts.push(Text { address: section.address(), offset, size, content });
         }
         let machine = image.elf_header().e_machine.get(image.endian());
         Ok(Self { machine, slots, texts, functions: functions(image) })
@@ -83,14 +90,36 @@ impl Text<'_> {
     /// same.
     pub(super) fn file_offset(&self, address: u64) -> Option<u64> {
         let at = address.wrapping_sub(self.address);
-        (at < self.data.len() as u64).then(|| self.offset.saturating_add(at))
+        (at < self.size).then(|| self.offset.saturating_add(at))
+    }
+
+    /// The address behind it.
+    pub(super) fn end(&self) -> u64 {
+        self.address.saturating_add(self.size)
+    }
+
+    /// Fills the buffer from an address on, as far as the text has bytes.
+    pub(super) fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
+        let at = address.wrapping_sub(self.address);
+        let left = self.size.saturating_sub(at).min(buffer.len() as u64) as usize;
+        buffer.get_mut(..left).map_or(0, |buffer| self.content.read(self.offset.saturating_add(at), buffer))
+    }
+
+    /// Is this the address behind its last byte?
+    pub(super) fn ends_at(&self, address: u64) -> bool {
+        address.wrapping_sub(self.address) >= self.size
+    }
+
+    /// All of it, piece by piece.
+    pub(super) fn pieces<E>(&self, overlap: usize, visit: impl FnMut(&Piece<'_>) -> Result<(), E>) -> Result<(), E> {
+        self.content.pieces(self.offset..self.offset.saturating_add(self.size), overlap, visit)
     }
 }
 
 /// A program that speaks SSH has some thousand.
 const FUNCTIONS_MAX: usize = 1 << 18;
 
-fn functions<'a>(image: &ElfFile64<'a, Endianness, impl ReadRef<'a>>) -> Vec<u64> {
+fn functions(image: &Elf<'_>) -> Vec<u64> {
     let Some(header) = image.section_by_name(".eh_frame_hdr") else { return Vec::new() };
     let Ok(data) = header.data() else { return Vec::new() };
     let bases = gimli::BaseAddresses::default().set_eh_frame_hdr(header.address());
@@ -107,7 +136,7 @@ fn functions<'a>(image: &ElfFile64<'a, Endianness, impl ReadRef<'a>>) -> Vec<u64
     starts
 }
 
-fn check_library<'a>(image: &ElfFile64<'a, Endianness, impl ReadRef<'a>>) -> Result<(), NotCovered> {
+fn check_library(image: &Elf<'_>) -> Result<(), NotCovered> {
     // Libraries by name, of the functions that are imported by name and version; without versions DT_NEEDED is what
     // there is.
     let imports = image.imports().map_err(|_| NotCovered::Broken { why: "its imports cannot be read" })?;

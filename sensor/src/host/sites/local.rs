@@ -7,17 +7,17 @@
 //! so only functions that hold the bytes of such a call are disassembled, each from its beginning. Without a symbol
 //! table nothing is known.
 
-use object::{
-    Endianness, Object as _, ObjectSymbol as _, RelocationFlags, RelocationTarget, SymbolKind, elf,
-    read::{ReadRef, elf::ElfFile64},
-};
+use std::convert::Infallible;
+
+use object::{Object as _, ObjectSymbol as _, RelocationFlags, RelocationTarget, SymbolKind, elf};
 
 use super::{
     disassembly::instructions,
-    elf::{Image, Text},
+    elf::{Elf, Image, Text},
     site::{Care, Convention, NotCovered, SITES_MAX, Site},
     x86,
 };
+use crate::host::content::{Content, Piece};
 
 /// Functions whose calls count, by the beginning of their names: cffi's wrappers, Rust's two manglings.
 const GLUE: &[&str] = &["_cffi_f_", "_R", "_ZN"];
@@ -26,6 +26,10 @@ const SYMBOLS_MAX: usize = 1 << 20;
 /// A function that is longer is not glue.
 const FUNCTION_MAX: u64 = 64 << 10;
 const RECENT: usize = 12;
+/// `ff 15 rel32`
+const CALL_BYTES_MAX: usize = 6;
+/// cryptography's text has some hundred, most of them OpenSSL's own.
+const CANDIDATES_MAX: usize = 1 << 16;
 
 /// A function of the glue: its address and size.
 struct Function {
@@ -33,9 +37,9 @@ struct Function {
     size: u64,
 }
 
-pub(super) fn find<'a>(file: impl ReadRef<'a>, symbols: &[&str]) -> Result<Vec<Site>, NotCovered> {
+pub(super) fn find(file: Content<'_>, symbols: &[&str]) -> Result<Vec<Site>, NotCovered> {
     let absent = || NotCovered::NoImport { symbol: symbols.first().copied().unwrap_or_default().into() };
-    let elf = ElfFile64::<Endianness, _>::parse(file).map_err(|_| absent())?;
+    let elf = Elf::parse(file).map_err(|_| absent())?;
     let (mut targets, mut glue) = (Vec::new(), Vec::new());
     for symbol in elf.symbols().take(SYMBOLS_MAX).filter(|symbol| symbol.kind() == SymbolKind::Text) {
         let Ok(name) = symbol.name() else { continue };
@@ -74,15 +78,15 @@ pub(super) fn find<'a>(file: impl ReadRef<'a>, symbols: &[&str]) -> Result<Vec<S
 }
 
 /// Does it define this function for others?
-pub(super) fn exports<'a>(file: impl ReadRef<'a>, function: &str) -> bool {
-    let Ok(elf) = ElfFile64::<Endianness, _>::parse(file) else { return false };
+pub(super) fn exports(file: Content<'_>, function: &str) -> bool {
+    let Ok(elf) = Elf::parse(file) else { return false };
     elf.dynamic_symbols()
         .take(SYMBOLS_MAX)
         .any(|symbol| symbol.is_definition() && symbol.name().is_ok_and(|name| name == function))
 }
 
 /// Slots that a relative relocation fills with the address of a target.
-fn slots<'a>(elf: &ElfFile64<'a, Endianness, impl ReadRef<'a>>, targets: &[u64]) -> Vec<u64> {
+fn slots(elf: &Elf<'_>, targets: &[u64]) -> Vec<u64> {
     let Some(relocations) = elf.dynamic_relocations() else { return Vec::new() };
     relocations
         .filter(|(_, relocation)| {
@@ -95,25 +99,33 @@ fn slots<'a>(elf: &ElfFile64<'a, Endianness, impl ReadRef<'a>>, targets: &[u64])
 }
 
 /// Addresses whose bytes could be a call of a target: `e8 rel32`, or `ff 15 rel32` through a slot.
-fn candidates<'a>(text: &'a Text<'a>, targets: &'a [u64], slots: &'a [u64]) -> impl Iterator<Item = u64> + 'a {
-    memchr::memchr2_iter(0xe8, 0xff, text.data).filter_map(move |at| {
-        let bytes = text.data.get(at..)?;
-        let (skip, wanted) = match bytes {
-            [0xe8, ..] => (1, targets),
-            [0xff, 0x15, ..] => (2, slots),
-            _ => return None,
-        };
-        let distance = i64::from(i32::from_le_bytes(bytes.get(skip..)?.first_chunk().copied()?));
-        let address = text.address.wrapping_add(at as u64);
-        let target = address.wrapping_add(skip as u64 + 4).wrapping_add_signed(distance);
-        wanted.contains(&target).then_some(address)
-    })
+fn candidates(text: &Text<'_>, targets: &[u64], slots: &[u64]) -> Vec<u64> {
+    let mut found = Vec::new();
+    let Ok(()) = text.pieces(CALL_BYTES_MAX, |Piece { at: start, bytes, own }| {
+        let starts = bytes.get(..*own).unwrap_or(bytes);
+        for at in memchr::memchr2_iter(0xe8, 0xff, starts) {
+            let (skip, wanted) = match bytes.get(at..) {
+                Some([0xe8, ..]) => (1, targets),
+                Some([0xff, 0x15, ..]) => (2, slots),
+                _ => continue,
+            };
+            let Some(distance) = bytes.get(at + skip..).and_then(|bytes| bytes.first_chunk().copied()) else { break };
+            let address = text.address.wrapping_add(start + at as u64);
+            let next = address.wrapping_add(skip as u64 + 4);
+            let target = next.wrapping_add_signed(i32::from_le_bytes(distance).into());
+            if wanted.contains(&target) && found.len() < CANDIDATES_MAX {
+                found.push(address);
+            }
+        }
+        Ok::<(), Infallible>(())
+    });
+    found
 }
 
 /// The call at this address, if disassembling its function from the beginning comes to it.
 fn in_function(image: &Image<'_>, text: &Text<'_>, function: &Function, at: u64, targets: &[u64]) -> Option<Site> {
     let mut recent = Vec::with_capacity(RECENT + 1);
-    for instruction in instructions(text, function.address.checked_sub(text.address)? as usize) {
+    for instruction in instructions(text, function.address) {
         // A direct call may have a prefix that changes nothing.
         if instruction.next_ip() > at {
             let direct = instruction.is_call_near() && targets.contains(&instruction.near_branch_target());

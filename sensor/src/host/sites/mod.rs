@@ -23,10 +23,9 @@ mod tests;
 mod values;
 mod x86;
 
-use object::read::ReadRef;
-
 pub use self::site::{AAD, Convention, NotCovered, Single, Site, SiteRole};
 use self::site::{Care, SITES_MAX};
+use super::content::Content;
 
 /// The function through which OpenSSH and libssh2 pass every packet.
 const CIPHER: &str = "EVP_Cipher";
@@ -34,14 +33,15 @@ const CIPHER: &str = "EVP_Cipher";
 const UPDATES: [&str; 3] = ["EVP_CipherUpdate", "EVP_EncryptUpdate", "EVP_DecryptUpdate"];
 
 /// The calls of `EVP_Cipher` in a program of OpenSSH. `file`: an ELF64 file for x86-64 or AArch64.
-pub fn find<'a>(file: impl ReadRef<'a>) -> Result<Vec<Site>, NotCovered> {
-    let mut sites = calls(file, CIPHER, Care::Whole)?;
+pub fn find<'a>(file: impl Into<Content<'a>>) -> Result<Vec<Site>, NotCovered> {
+    let mut sites = calls(file.into(), CIPHER, Care::Whole)?;
     sites.sort_by_key(|site| site.call);
     Ok(sites)
 }
 
 /// The calls of cipher functions in a library, whether it imports them or holds them.
-pub fn find_in_library<'a>(file: impl ReadRef<'a>) -> Result<Vec<Site>, NotCovered> {
+pub fn find_in_library<'a>(file: impl Into<Content<'a>>) -> Result<Vec<Site>, NotCovered> {
+    let file = file.into();
     let mut sites = Vec::new();
     let mut refused = NotCovered::NoImport { symbol: UPDATES[0].into() };
     for symbol in UPDATES.into_iter().chain([CIPHER]) {
@@ -62,11 +62,11 @@ pub fn find_in_library<'a>(file: impl ReadRef<'a>) -> Result<Vec<Site>, NotCover
 }
 
 /// Is this a program that exports the cipher functions?
-pub fn lends<'a>(file: impl ReadRef<'a>) -> bool {
-    local::exports(file, UPDATES[0])
+pub fn lends<'a>(file: impl Into<Content<'a>>) -> bool {
+    local::exports(file.into(), UPDATES[0])
 }
 
-fn calls<'a>(file: impl ReadRef<'a>, symbol: &str, care: Care) -> Result<Vec<Site>, NotCovered> {
+fn calls(file: Content<'_>, symbol: &str, care: Care) -> Result<Vec<Site>, NotCovered> {
     let image = elf::Image::read(file, symbol, care)?;
     let mut sites = match image.machine {
         object::elf::EM_X86_64 => x86::find(&image, symbol, care)?,

@@ -37,15 +37,14 @@ fn function(image: &Image<'_>, text: usize, ip: u64) -> Option<(u64, u64)> {
     let next = image.functions.partition_point(|start| *start <= ip);
     let start = *image.functions.get(next.checked_sub(1)?)?;
     let end = image.functions.get(next).copied().unwrap_or(u64::MAX);
-    (start >= text.address).then(|| (start, end.min(text.address.saturating_add(text.data.len() as u64))))
+    (start >= text.address).then(|| (start, end.min(text.end())))
 }
 
 /// Instructions of a function that is looked at: `cipher_crypt` has 200.
 const FUNCTION_MAX: usize = 1024;
 
 fn body(text: &Text<'_>, (start, end): (u64, u64)) -> Vec<Instruction> {
-    let from = start.wrapping_sub(text.address) as usize;
-    instructions(text, from).take_while(|instruction| instruction.ip() < end).take(FUNCTION_MAX + 1).collect()
+    instructions(text, start).take_while(|instruction| instruction.ip() < end).take(FUNCTION_MAX + 1).collect()
 }
 
 /// Does the function jump behind the first of these instructions, up to the one at the end? Then not all that passes
@@ -108,8 +107,7 @@ fn are_stable(text: &Text<'_>, function: (u64, u64), registers: &[Register], pla
 /// The branch after a call, if none of these registers nor the result is changed before it.
 fn branch_after(text: &Text<'_>, call: u64, registers: &[Register]) -> Option<Instruction> {
     let mut info = InstructionInfoFactory::new();
-    let from = call.wrapping_sub(text.address) as usize;
-    for instruction in instructions(text, from).skip(1).take(JUMP_WITHIN) {
+    for instruction in instructions(text, call).skip(1).take(JUMP_WITHIN) {
         match instruction.flow_control() {
             FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch => return Some(instruction),
             FlowControl::Next => {}
@@ -234,7 +232,7 @@ fn only_callers(image: &Image<'_>, functions: &HashSet<u64>) -> HashMap<u64, (us
         return callers;
     }
     for (n, text) in image.texts.iter().enumerate() {
-        for instruction in instructions(text, 0) {
+        for instruction in instructions(text, text.address) {
             let target = if instruction.is_ip_rel_memory_operand() {
                 instruction.ip_rel_memory_address()
             } else if instruction.op0_kind() == OpKind::NearBranch64 {

@@ -2,11 +2,13 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use super::{arm::Word, *};
+use crate::host::content::Opened;
 
 fn find_in(path: &Path) -> Result<Vec<Site>, NotCovered> {
     find(&*fs::read(path).unwrap())
@@ -60,6 +62,22 @@ fn the_sites_of_openssh_are_those_that_objdump_shows() {
         assert_eq!(single, 2, "{program}: {sites:x?}");
         assert!(sites.iter().all(|site| site.emulated));
     }
+}
+
+#[test]
+fn a_file_that_is_read_piece_by_piece_has_the_same_sites() {
+    for program in ["/usr/sbin/sshd", "/usr/bin/ssh"] {
+        let Ok(file) = fs::File::open(program) else { continue };
+        assert_eq!(find(&Opened::new(&file)), find_in(program.as_ref()), "{program}");
+    }
+    let Some(bytes) = build("pieces", TESTED, &["-O2"]) else { return };
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&bytes).unwrap();
+    assert_eq!(find(&Opened::new(&file)), find(&*bytes));
+    assert_eq!(find_in_library(&Opened::new(&file)), find_in_library(&*bytes));
+    // Its owner cuts it.
+    file.set_len(bytes.len() as u64 / 2).unwrap();
+    assert!(find(&Opened::new(&file)).is_err());
 }
 
 struct Folder(PathBuf);

@@ -11,6 +11,7 @@ use super::{
     site::{AAD, Care, Convention, JUMP_WITHIN, NotCovered, POLY_KEY, SITES_MAX, Site, SiteRole},
     values::{Values, last_write, writes},
 };
+use crate::host::content::Piece;
 
 /// Instructions before a call in which its operands are looked for.
 const OPERANDS_WITHIN: usize = 12;
@@ -23,7 +24,7 @@ pub(super) fn find(image: &Image<'_>, symbol: &str, care: Care) -> Result<Vec<Si
     for (n, text) in image.texts.iter().enumerate() {
         let mut recent: Vec<Instruction> = Vec::with_capacity(OPERANDS_WITHIN + 1);
         let mut met = HashSet::new();
-        for instruction in instructions(text, 0) {
+        for instruction in instructions(text, text.address) {
             if let Some(emulated) = calls(&instruction, image, &stubs) {
                 met.insert(instruction.ip());
                 match site(text, &instruction, &recent, emulated, care) {
@@ -45,9 +46,7 @@ pub(super) fn find(image: &Image<'_>, symbol: &str, care: Care) -> Result<Vec<Si
             }
             recent.push(instruction);
         }
-        if let Some(at) = by_bytes(text, &stubs).find(|at| !met.contains(at)) {
-            return Err(NotCovered::Ambiguous { at });
-        }
+        by_bytes(text, &stubs, &met).map_err(|at| NotCovered::Ambiguous { at })?;
     }
     if care == Care::Whole {
         single::simplify(image, &mut found);
@@ -60,7 +59,7 @@ fn stubs(image: &Image<'_>) -> HashSet<u64> {
     let mut stubs = HashSet::new();
     for text in &image.texts {
         let mut landing = None;
-        for instruction in instructions(text, 0) {
+        for instruction in instructions(text, text.address) {
             if instruction.mnemonic() == Mnemonic::Jmp && through_slot(&instruction, image) {
                 stubs.insert(instruction.ip());
                 stubs.extend(landing.filter(|pad: &Instruction| pad.next_ip() == instruction.ip()).map(|pad| pad.ip()));
@@ -112,10 +111,9 @@ pub(super) fn site(
 ) -> Result<Site, NotCovered> {
     let at = call.ip();
     let missing = NotCovered::NoJump { at };
-    let after = call.next_ip().wrapping_sub(text.address) as usize;
     let mut info = InstructionInfoFactory::new();
     let mut result_intact = true;
-    for instruction in instructions(text, after).take(JUMP_WITHIN) {
+    for instruction in instructions(text, call.next_ip()).take(JUMP_WITHIN) {
         match instruction.flow_control() {
             flow if ends(flow, care) => {
                 let (Some(call), Some(jump)) = (text.file_offset(at), text.file_offset(instruction.ip())) else {
@@ -197,14 +195,18 @@ fn ends(flow: FlowControl, care: Care) -> bool {
     }
 }
 
-/// Everything that could be a call of a stub, wherever it begins.
-fn by_bytes<'a>(text: &'a Text<'a>, stubs: &'a HashSet<u64>) -> impl Iterator<Item = u64> + 'a {
-    const CALL: u8 = 0xe8;
-    text.data.windows(CALL_BYTES).enumerate().filter_map(move |(at, bytes)| {
-        let [CALL, a, b, c, d] = bytes else { return None };
-        let address = text.address.wrapping_add(at as u64);
-        let distance = i64::from(i32::from_le_bytes([*a, *b, *c, *d]));
-        let target = address.wrapping_add(CALL_BYTES as u64).wrapping_add_signed(distance);
-        stubs.contains(&target).then_some(address)
+/// Is there, wherever it begins, what could be a call of a stub, and was not met? Its address.
+fn by_bytes(text: &Text<'_>, stubs: &HashSet<u64>, met: &HashSet<u64>) -> Result<(), u64> {
+    text.pieces(CALL_BYTES, |Piece { at: start, bytes, own }| {
+        for at in memchr::memchr_iter(0xe8, bytes.get(..*own).unwrap_or(bytes)) {
+            let Some([_, a, b, c, d]) = bytes.get(at..at + CALL_BYTES) else { break };
+            let address = text.address.wrapping_add(start + at as u64);
+            let distance = i64::from(i32::from_le_bytes([*a, *b, *c, *d]));
+            let target = address.wrapping_add(CALL_BYTES as u64).wrapping_add_signed(distance);
+            if stubs.contains(&target) && !met.contains(&address) {
+                return Err(address);
+            }
+        }
+        Ok(())
     })
 }

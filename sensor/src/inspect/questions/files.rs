@@ -20,6 +20,7 @@ use crate::{
         question::{Range, Where},
         unknown::Unknown,
     },
+    kernel::give_back,
 };
 
 pub(super) fn candidates(place: &Place, places: &Where) -> Answer {
@@ -81,5 +82,7 @@ fn all<'a>(files: impl Iterator<Item = (File, &'a PathBuf, bool)>) -> Answered {
         }
         found.push(examined);
     }
+    // What large files took: the worker stays for other questions.
+    give_back();
     Answered { answer: Ok(Answer::Examined(found)), descriptors }
 }
