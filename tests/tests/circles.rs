@@ -21,7 +21,6 @@ const ALLOWED: &[(&str, &str)] = &[
     ("sensor/src/inspect", "questions are declared where they are answered: to be split"),
     ("sensor/src/pipeline", "one source in several files: to be split"),
     ("sensor/src/render/review", "the look of a page is declared beside it: to be split"),
-    ("sensor-ebpf/src", "the context, its owner and the teardown: to be split"),
     ("xtask/src/vm", "the archive and its kernels: to be split"),
 ];
 
