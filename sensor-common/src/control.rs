@@ -4,6 +4,10 @@
 //! Both fields are words that either side reads and writes whole; nothing is guarded by them. Which order the two sides
 //! keep is said where they do it: `sensor-ebpf/src/control.rs` and `sensor/src/kernel/ring.rs`.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::pin::pin;
+
 /// The map's name in the object.
 pub const CONTROL_MAP: &str = "CONTROL";
 
@@ -13,7 +17,7 @@ pub const MAPPABLE: u32 = 1 << 10;
 /// The switches. User space sets `silenced` and never clears it; it sets `sleeping`, and whichever side ends the sleep
 /// clears it.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Control {
     /// Not 0: every program returns at once.
     pub silenced: u32,
@@ -21,4 +25,4 @@ pub struct Control {
     pub sleeping: u32,
 }
 
-const _: () = assert!(size_of::<Control>() == 8);
+pin!(Control, 8, { silenced: 0, sleeping: 4 });

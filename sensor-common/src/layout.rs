@@ -5,6 +5,10 @@
 //! a constant. A field that this kernel lacks is `ABSENT`: the programs then leave the value out and clear its validity
 //! bit.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::pin::pod;
+
 /// Offset of a field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
@@ -12,10 +16,16 @@ macro_rules! layout {
     ($($(#[$doc:meta])* $field:ident = $structure:literal . $member:literal),+ $(,)?) => {
         /// Byte offsets of kernel structure members; `ABSENT` where the kernel has none.
         #[repr(C)]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
         pub struct Layout {
             $($(#[$doc])* pub $field: u32,)+
         }
+
+        // One word after the other, in the order of their declaration.
+        const _: () = {
+            const NAMES: &[&str] = &[$(stringify!($field)),+];
+            assert!(size_of::<Layout>() == 4 * NAMES.len());
+        };
 
         impl Layout {
             /// Every offset `ABSENT`: what the object holds until it is patched.
@@ -122,6 +132,4 @@ layout! {
     sock_flags = "sock"."__sk_common.skc_flags",
 }
 
-// SAFETY: `Layout` is `repr(C)`, only u32 fields, no padding; any bit pattern is valid.
-#[cfg(feature = "user")]
-unsafe impl aya::Pod for Layout {}
+pod!(Layout);

@@ -3,6 +3,10 @@
 //! Each record is a `Head`, then what its kind says. Integers are in host byte order unless a comment says otherwise;
 //! ports are in host order. `Task::valid` says which fields were really read: absent is not zero.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::pin::{pin, pod};
+
 /// Bumped with every change of a record's layout.
 pub const VERSION: u16 = 3;
 
@@ -77,7 +81,7 @@ pub mod exec_flag {
 
 /// First bytes of every record.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Head {
     pub kind: u16,
     pub version: u16,
@@ -94,7 +98,7 @@ impl Head {
 
 /// Who a task is.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Task {
     /// `start_boottime` of the thread group's leader, ns.
     pub start: u64,
@@ -123,7 +127,7 @@ pub struct Task {
 
 /// One TCP socket. `id` is unique per tracked socket and run of the object: the boot time at which it was first seen.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Socket {
     pub id: u64,
     /// `AF_INET` (2), `AF_INET6` (10), or 0: no socket.
@@ -139,7 +143,7 @@ pub struct Socket {
 /// A new process image. Path components lie in `paths`, each NUL-terminated, leaf first: `exe_bytes` of the executable,
 /// then `cwd_bytes` of the working directory.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Exec {
     pub head: Head,
     pub task: Task,
@@ -173,7 +177,7 @@ pub struct Exec {
 
 /// A piece of a long argv; its `Exec` record follows, with the same `tgid` and `exec_time` as its time.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Args {
     pub head: Head,
     /// `Head::time` of the `Exec` record that follows.
@@ -189,7 +193,7 @@ pub struct Args {
 
 /// A new process (never a thread). `task` is the child.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Fork {
     pub head: Head,
     pub task: Task,
@@ -203,7 +207,7 @@ pub struct Fork {
 
 /// The end of a process: its last thread exits.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Exit {
     pub head: Head,
     pub task: Task,
@@ -214,7 +218,7 @@ pub struct Exit {
 
 /// A TCP connect(2), before the kernel acts on it.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Connect {
     pub head: Head,
     pub task: Task,
@@ -223,7 +227,7 @@ pub struct Connect {
 
 /// A tracked socket changed its state. The current task may be anyone: nothing about it is recorded.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct TcpState {
     pub head: Head,
     pub socket: Socket,
@@ -257,7 +261,7 @@ pub mod program {
 
 /// Counters of one program on one CPU. Always: seen = sent + lost_full + lost_read.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Counters {
     /// Events that concern us (a thread's exit does not).
     pub seen: u64,
@@ -274,19 +278,26 @@ pub struct Counters {
     pub fallback_handled: u64,
 }
 
-// SAFETY: `Counters` is `repr(C)`, only u64 fields, no padding; any bit pattern is valid.
-#[cfg(feature = "user")]
-unsafe impl aya::Pod for Counters {}
+pod!(Counters);
 
-const _: () = {
-    assert!(size_of::<Head>() == 16);
-    assert!(size_of::<Task>() == 96);
-    assert!(size_of::<Socket>() == 48);
-    assert!(size_of::<Exec>() == 16 + 96 + 48 + 40 + 40 + PATHS_MAX + NAME_MAX + ARGS_INLINE);
-    assert!(size_of::<Args>() == 16 + 24 + ARGS_CHUNK);
-    assert!(size_of::<Fork>() == 16 + 96 + 16 + 48);
-    assert!(size_of::<Exit>() == 16 + 96 + 8);
-    assert!(size_of::<Connect>() == 16 + 96 + 48);
-    assert!(size_of::<TcpState>() == 16 + 48 + 24);
-    assert!(size_of::<Counters>() == 56);
-};
+pin!(Head, 16, { kind: 0, version: 2, size: 4, time: 8 });
+pin!(Task, 96, {
+    start: 0, parent_start: 8, cgroup: 16, tgid: 24, tid: 28, parent_tgid: 32, sid: 36, uid: 40, euid: 44, gid: 48,
+    egid: 52, loginuid: 56, audit_session: 60, mnt_ns: 64, pid_ns: 68, comm: 72, valid: 88, pad: 92,
+});
+pin!(Socket, 48, { id: 0, family: 8, local_port: 10, remote_port: 12, pad: 14, local: 16, remote: 32 });
+pin!(Exec, 240 + PATHS_MAX + NAME_MAX + ARGS_INLINE, {
+    head: 0, task: 16, served: 112, inode: 160, dev: 168, flags: 172, args_total: 176, args_copied: 180, argc: 184,
+    old_tid: 188, exe_bytes: 192, cwd_bytes: 196, size: 200, ctime_sec: 208, ctime_nsec: 216, generation: 220,
+    nlink: 224, owner: 228, mode: 232, pad: 236, paths: 240, args: 240 + PATHS_MAX + NAME_MAX,
+});
+pin!(Args, 40 + ARGS_CHUNK, { head: 0, exec_time: 16, tgid: 24, offset: 28, len: 32, pad: 36, data: 40 });
+pin!(Fork, 176, { head: 0, task: 16, creator_start: 112, creator_tgid: 120, pad: 124, served: 128 });
+pin!(Exit, 120, { head: 0, task: 16, status: 112, pad: 116 });
+pin!(Connect, 160, { head: 0, task: 16, socket: 112 });
+pin!(TcpState, 88, {
+    head: 0, socket: 16, bytes_received: 64, bytes_sent: 72, old: 80, new: 81, error: 82, pad: 84,
+});
+pin!(Counters, 56, {
+    seen: 0, sent: 8, lost_full: 16, lost_read: 24, truncated: 32, untracked: 40, fallback_handled: 48,
+});

@@ -4,7 +4,9 @@
 //! far as the field list of `Packet::message` goes, and nothing after it. No length of anything that was not copied is
 //! in a record: the length of a packet gives away that of a password.
 
-use crate::{Head, Socket};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{Head, Socket, pin::pin};
 
 /// Record kinds.
 pub mod kind {
@@ -74,7 +76,7 @@ pub mod packet_flag {
 /// One SSH packet, decrypted: its first allowed fields. `Head::size` tells whether `data` has `PACKET_SMALL` or
 /// `PACKET_LARGE` bytes.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, Immutable, KnownLayout)]
 pub struct Packet<const ROOM: usize> {
     pub head: Head,
     /// `Socket::id` of the connection, or an id of the process's own (`NO_SOCKET`).
@@ -106,7 +108,7 @@ pub mod bound_flag {
 /// A process speaks SSH over this socket: sent once per process, before its first packet; of a library once per
 /// connection and direction.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct ConnectionOwner {
     pub head: Head,
     pub start: u64,
@@ -118,7 +120,7 @@ pub struct ConnectionOwner {
 
 /// A channel of one SSH connection carries another one.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, Immutable, IntoBytes, KnownLayout)]
 pub struct Tunnelled {
     pub head: Head,
     /// The carried connection's id.
@@ -128,10 +130,6 @@ pub struct Tunnelled {
     pub recipient: u32,
     pub direction: u32,
 }
-
-/// Beside the id of a connection that a channel carries, in the probes' map FLOWS: nothing more of this direction is
-/// read. The id stays: it says that the connection has not ended.
-pub const FLOW_READ: u64 = 1 << 63;
 
 pub const CLEAR_SMALL: usize = 256;
 pub const CLEAR_LARGE: usize = 2048;
@@ -150,7 +148,7 @@ pub mod clear_flag {
 
 /// Bytes of the clear phase, as they crossed the host's IP layer. `Head::size` tells which room `data` has.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, FromBytes, Immutable, KnownLayout)]
 pub struct Clear<const ROOM: usize> {
     pub head: Head,
     pub socket: Socket,
@@ -166,11 +164,14 @@ pub struct Clear<const ROOM: usize> {
 pub type SmallClear = Clear<CLEAR_SMALL>;
 pub type LargeClear = Clear<CLEAR_LARGE>;
 
-const _: () = {
-    assert!(size_of::<SmallPacket>() == 16 + 24 + 16 + PACKET_SMALL);
-    assert!(size_of::<LargePacket>() == 16 + 24 + 16 + PACKET_LARGE);
-    assert!(size_of::<ConnectionOwner>() == 16 + 16 + 48);
-    assert!(size_of::<Tunnelled>() == 16 + 24);
-    assert!(size_of::<SmallClear>() == 16 + 48 + 16 + CLEAR_SMALL);
-    assert!(size_of::<LargeClear>() == 16 + 48 + 16 + CLEAR_LARGE);
-};
+pin!(SmallPacket, 56 + PACKET_SMALL, {
+    head: 0, connection: 16, start: 24, bytes: 32, tgid: 40, len: 44, flags: 48, message: 50, direction: 51, pad: 52,
+    data: 56,
+});
+pin!(LargePacket, 56 + PACKET_LARGE, { data: 56 });
+pin!(ConnectionOwner, 80, { head: 0, start: 16, tgid: 24, flags: 28, socket: 32 });
+pin!(Tunnelled, 40, { head: 0, connection: 16, carrier: 24, recipient: 32, direction: 36 });
+pin!(SmallClear, 80 + CLEAR_SMALL, {
+    head: 0, socket: 16, offset: 64, len: 68, flags: 72, direction: 74, pad: 75, data: 80,
+});
+pin!(LargeClear, 80 + CLEAR_LARGE, { data: 80 });

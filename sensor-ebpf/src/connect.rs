@@ -14,10 +14,10 @@ use sensor_common::{Connect, Socket, kind, program};
 
 use crate::{
     control,
-    maps::TRACKED,
     program_slot::ProgramSlot,
+    socket,
     stats::{Lost, Sent, count_result, reserve, submit, untracked, write_head},
-    task, tcp,
+    task,
 };
 
 const ALLOW: i32 = 1;
@@ -37,7 +37,7 @@ pub fn connect4(ctx: SockAddrContext) -> i32 {
         count_result(
             program::CONNECT4,
             ProgramSlot::First,
-            attempt(&ctx, AF_INET, tcp::widen(address), program::CONNECT4),
+            attempt(&ctx, AF_INET, socket::widen(address), program::CONNECT4),
         );
     }
     ALLOW
@@ -85,7 +85,7 @@ fn attempt(ctx: &SockAddrContext, family: u16, remote: [u8; 16], row: u32) -> Re
     let (port, cookie, id) = unsafe {
         (u16::from_be((*ctx.sock_addr).user_port as u16), bpf_get_socket_cookie(ctx.as_ptr()), bpf_ktime_get_boot_ns())
     };
-    if TRACKED.insert(cookie, id, 0).is_err() {
+    if !socket::track(cookie, id) {
         untracked(row);
     }
     let mut entry = reserve::<Connect>()?;

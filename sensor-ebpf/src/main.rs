@@ -21,6 +21,8 @@ mod path;
 mod process;
 mod program_slot;
 mod served;
+mod shared;
+mod socket;
 mod ssh;
 mod stack;
 mod stats;

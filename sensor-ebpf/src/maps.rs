@@ -4,7 +4,11 @@ use aya_ebpf::{
     macros::map,
     maps::{HashMap, PerCpuArray, RingBuf},
 };
-use sensor_common::{Counters, Layout, RING_BYTES, program};
+use sensor_common::{
+    Counters, Layout, RING_BYTES, VERSION,
+    map::{DedupKey, Mark, SocketId, SocketKey, Tgid},
+    program,
+};
 
 /// Everything that leaves the kernel, in the order in which it was reserved: one ring for all CPUs keeps cause before
 /// effect (a fork is reserved before its child can run).
@@ -14,21 +18,24 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(program::COUNT, 0);
 
-/// Sockets whose end somebody waits for, by `struct sock` address or, for outgoing ones, by socket cookie (a cookie is
-/// small, a kernel address is not, so the two cannot meet). The value is `Socket::id`. A plain hash: an LRU would
-/// forget silently. Preallocated, as tracing programs need it before 6.1; about 2.5 MiB.
+/// Sockets whose end somebody waits for. A plain hash: an LRU would forget silently. Preallocated, as tracing programs
+/// need it before 6.1; about 2.5 MiB.
 #[map]
-pub static TRACKED: HashMap<u64, u64> = HashMap::with_max_entries(32_768, 0);
+pub static TRACKED: HashMap<SocketKey, SocketId> = HashMap::with_max_entries(32_768, 0);
 
 /// Events that the first program of a tracepoint has handled and the second has not seen yet: see `slot`. An entry
 /// stays only if the second program was skipped; the loader removes those.
 #[map]
-pub static HANDLED: HashMap<[u64; 2], u8> = HashMap::with_max_entries(8_192, 0);
+pub static HANDLED: HashMap<DedupKey, Mark> = HashMap::with_max_entries(8_192, 0);
 
 /// Thread groups that listen on TCP: their children may serve a connection without any exec. Filled at LISTEN here and,
 /// for those that listen already, by the loader.
 #[map]
-pub static LISTENERS: HashMap<u32, u8> = HashMap::with_max_entries(8_192, 0);
+pub static LISTENERS: HashMap<Tgid, Mark> = HashMap::with_max_entries(8_192, 0);
+
+/// `VERSION`, for the loader: it loads no other (`sensor_common::map::VERSION_SYMBOL`).
+#[unsafe(no_mangle)]
+pub static ABI_VERSION: u64 = VERSION as u64;
 
 /// Field offsets of this kernel, patched by the loader.
 #[unsafe(no_mangle)]

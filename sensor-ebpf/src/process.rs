@@ -6,7 +6,7 @@
 //! the loader takes the first.
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext};
-use sensor_common::{Exit, Fork, kind, program};
+use sensor_common::{Exit, Fork, kind, map::Tgid, program};
 
 use crate::{
     control,
@@ -57,8 +57,7 @@ fn on_fork(ctx: &RawTracePointContext, slot: ProgramSlot) -> i32 {
 fn forked(parent: Addr, child: Addr) -> Result<Sent, Lost> {
     let key = task::known_key(child)?;
     let (creator_tgid, creator_start) = task::known_key(parent)?;
-    // SAFETY: a lookup by value; the result is only tested.
-    let listens = unsafe { LISTENERS.get(creator_tgid) }.is_some();
+    let listens = LISTENERS.get_ptr(Tgid { tgid: creator_tgid }).is_some();
     let served = if listens { served::find_served(child, program::FORK) } else { 0 };
     let mut entry = reserve::<Fork>()?;
     let record = entry.as_mut_ptr();
@@ -119,7 +118,7 @@ fn status(task: Addr, signal: Addr) -> (u32, u32) {
 #[inline(always)]
 fn exited(task: Addr, signal: Addr) -> Result<Sent, Lost> {
     let key = task::known_key(task)?;
-    let _ = LISTENERS.remove(key.0);
+    let _ = LISTENERS.remove(Tgid { tgid: key.0 });
     ssh::process_ends(key.0);
     let (status, readable) = status(task, signal);
     if readable == 0 {

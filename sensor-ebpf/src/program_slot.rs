@@ -10,6 +10,8 @@
 //! The second program costs a microsecond of an exec, so before 7.0 only the tracepoint of TCP states has one: there an
 //! interrupt can bring about the same event in the middle of the first (`PREEMPTED`).
 
+use sensor_common::map::{DedupKey, Mark};
+
 use crate::{
     field::{Addr, patched},
     maps::{HANDLED, PREEMPTED},
@@ -22,11 +24,8 @@ pub enum ProgramSlot {
     Second,
 }
 
-/// What an event is about, unique for as long as both programs need it: an object's address and what happens to it.
-pub type DedupKey = [u64; 2];
-
 pub fn dedup_key(object: Addr, what: u64) -> DedupKey {
-    [object, what]
+    DedupKey { object, what }
 }
 
 impl ProgramSlot {
@@ -42,7 +41,7 @@ impl ProgramSlot {
     pub fn takes(self, key: DedupKey) -> bool {
         match self {
             // No room for the key: leave it to the second program, which will find none.
-            Self::First => HANDLED.insert(key, 0u8, 0).is_ok(),
+            Self::First => HANDLED.insert(key, Mark::SET, 0).is_ok(),
             Self::Second => HANDLED.remove(key).is_err(),
         }
     }

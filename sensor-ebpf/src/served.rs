@@ -9,9 +9,8 @@ use sensor_common::{SERVED_FDS, Socket};
 
 use crate::{
     field::{Addr, at, pointer, value},
-    maps::TRACKED,
+    socket,
     stats::untracked,
-    tcp,
 };
 
 const S_IFMT: u16 = 0o170_000;
@@ -27,7 +26,7 @@ pub fn connected_socket(file: Addr) -> Option<Addr> {
     let sk = pointer(socket, at!(socket_sk));
     // Differences are 0 where the pointers lead back; one branch for all.
     let strange = (pointer(socket, at!(socket_file)) ^ file) | (pointer(sk, at!(sock_socket)) ^ socket);
-    if strange == 0 && tcp::is_connected(sk) { Some(sk) } else { None }
+    if strange == 0 && socket::is_connected(sk) { Some(sk) } else { None }
 }
 
 /// The first connected TCP socket among the task's descriptors, tracked from now on; 0 if there is none.
@@ -48,10 +47,10 @@ pub extern "C" fn find_served(task: Addr, row: u32) -> Addr {
         if file != 0
             && let Some(sk) = connected_socket(file)
         {
-            if tcp::tracked(sk).is_none() {
+            if socket::tracked(sk).is_none() {
                 // SAFETY: no arguments.
                 let id = unsafe { bpf_ktime_get_boot_ns() };
-                if TRACKED.insert(sk, id, 0).is_err() {
+                if !socket::track(sk, id) {
                     untracked(row);
                 }
             }
@@ -68,7 +67,7 @@ pub extern "C" fn find_served(task: Addr, row: u32) -> Addr {
 #[inline(always)]
 pub unsafe fn write(sk: Addr, out: *mut Socket) {
     // An untracked one (the map is full) has no id, but it is served all the same.
-    let id = if sk == 0 { 0 } else { tcp::tracked(sk).map_or(0, |(_, id)| id) };
+    let id = if sk == 0 { 0 } else { socket::tracked(sk).map_or(0, |(_, id)| id) };
     // SAFETY: the caller's promise. Reading through 0 gives a socket of zeroes.
-    unsafe { tcp::endpoints(sk, id, out) };
+    unsafe { socket::endpoints(sk, id, out) };
 }

@@ -15,32 +15,29 @@
 //! rest is parsed with the block before it.
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::uprobe, programs::ProbeContext};
-use sensor_common::{program, ssh::direction};
+use sensor_common::{program, ssh::direction, ssh_map::expects};
 
 use super::{
-    bind, kept,
-    maps::{THREADS, Thread, expects},
+    kept,
     memory::{is_user, read},
-    packet, stream,
+    openssl, owner,
+    packet::{self, PACKET_MAX},
+    stream, thread,
 };
 use crate::{
     control,
     program_slot::ProgramSlot,
+    shared::{get, set},
     stack,
     stats::{Lost, count_result},
 };
 
-/// SSH_MSG payloads are at most 256 KiB in OpenSSH (PACKET_MAX_SIZE); padding and MAC come on top.
-pub const PACKET_MAX: u32 = (256 << 10) + 1024;
 const HEADER_BYTES: u32 = 4;
 /// What chacha20-poly1305 derives its key for the tag from: zeroes, in place.
 const POLY_KEY_BYTES: u32 = 32;
 /// The largest and smallest cipher block.
 const BLOCK_BYTES: u32 = 16;
 const BLOCK_BYTES_3DES: u32 = 8;
-pub const NID_CHACHA20: u32 = 1019;
-/// aes-128-gcm, aes-192-gcm, aes-256-gcm.
-const NIDS_GCM: [u32; 3] = [895, 898, 901];
 
 #[inline(always)]
 fn arguments(context: &ProbeContext) -> Option<(u64, u64, u64, u32)> {
@@ -62,31 +59,33 @@ pub fn cipher_call(context: ProbeContext) -> u32 {
     {
         return 0;
     }
-    let id = bpf_get_current_pid_tgid();
-    let Some(thread) = thread(id) else {
+    let Some(thread) = thread::entry(thread::id()) else {
         stack::keep_own(&context);
         count_result(program::SSH_PACKET, ProgramSlot::First, Err(Lost::Full));
         return 0;
     };
     // SAFETY: a live value of the map that only this thread uses.
-    let thread = unsafe { &mut *thread };
-    if thread.expects != expects::NOTHING
-        && (thread.context, thread.out, thread.input, thread.len) == (cipher, out, input, len)
-    {
-        // The same call, probed twice: two containers can share one inode under two names. Its jump has not come, so it
-        // is not another one.
-        return 0;
+    unsafe {
+        if get!(thread.expects) != expects::NOTHING
+            && (get!(thread.context), get!(thread.out), get!(thread.input), get!(thread.len))
+                == (cipher, out, input, len)
+        {
+            // The same call, probed twice: two containers can share one inode under two names. Its jump has not come,
+            // so it is not another one.
+            return 0;
+        }
+        set!(thread.expects = expects::JUMP);
+        set!(thread.context = cipher);
+        set!(thread.out = out);
+        set!(thread.input = input);
+        set!(thread.len = len);
     }
-    thread.expects = expects::JUMP;
-    thread.context = cipher;
-    thread.out = out;
-    thread.input = input;
-    thread.len = len;
     if len == HEADER_BYTES {
         return 0;
     }
     if let Some(splits) = passes(cipher, out, input, len) {
-        thread.expects = if splits { expects::BODY } else { expects::WHOLE };
+        // SAFETY: as above.
+        unsafe { set!(thread.expects = if splits { expects::BODY } else { expects::WHOLE }) };
     }
     0
 }
@@ -95,7 +94,7 @@ pub fn cipher_call(context: ProbeContext) -> u32 {
 /// `cipher`: 0 where it is not known.
 #[inline(always)]
 fn passes(cipher: u64, out: u64, input: u64, len: u32) -> Option<bool> {
-    let claimed = by_context(cipher);
+    let claimed = openssl::claimed(cipher);
     match claimed.map(|claimed| claimed.direction).or_else(|| by_length(out, input, len)) {
         Some(direction::OUT) => {
             let told = packet::observe(input, len, direction::OUT as u32, packet::BY_PROCESS, len);
@@ -104,7 +103,7 @@ fn passes(cipher: u64, out: u64, input: u64, len: u32) -> Option<bool> {
         }
         Some(_) => {
             if len >= BLOCK_BYTES {
-                bind::bind_by_first_ciphertext((bpf_get_current_pid_tgid() >> 32) as u32, input);
+                owner::bind_by_first_ciphertext((bpf_get_current_pid_tgid() >> 32) as u32, input);
             }
             Some(claimed.is_some_and(|claimed| claimed.splits))
         }
@@ -113,33 +112,6 @@ fn passes(cipher: u64, out: u64, input: u64, len: u32) -> Option<bool> {
             None
         }
     }
-}
-
-/// What a cipher's context claims.
-#[derive(Clone, Copy)]
-struct Claimed {
-    direction: u8,
-    /// An incoming packet may come in two pieces: of every cipher that does not authenticate by itself.
-    splits: bool,
-}
-
-/// None for chacha20, which claims nothing of worth.
-#[inline(always)]
-fn by_context(context: u64) -> Option<Claimed> {
-    if !is_user(context) {
-        return None;
-    }
-    let ([cipher, _, claimed], readable) = read::<[u64; 3]>(context);
-    if !is_user(cipher) {
-        return None;
-    }
-    let (nid, known) = read::<u32>(cipher);
-    // `evp_cipher_ctx_st`, of OpenSSL 1.1 and 3: cipher, engine, int encrypt.
-    let encrypt = claimed as u32;
-    if !known || !readable || nid == NID_CHACHA20 || encrypt > 1 {
-        return None;
-    }
-    Some(Claimed { direction: encrypt as u8, splits: !NIDS_GCM.contains(&nid) })
 }
 
 /// The direction of a chacha20-poly1305 packet. (Of other ciphers a length before it would be clear on both sides.)
@@ -153,32 +125,22 @@ fn by_length(out: u64, input: u64, len: u32) -> Option<u8> {
     }
 }
 
-#[inline(always)]
-pub fn thread(id: u64) -> Option<*mut Thread> {
-    if let Some(thread) = THREADS.get_ptr_mut(id) {
-        return Some(thread);
-    }
-    let fresh =
-        Thread { context: 0, out: 0, input: 0, len: 0, expects: 0, rest: 0, block: 0, pad: 0, block_context: 0 };
-    THREADS.insert(id, fresh, 0).ok()?;
-    THREADS.get_ptr_mut(id)
-}
-
 /// At the conditional jump after a call.
 #[uprobe]
 pub fn cipher_jump(context: ProbeContext) -> u32 {
     if control::silenced() {
         return 0;
     }
-    let Some(thread) = THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else {
+    let Some(thread) = thread::known(thread::id()) else {
         stack::keep_own(&context);
         return 0;
     };
     // SAFETY: a live value of the map that only this thread uses.
-    let thread = unsafe { &mut *thread };
-    match core::mem::replace(&mut thread.expects, expects::NOTHING) {
-        expects::BODY => received(Some(thread.context), thread.out, thread.len),
-        expects::WHOLE => received(None, thread.out, thread.len),
+    let (expected, cipher, out, len) =
+        unsafe { (thread::take_expected(thread), get!(thread.context), get!(thread.out), get!(thread.len)) };
+    match expected {
+        expects::BODY => received(Some(cipher), out, len),
+        expects::WHOLE => received(None, out, len),
         _ => {}
     }
     0
@@ -219,15 +181,16 @@ fn received(pieces: Option<u64>, out: u64, len: u32) {
 /// Where an incoming packet that is complete now begins, and its length; a length of 0: nothing to read yet.
 #[inline(always)]
 fn incoming(cipher: u64, out: u64, len: u32) -> (u64, u32) {
-    let id = bpf_get_current_pid_tgid();
-    let known = THREADS.get_ptr_mut(id);
+    let id = thread::id();
+    let known = thread::known(id);
     if let Some(thread) = known {
         // SAFETY: a live value of the map that only this thread uses.
-        let thread = unsafe { &mut *thread };
-        if thread.rest != 0 && thread.block_context == cipher {
-            let rest = core::mem::replace(&mut thread.rest, 0);
+        let (rest, block, context) = unsafe { (get!(thread.rest), get!(thread.block), get!(thread.block_context)) };
+        if rest != 0 && context == cipher {
+            // SAFETY: as above.
+            unsafe { set!(thread.rest = 0) };
             // The buffer may have moved since, with the block in it.
-            return if rest == len { (out.wrapping_sub(thread.block as u64), rest + thread.block) } else { (0, 0) };
+            return if rest == len { (out.wrapping_sub(block as u64), rest + block) } else { (0, 0) };
         }
     }
     let first: u32 = u32::from_be(read(out).0);
@@ -235,14 +198,13 @@ fn incoming(cipher: u64, out: u64, len: u32) -> (u64, u32) {
     // A packet without its length begins with the length of its padding, at least 4: the first byte of a length is 0.
     if first >> 24 == 0 && is_block && first + HEADER_BYTES != len {
         if first > len - HEADER_BYTES && first < PACKET_MAX {
-            match known.or_else(|| thread(id)) {
-                Some(thread) => {
-                    // SAFETY: as above.
-                    let thread = unsafe { &mut *thread };
-                    thread.rest = first + HEADER_BYTES - len;
-                    thread.block = len;
-                    thread.block_context = cipher;
-                }
+            match known.or_else(|| thread::entry(id)) {
+                // SAFETY: as above.
+                Some(thread) => unsafe {
+                    set!(thread.rest = first + HEADER_BYTES - len);
+                    set!(thread.block = len);
+                    set!(thread.block_context = cipher);
+                },
                 None => count_result(program::SSH_PACKET, ProgramSlot::First, Err(Lost::Full)),
             }
         }

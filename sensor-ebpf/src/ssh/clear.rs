@@ -18,14 +18,15 @@ use aya_ebpf::{
 use sensor_common::{
     program,
     ssh::{CLEAR_LARGE, direction},
+    ssh_map::{ConnectionKey, phase},
 };
 
 use super::{
-    maps::{CONNECTIONS, phase},
+    connection::{begin, fresh, side},
     memory,
-    phase::{Bytes, LIMIT, SSH, advance, begin, copy, fresh, identification},
+    phase::{Bytes, LIMIT, SSH, advance, copy, identification},
 };
-use crate::{control, field::Addr, maps::TRACKED, stats::untracked, tcp};
+use crate::{control, field::Addr, shared::get, socket, stats::untracked};
 
 const ALLOW: i32 = 1;
 const IPPROTO_TCP: u8 = 6;
@@ -93,10 +94,10 @@ fn observe(context: &SkBuffContext, direction: u8) {
         return;
     }
     let address = memory::address(sk);
-    // SAFETY: copied out at once.
-    match unsafe { CONNECTIONS.get(address) } {
-        Some(connection) => {
-            let phase = if direction == direction::IN { connection.sides[0].phase } else { connection.sides[1].phase };
+    match side(ConnectionKey { place: address }, direction as u32) {
+        Some((_, side)) => {
+            // SAFETY: a live value of the map; a number is copied out.
+            let phase = unsafe { get!(side.phase) };
             if phase != phase::DONE
                 && let Some(segment) = segment(skb)
             {
@@ -137,17 +138,17 @@ fn first(skb: *mut __sk_buff, sk: Addr, direction: u8) {
     if load(skb, segment.at) != Some(SSH) {
         return;
     }
-    let id = match tcp::tracked(sk) {
+    let id = match socket::tracked(sk) {
         Some((_, id)) => id,
         None => {
             let fresh = fresh();
-            if TRACKED.insert(sk, fresh, 0).is_err() {
+            if !socket::track(sk, fresh) {
                 untracked(program::SSH_CLEAR);
             }
             fresh
         }
     };
-    if begin(sk, id) {
+    if begin(ConnectionKey { place: sk }, id) {
         follow(skb, sk, &segment, direction);
     }
 }
@@ -167,14 +168,14 @@ fn follow(skb: *mut __sk_buff, sk: Addr, segment: &Segment, direction: u8) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn advance_segment(skb: *mut __sk_buff, sk: Addr, at: u32, len: u32, place: u64) -> u64 {
-    advance(&Packet { skb, at }, sk, len, place)
+    advance(&Packet { skb, at }, ConnectionKey { place: sk }, len, place)
 }
 
 /// `phase::copy`. A global function, as above.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn copy_segment(skb: *mut __sk_buff, sk: Addr, at: u32, wanted: u32, what: u32) -> u32 {
-    copy(&Packet { skb, at }, sk, sk, wanted, what);
+    copy(&Packet { skb, at }, ConnectionKey { place: sk }, sk, wanted, what);
     0
 }
 

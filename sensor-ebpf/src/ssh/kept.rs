@@ -29,8 +29,10 @@ mod x86 {
     use aya_ebpf::{EbpfContext as _, helpers::generated::bpf_get_attach_cookie, programs::ProbeContext};
     use sensor_common::kept::{Arguments, CalleeSavedReg, Operand};
 
-    use super::Call;
-    use crate::ssh::memory::{is_user, read};
+    use crate::ssh::{
+        kept::Call,
+        memory::{is_user, read},
+    };
 
     #[inline(always)]
     pub fn call(context: &ProbeContext) -> Option<Call> {

@@ -13,22 +13,27 @@
 //! Where the length is not among the bytes (encrypt-then-MAC), a packet that is cut after its first block is told from
 //! one that ends there by its message: everything that fits into one block has a length of its own (RFC 4253, 4254).
 
-use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read_user},
-    macros::uprobe,
-    programs::ProbeContext,
-};
+use aya_ebpf::{helpers::generated::bpf_probe_read_user, macros::uprobe, programs::ProbeContext};
 use core::arch::asm;
-use sensor_common::ssh::{direction, message};
+use sensor_common::{
+    ssh::{direction, message},
+    ssh_map::{CipherContext, CiphertextHash, ROOM, expects, process_flag},
+};
 
 use super::{
-    cipher::{PACKET_MAX, thread},
-    context::{self, is},
-    maps::{CONTEXTS, CipherContext, ROOM, THREADS, UNBOUND, expects, process_flag},
+    context, first,
+    maps::{CONTEXTS, UNBOUND},
     memory::{address, is_user, read},
-    packet, stream,
+    openssl::{self, is},
+    owner,
+    packet::{self, PACKET_MAX},
+    stream, thread,
 };
-use crate::{control, stack};
+use crate::{
+    control,
+    shared::{get, set},
+    stack,
+};
 
 const IN: u32 = direction::IN as u32;
 const OUT: u32 = direction::OUT as u32;
@@ -109,23 +114,23 @@ pub extern "C" fn called(cipher: u64, out: u64, input: u64, len: u32, keeps: u32
     let (mut expected, mut told) = (expects::NOTHING, 0);
     if let Some(known) = CONTEXTS.get_ptr_mut(context::key(cipher)) {
         // SAFETY: a live value of the map that only this thread uses.
-        if unsafe { (*known).direction } == OUT {
+        if unsafe { get!(known.direction) } == OUT {
             told = outgoing(cipher, input, len);
         } else {
             expected = expects::PIECE;
         }
     } else if len >= BLOCK {
-        expected = unbound(cipher, input, len, context::hash16(bytes), keeps);
+        expected = unbound(cipher, input, len, first::hash16(bytes), keeps);
     }
     if expected != expects::NOTHING
-        && let Some(thread) = thread(bpf_get_current_pid_tgid())
+        && let Some(thread) = thread::entry(thread::id())
     {
         // SAFETY: a live value of the map that only this thread uses.
         unsafe {
-            (*thread).expects = expected;
-            (*thread).context = cipher;
-            (*thread).out = out;
-            (*thread).len = len;
+            set!(thread.expects = expected);
+            set!(thread.context = cipher);
+            set!(thread.out = out);
+            set!(thread.len = len);
         }
     }
     told
@@ -133,8 +138,8 @@ pub extern "C" fn called(cipher: u64, out: u64, input: u64, len: u32, keeps: u32
 
 /// A call of a context that is not bound: what is expected after it.
 #[inline(always)]
-fn unbound(cipher: u64, input: u64, len: u32, first: u64, keeps: u32) -> u32 {
-    let cipher_kind = context::cipher_kind(cipher);
+fn unbound(cipher: u64, input: u64, len: u32, first: CiphertextHash, keeps: u32) -> u32 {
+    let cipher_kind = openssl::cipher_kind(cipher);
     let keeps = keeps != 0 || cipher_kind & is::AEAD == 0;
     let how = if keeps {
         context::KEEPS | context::READABLE
@@ -147,7 +152,7 @@ fn unbound(cipher: u64, input: u64, len: u32, first: u64, keeps: u32) -> u32 {
         return expects::PIECE;
     }
     if !keeps {
-        let sole = context::is_sole();
+        let sole = owner::is_sole();
         if sole && cipher_kind & is::ENCRYPTS != 0 {
             packet::observe(input, len, OUT, packet::BY_PROCESS, len);
         }
@@ -157,8 +162,8 @@ fn unbound(cipher: u64, input: u64, len: u32, first: u64, keeps: u32) -> u32 {
         return if context::bind_rekeyed(cipher, IN) { expects::PIECE } else { expects::NOTHING };
     }
     // What it encrypted first has been sent meanwhile, if it is for a connection.
-    // SAFETY: copied out at once.
-    let before = unsafe { UNBOUND.get(context::key(cipher)) }.copied();
+    // SAFETY: a live value of the map, copied out at once.
+    let before = UNBOUND.get_ptr(context::key(cipher)).map(|hash| unsafe { hash.read_volatile() });
     let bound = before.is_some_and(|before| context::bind_first(cipher, before, OUT, how))
         || cipher_kind & is::ENCRYPTS != 0 && context::bind_rekeyed(cipher, OUT);
     if bound {
@@ -174,9 +179,10 @@ fn unbound(cipher: u64, input: u64, len: u32, first: u64, keeps: u32) -> u32 {
 pub extern "C" fn outgoing(cipher: u64, input: u64, len: u32) -> u32 {
     let Some(known) = CONTEXTS.get_ptr_mut(context::key(cipher)) else { return 0 };
     // SAFETY: a live value of the map that only this thread uses.
-    let known = unsafe { &mut *known };
-    if known.total != 0 {
-        known.total = known.total.saturating_sub(len);
+    let (to_come, connection) = unsafe { (get!(known.total), get!(known.connection)) };
+    if to_come != 0 {
+        // SAFETY: as above.
+        unsafe { set!(known.total = to_come.saturating_sub(len)) };
         return 0;
     }
     let length = u32::from_be(read(input).0);
@@ -185,8 +191,8 @@ pub extern "C" fn outgoing(cipher: u64, input: u64, len: u32) -> u32 {
     if total < len || total > PACKET_MAX {
         return 0;
     }
-    known.total = total - len;
-    let connection = known.connection;
+    // SAFETY: as above.
+    unsafe { set!(known.total = total - len) };
     let told = packet::observe(input, total, OUT, cipher, total);
     if told == NEWKEYS {
         context::rekeyed(cipher, connection, OUT);
@@ -200,15 +206,13 @@ pub fn library_jump(context: ProbeContext) -> u32 {
     if control::silenced() {
         return 0;
     }
-    let Some(thread) = THREADS.get_ptr_mut(bpf_get_current_pid_tgid()) else {
+    let Some(thread) = thread::known(thread::id()) else {
         stack::keep_own(&context);
         return 0;
     };
     // SAFETY: a live value of the map that only this thread uses.
-    let (expected, cipher, out, len) = unsafe {
-        let expected = core::mem::replace(&mut (*thread).expects, expects::NOTHING);
-        (expected, (*thread).context, (*thread).out, (*thread).len)
-    };
+    let (expected, cipher, out, len) =
+        unsafe { (thread::take_expected(thread), get!(thread.context), get!(thread.out), get!(thread.len)) };
     match expected {
         expects::PIECE => {
             stream::resume_if(piece(cipher, out, len));
@@ -218,7 +222,7 @@ pub fn library_jump(context: ProbeContext) -> u32 {
         }
         expects::UNBOUND => {
             // An LRU takes everything.
-            let _ = UNBOUND.insert(context::key(cipher), context::hash16(read(out).0), 0);
+            let _ = UNBOUND.insert(context::key(cipher), first::hash16(read(out).0), 0);
         }
         _ => {}
     }
@@ -230,11 +234,10 @@ pub fn library_jump(context: ProbeContext) -> u32 {
 #[inline(never)]
 pub extern "C" fn piece(cipher: u64, out: u64, len: u32) -> u32 {
     let Some(known) = CONTEXTS.get_ptr_mut(context::key(cipher)) else { return 0 };
-    // SAFETY: a live value of the map that only this thread uses.
-    let known = unsafe { &mut *known };
-    let connection = known.connection;
-    if known.have == 0 {
-        let whole = known.flags & process_flag::WHOLE != 0;
+    // SAFETY: a live value of the map that only this thread uses, here and below.
+    let (connection, have, flags) = unsafe { (get!(known.connection), get!(known.have), get!(known.flags)) };
+    if have == 0 {
+        let whole = flags & process_flag::WHOLE != 0;
         let (number, total) = begins(read(out).0, len, whole);
         if total == len {
             let told = packet::observe(out, len, IN, cipher, len);
@@ -246,26 +249,36 @@ pub extern "C" fn piece(cipher: u64, out: u64, len: u32) -> u32 {
         if total != UNKNOWN && (total < len || total > PACKET_MAX) {
             return 0; // no packet begins here
         }
-        known.total = total;
-        known.message = number as u32;
+        // SAFETY: as above.
+        unsafe {
+            set!(known.total = total);
+            set!(known.message = number as u32);
+        }
     }
-    // Whole after one block and one piece, or not to be had in one piece.
-    known.rest = if known.have == BLOCK { out } else { 0 };
-    append(known, out, len);
-    if known.total == UNKNOWN {
-        if known.have == len {
+    // SAFETY: as above.
+    let (have, mut total) = unsafe {
+        // Whole after one block and one piece, or not to be had in one piece.
+        set!(known.rest = if have == BLOCK { out } else { 0 });
+        (append(known, have, out, len), get!(known.total))
+    };
+    if total == UNKNOWN {
+        if have == len {
             return 0; // the first block; the next call has all the rest
         }
-        known.total = known.have;
+        total = have;
     }
-    if known.have < known.total {
+    if have < total {
         return 0;
     }
-    let total = core::mem::replace(&mut known.total, 0);
-    known.have = 0;
-    let available = kept(known.message as u8);
+    // SAFETY: as above; of the data only the address is taken.
+    let (number, data) = unsafe {
+        set!(known.total = 0);
+        set!(known.have = 0);
+        (get!(known.message), &raw const (*known).data)
+    };
+    let available = kept(number as u8);
     let available = if total < available { total } else { available };
-    let told = packet::observe(address(&raw const known.data), total, IN, cipher, available);
+    let told = packet::observe(address(data), total, IN, cipher, available);
     if told == NEWKEYS {
         context::rekeyed(cipher, connection, IN);
     }
@@ -336,25 +349,32 @@ fn kept(number: u8) -> u32 {
     }
 }
 
-/// Copies what is needed of a piece behind what is there.
+/// Copies what is needed of a piece behind what is there. Returns how much has come with it.
+///
+/// # Safety
+/// `known` is a live value of the map.
 #[inline(always)]
-fn append(known: &mut CipherContext, out: u64, len: u32) {
-    let have = known.have;
-    known.have = have.wrapping_add(len);
-    let room = kept(known.message as u8);
+unsafe fn append(known: *mut CipherContext, have: u32, out: u64, len: u32) -> u32 {
+    let sum = have.wrapping_add(len);
+    // SAFETY: the caller's promise.
+    let room = unsafe {
+        set!(known.have = sum);
+        kept(get!(known.message) as u8)
+    };
     if have >= room {
-        return;
+        return sum;
     }
     let mut at = have as u64;
     let mut wanted = if len < room - have { len as u64 } else { (room - have) as u64 };
-    // SAFETY: `at` is below ROOM and `wanted` at most that afterwards, in a form that every verifier follows and LLVM
-    // does not remove.
+    // SAFETY: the caller's promise; `at` is below ROOM and `wanted` at most that afterwards, in a form that every
+    // verifier follows and LLVM does not remove.
     unsafe {
         asm!("{at} &= {mask}", "if {wanted} <= {room} goto +1", "{wanted} = {room}",
             at = inout(reg) at, wanted = inout(reg) wanted, mask = const ROOM as i32 - 1, room = const ROOM as i32);
-        let to = (&raw mut known.data).cast::<u8>().add(at as usize);
+        let to = (&raw mut (*known).data).cast::<u8>().add(at as usize);
         if bpf_probe_read_user(to.cast(), wanted as u32, out as *const _) != 0 {
-            known.message = 0;
+            set!(known.message = 0);
         }
     }
+    sum
 }

@@ -10,21 +10,24 @@ use core::arch::asm;
 use sensor_common::{
     program,
     ssh::{LargePacket, PACKET_LARGE, PACKET_SMALL, Packet, SmallPacket, kind, message, packet_flag},
+    ssh_map::{Channel, Data, Flow, process_flag},
 };
 
 use super::{
-    allow,
-    bind::{self, Owner},
-    context,
-    maps::{Channel, Data, FLOWS, Flow, process_flag},
+    allow, context,
+    maps::FLOWS,
     memory::read,
+    owner::{self, Owner},
     stream,
 };
 use crate::{
     program_slot::ProgramSlot,
+    shared::{get, set},
     stats::{Lost, Sent, count_result, reserve, submit, untracked, write_head},
 };
 
+/// SSH_MSG payloads are at most 256 KiB in OpenSSH (PACKET_MAX_SIZE); padding and MAC come on top.
+pub const PACKET_MAX: u32 = (256 << 10) + 1024;
 const PADDING_MIN: u32 = 4;
 /// First byte of a zlib stream with a window of 32 KiB: no SSH message has this number.
 const ZLIB: u8 = 0x78;
@@ -59,7 +62,7 @@ pub extern "C" fn observe(base: u64, len: u32, direction: u32, cipher: u64, avai
     if payload.message != ZLIB && !allow::is_listed(payload.message) {
         return number;
     }
-    let owner = if cipher == BY_PROCESS { bind::owner() } else { context::owner(cipher) };
+    let owner = if cipher == BY_PROCESS { owner::current() } else { context::owner(cipher) };
     let Some(owner) = owner else {
         count_result(program::SSH_PACKET, ProgramSlot::First, Err(Lost::Unreadable));
         return number;
@@ -73,7 +76,7 @@ pub extern "C" fn observe(base: u64, len: u32, direction: u32, cipher: u64, avai
     } else {
         if payload.message == ZLIB {
             if cipher == BY_PROCESS {
-                bind::set_flag(owner.tgid, compressed);
+                owner::set_flag(owner.tgid, compressed);
             } else {
                 context::set_flag(cipher, compressed);
             }
@@ -131,8 +134,8 @@ fn count_data(connection: u64, payload: Payload, direction: u32, cipher: u64) ->
         Some(flow) => {
             // SAFETY: a live value of the map; one process works on a connection's direction at a time.
             let carries = unsafe {
-                (*flow).bytes += len as u64;
-                stream::is_wanted((*flow).stream)
+                set!(flow.bytes = get!(flow.bytes).wrapping_add(len as u64));
+                stream::is_wanted(get!(flow.stream))
             };
             if carries && payload.message == message::CHANNEL_DATA {
                 return stream::remember(channel, data(payload, len, cipher));

@@ -7,21 +7,19 @@
 
 use core::arch::asm;
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use sensor_common::{
     program,
-    ssh::{CLEAR_LARGE, CLEAR_SMALL, Clear, clear_flag, direction, kind, message},
+    ssh::{CLEAR_LARGE, CLEAR_SMALL, Clear, clear_flag, kind, message},
+    ssh_map::{ConnectionKey, First, Side, phase},
 };
 
-use super::{
-    context,
-    maps::{CONNECTIONS, Connection, ContextKey, Side, phase},
-};
+use super::{connection::side, first};
 use crate::{
     field::Addr,
     program_slot::ProgramSlot,
-    stats::{Lost, Sent, count_result, reserve, submit, submit_at_once, untracked, write_head},
-    tcp,
+    shared::{get, set},
+    socket,
+    stats::{Lost, Sent, count_result, reserve, submit, submit_at_once, write_head},
 };
 
 /// Bytes of one direction that are copied at most. Measured: OpenSSH's clear phase is 2-4 KiB; post-quantum keys and
@@ -55,108 +53,78 @@ pub trait Bytes {
     unsafe fn copy(&self, at: u32, to: *mut u8, len: u32) -> bool;
 }
 
-/// Begins to follow a connection. False: no room.
-#[inline(always)]
-pub fn begin(key: Addr, id: u64) -> bool {
-    let side = Side { next: 0, offset: 0, skip: 0, phase: phase::NEW };
-    let none = ContextKey { address: 0, tgid: 0, pad: 0 };
-    let room = CONNECTIONS.insert(key, Connection { id, sides: [side; 2], contexts: [none; 2] }, 0).is_ok();
-    if !room {
-        untracked(program::SSH_CLEAR);
-    }
-    room
-}
-
-/// The connection is over.
-#[inline(always)]
-pub fn ends(key: Addr) {
-    // SAFETY: only looked at.
-    if let Some(connection) = unsafe { CONNECTIONS.get(key) } {
-        context::closed(connection);
-        let _ = CONNECTIONS.remove(key);
-    }
-}
-
-/// Id and one direction of a connection.
-#[inline(always)]
-pub fn side(key: Addr, direction: u32) -> Option<(u64, *mut Side)> {
-    let connection = CONNECTIONS.get_ptr_mut(key)?;
-    // SAFETY: a live value of the map; only addresses of its fields are taken.
-    unsafe {
-        let side = if direction == direction::IN as u32 {
-            &raw mut (*connection).sides[0]
-        } else {
-            &raw mut (*connection).sides[1]
-        };
-        Some(((*connection).id, side))
-    }
-}
-
 /// Where a piece belongs and how much of it does: bytes to copy, with `clear_flag`s in the upper half. `place`: its
 /// sequence number, direction in the lower half.
 #[inline(always)]
-pub fn advance(bytes: &impl Bytes, key: Addr, len: u32, place: u64) -> u64 {
+pub fn advance(bytes: &impl Bytes, key: ConnectionKey, len: u32, place: u64) -> u64 {
     let Some((id, side)) = side(key, place as u32) else { return 0 };
-    // SAFETY: a live value of the map; one direction of a connection is handled at a time.
-    let side = unsafe { &mut *side };
     let sequence = (place >> 32) as u32;
     let mut flags = 0;
-    if side.phase == phase::NEW {
-        side.phase = phase::BANNER;
-        side.next = sequence;
+    // SAFETY: a live value of the map, here and below; one direction of a connection is handled at a time.
+    let (mut phase, next, mut offset) = unsafe { (get!(side.phase), get!(side.next), get!(side.offset)) };
+    let mut ahead = sequence.wrapping_sub(next) as i32;
+    if phase == phase::NEW {
+        phase = phase::BANNER;
+        ahead = 0;
     }
-    let ahead = sequence.wrapping_sub(side.next) as i32;
     if ahead < 0 {
         return 0; // again
     }
-    if side.phase == phase::KEYED {
-        side.phase = phase::DONE;
+    if phase == phase::KEYED {
+        // SAFETY: as above.
+        unsafe { set!(side.phase = phase::DONE) };
         if ahead == 0 {
             encrypted(bytes, 0, id, key, place as u32);
         }
-        count_result(program::SSH_CLEAR, ProgramSlot::First, tell_encrypted(id, place as u32));
+        count_result(program::SSH_CLEAR, ProgramSlot::First, emit_encrypted(id, place as u32));
         return 0;
     }
     if ahead > 0 {
         flags = clear_flag::GAP;
-        side.phase = phase::LOST;
-        side.offset = side.offset.wrapping_add(ahead as u32);
+        phase = phase::LOST;
+        offset = offset.wrapping_add(ahead as u32);
     }
-    side.next = sequence.wrapping_add(len);
-    let mut wanted = walk(bytes, side, len);
-    if side.phase == phase::DONE {
+    let (mut wanted, mut phase) = walk(bytes, side, phase, len);
+    if phase == phase::DONE {
         encrypted(bytes, wanted, id, key, place as u32);
-        count_result(program::SSH_CLEAR, ProgramSlot::First, tell_encrypted(id, place as u32));
+        count_result(program::SSH_CLEAR, ProgramSlot::First, emit_encrypted(id, place as u32));
     }
-    if side.offset.wrapping_add(wanted) > LIMIT {
-        wanted = LIMIT.saturating_sub(side.offset);
+    if offset.wrapping_add(wanted) > LIMIT {
+        wanted = LIMIT.saturating_sub(offset);
         flags |= clear_flag::LIMIT;
-        side.phase = phase::DONE;
+        phase = phase::DONE;
     }
-    if side.phase >= phase::KEYED {
+    // SAFETY: as above.
+    unsafe {
+        set!(side.next = sequence.wrapping_add(len));
+        set!(side.offset = offset);
+        set!(side.phase = phase);
+    }
+    if phase >= phase::KEYED {
         flags |= clear_flag::LAST;
     }
     (flags as u64) << 32 | wanted as u64
 }
 
-/// How much of a piece belongs to the clear phase. Follows SSH packets by their lengths; with NEWKEYS the side is done.
+/// How much of a piece belongs to the clear phase, and the phase after it. Follows SSH packets by their lengths; with
+/// NEWKEYS the side is done.
 #[inline(always)]
-fn walk(bytes: &impl Bytes, side: &mut Side, total: u32) -> u32 {
-    let mut at = side.skip;
-    if side.phase == phase::BANNER {
+fn walk(bytes: &impl Bytes, side: *mut Side, phase: u32, total: u32) -> (u32, u32) {
+    // SAFETY: a live value of the map.
+    let mut at = unsafe { get!(side.skip) };
+    if phase == phase::BANNER {
         at = bytes.identification(total);
         if at == 0 {
-            return total; // its end is to come
+            return (total, phase); // its end is to come
         }
-        side.phase = phase::PACKETS;
-    }
-    if side.phase != phase::PACKETS {
-        return total;
+    } else if phase != phase::PACKETS {
+        return (total, phase);
     }
     for _ in 0..SSH_PACKETS_MAX {
         if at >= total {
-            side.skip = at - total;
-            return total;
+            // SAFETY: as above.
+            unsafe { set!(side.skip = at - total) };
+            return (total, phase::PACKETS);
         }
         if at + SSH_HEADER > total {
             break;
@@ -168,12 +136,10 @@ fn walk(bytes: &impl Bytes, side: &mut Side, total: u32) -> u32 {
         }
         at += 4 + len;
         if number == message::NEWKEYS {
-            side.phase = if at < total { phase::DONE } else { phase::KEYED };
-            return if at < total { at } else { total };
+            return if at < total { (at, phase::DONE) } else { (total, phase::KEYED) };
         }
     }
-    side.phase = phase::LOST;
-    total
+    (total, phase::LOST)
 }
 
 /// Bytes of the identification line at the beginning of a piece; 0: it has no end there. A packet may follow it at
@@ -190,28 +156,29 @@ pub fn identification(bytes: &impl Bytes, total: u32) -> u32 {
     0
 }
 
-/// What follows NEWKEYS: the first encrypted bytes, by which a cipher context is told to be this connection's. A packet
+/// What follows NEWKEYS: the first encrypted bytes, by which a cipher context is known to be this connection's. A packet
 /// has more of them.
 #[inline(always)]
-fn encrypted(bytes: &impl Bytes, at: u32, id: u64, key: Addr, direction: u32) {
+fn encrypted(bytes: &impl Bytes, at: u32, id: u64, key: ConnectionKey, direction: u32) {
     if let (Some(first), Some(second), Some(third)) =
         (bytes.load::<8>(at), bytes.load::<8>(at + 8), bytes.load::<4>(at + 16))
     {
         let [first, second] = [first, second].map(u64::from_le_bytes);
-        context::first(id, key, direction, [first, second], u32::from_le_bytes(third));
+        let whose = First { connection: id, key };
+        first::remember(whose, direction, [first, second], u32::from_le_bytes(third));
     }
 }
 
 /// Says that the connection went on under its keys: a client that does not accept the host key leaves without it.
 #[inline(always)]
-fn tell_encrypted(id: u64, direction: u32) -> Result<Sent, Lost> {
+fn emit_encrypted(id: u64, direction: u32) -> Result<Sent, Lost> {
     let mut entry = reserve::<Clear<CLEAR_SMALL>>()?;
     let record = entry.as_mut_ptr();
     // SAFETY: a reserved record; every field is written but `data`, of which nothing is valid. Nothing returns before
     // submit. Reading through 0 gives a socket of zeroes.
     unsafe {
         write_head(&raw mut (*record).head, kind::CLEAR, size_of::<Clear<CLEAR_SMALL>>());
-        tcp::endpoints(0, id, &raw mut (*record).socket);
+        socket::endpoints(0, id, &raw mut (*record).socket);
         (*record).offset = 0;
         (*record).len = 0;
         (*record).flags = clear_flag::ENCRYPTED;
@@ -225,13 +192,14 @@ fn tell_encrypted(id: u64, direction: u32) -> Result<Sent, Lost> {
 /// Sends the first `wanted` bytes of a piece. `what`: flags, direction in the lowest byte. `sk`: 0 where the connection
 /// has no socket.
 #[inline(always)]
-pub fn copy<B: Bytes>(bytes: &B, key: Addr, sk: Addr, wanted: u32, what: u32) {
+pub fn copy<B: Bytes>(bytes: &B, key: ConnectionKey, sk: Addr, wanted: u32, what: u32) {
     let (flags, direction) = ((what >> 8) as u16, what as u8);
     let Some((id, side)) = side(key, direction as u32) else { return };
     // SAFETY: a live value of the map; one direction of a connection is handled at a time.
-    let side = unsafe { &mut *side };
-    let mut piece = Piece { sk, id, at: 0, offset: side.offset, flags, direction };
-    side.offset = side.offset.wrapping_add(wanted);
+    let offset = unsafe { get!(side.offset) };
+    // SAFETY: as above.
+    unsafe { set!(side.offset = offset.wrapping_add(wanted)) };
+    let mut piece = Piece { sk, id, at: 0, offset, flags, direction };
     let mut left = wanted;
     let head = bytes.head();
     if head != 0 && head < wanted {
@@ -288,7 +256,7 @@ impl Piece {
             let data = (&raw mut (*record).data).cast();
             let copied = bytes.copy(self.at, data, len as u32);
             write_head(&raw mut (*record).head, kind::CLEAR, size_of::<Clear<ROOM>>());
-            tcp::endpoints(self.sk, self.id, &raw mut (*record).socket);
+            socket::endpoints(self.sk, self.id, &raw mut (*record).socket);
             (*record).offset = self.offset;
             (*record).len = if copied { len as u32 } else { 0 };
             (*record).flags = self.flags;
@@ -299,11 +267,4 @@ impl Piece {
         submit_at_once(entry, self.offset == 0);
         Ok(Sent::Whole)
     }
-}
-
-/// An id for a connection that nobody has given one.
-#[inline(always)]
-pub fn fresh() -> u64 {
-    // SAFETY: no arguments.
-    unsafe { bpf_ktime_get_boot_ns() }
 }

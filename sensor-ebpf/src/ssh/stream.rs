@@ -9,19 +9,24 @@
 //! Both directions of a channel have numbers of their own; the confirmation of its opening names both (RFC 4254, 5.1),
 //! and there the stream gets its id. A channel that was opened before the sensor came is not looked into.
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read};
+use aya_ebpf::helpers::generated::bpf_probe_read;
 use sensor_common::{
     program,
-    ssh::{FLOW_READ, Tunnelled, kind},
+    ssh::{Tunnelled, kind},
+    ssh_map::{Carrying, Channel, ConnectionKey, Data, FLOW_READ, Flow, phase},
 };
 
 use super::{
-    maps::{CARRYING, CONNECTIONS, Channel, Data, FLOWS, Flow, phase},
+    connection::{begin, fresh, is_followed, side},
+    maps::{CARRYING, FLOWS},
     memory::read,
-    phase::{Bytes, SSH, advance, begin, copy, ends, fresh, identification, side},
+    phase::{Bytes, SSH, advance, copy, identification},
+    teardown::ends,
+    thread,
 };
 use crate::{
     program_slot::ProgramSlot,
+    shared::{get, set},
     stats::{Sent, count_result, reserve, submit, untracked, write_head},
 };
 
@@ -44,7 +49,7 @@ pub const PENDING: u32 = 1 << 31;
 /// stacks of all functions on the way to it would not fit into one.
 #[inline(always)]
 pub fn remember(channel: Channel, data: Data) -> u32 {
-    if CARRYING.insert(bpf_get_current_pid_tgid(), (channel, data), 0).is_ok() { PENDING } else { 0 }
+    if CARRYING.insert(thread::id(), Carrying { channel, data }, 0).is_ok() { PENDING } else { 0 }
 }
 
 /// Reads what was remembered.
@@ -59,20 +64,21 @@ pub fn resume_if(told: u32) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn resume() -> u32 {
-    // SAFETY: copied out at once.
-    let Some((channel, data)) = (unsafe { CARRYING.get(bpf_get_current_pid_tgid()) }).copied() else { return 0 };
+    let Some(carrying) = CARRYING.get_ptr(thread::id()) else { return 0 };
+    // SAFETY: a live value of the map that only this thread uses, copied out at once.
+    let Carrying { channel, data } = unsafe { carrying.read_volatile() };
     let Some(flow) = FLOWS.get_ptr_mut(channel) else { return 0 };
     // SAFETY: a live value of the map; one process works on a connection's direction at a time.
-    let (stream, before) = unsafe { ((*flow).stream, (*flow).bytes.wrapping_sub(data.len as u64)) };
+    let (stream, before) = unsafe { (get!(flow.stream), get!(flow.bytes).wrapping_sub(data.len as u64)) };
     if !is_wanted(stream) {
         return 0;
     }
     if before == 0 && !begins(channel, stream, data) {
         // SAFETY: as above.
-        unsafe { (*flow).stream = 0 };
+        unsafe { set!(flow.stream = 0) };
     } else if follow(stream, data, before, channel.direction) == OVER {
         // SAFETY: as above.
-        unsafe { (*flow).stream = stream | FLOW_READ };
+        unsafe { set!(flow.stream = stream | FLOW_READ) };
     }
     0
 }
@@ -93,11 +99,11 @@ fn begins(channel: Channel, stream: u64, data: Data) -> bool {
     if data.len < 4 || Memory(data).load::<4>(0) != Some(SSH) {
         return false;
     }
-    // SAFETY: only asked for.
-    if unsafe { CONNECTIONS.get(stream) }.is_some() {
+    let key = ConnectionKey { place: stream };
+    if is_followed(key) {
         return true;
     }
-    if !begin(stream, stream) {
+    if !begin(key, stream) {
         return false;
     }
     let told = match reserve::<Tunnelled>() {
@@ -124,6 +130,7 @@ fn begins(channel: Channel, stream: u64, data: Data) -> bool {
 #[inline(always)]
 fn follow(stream: u64, data: Data, before: u64, direction: u32) -> u32 {
     let Data { first, rest, split, len } = data;
+    let key = ConnectionKey { place: stream };
     let place = (len as u64) << 32 | (before as u32 & SEQUENCE) as u64 | (direction as u64) << 31;
     let advanced = advance_data(stream, first, rest, split, place);
     let (wanted, flags) = (advanced as u32, (advanced >> 32) as u32);
@@ -131,7 +138,7 @@ fn follow(stream: u64, data: Data, before: u64, direction: u32) -> u32 {
         copy_data(stream, first, rest, split, (wanted as u64) << 32 | (flags << 8 | direction) as u64);
     }
     // SAFETY: a live value of the map.
-    let done = side(stream, direction).is_none_or(|(_, side)| unsafe { (*side).phase } == phase::DONE);
+    let done = side(key, direction).is_none_or(|(_, side)| unsafe { get!(side.phase) } == phase::DONE);
     if done { OVER } else { 0 }
 }
 
@@ -142,7 +149,12 @@ fn follow(stream: u64, data: Data, before: u64, direction: u32) -> u32 {
 pub extern "C" fn advance_data(stream: u64, first: u64, rest: u64, split: u32, place: u64) -> u64 {
     let (len, direction) = ((place >> 32) as u32, (place as u32) >> 31);
     let sequence = (place as u32 & SEQUENCE) as u64;
-    advance(&Memory(Data { first, split, len, rest }), stream, len, sequence << 32 | direction as u64)
+    advance(
+        &Memory(Data { first, split, len, rest }),
+        ConnectionKey { place: stream },
+        len,
+        sequence << 32 | direction as u64,
+    )
 }
 
 /// `phase::copy`. `what`: how much in the upper half. A global function, as above.
@@ -150,22 +162,24 @@ pub extern "C" fn advance_data(stream: u64, first: u64, rest: u64, split: u32, p
 #[inline(never)]
 pub extern "C" fn copy_data(stream: u64, first: u64, rest: u64, split: u32, what: u64) -> u32 {
     let wanted = (what >> 32) as u32;
-    copy(&Memory(Data { first, split, len: wanted, rest }), stream, 0, wanted, what as u32);
+    let bytes = Memory(Data { first, split, len: wanted, rest });
+    copy(&bytes, ConnectionKey { place: stream }, 0, wanted, what as u32);
     0
 }
 
 /// Bytes of a channel that ends in this direction. `close`: it is gone.
 #[inline(always)]
 pub fn flowed(channel: Channel, close: bool) -> u64 {
-    // SAFETY: copied out at once.
-    let Some(flow) = (unsafe { FLOWS.get(channel) }).copied() else { return 0 };
+    let Some(flow) = FLOWS.get_ptr(channel) else { return 0 };
+    // SAFETY: a live value of the map; numbers are copied out at once.
+    let (bytes, stream) = unsafe { (get!(flow.bytes), get!(flow.stream)) };
     if close {
         // What the connection has carried may still have to be decrypted by whoever reads it from a pipe: once it has
         // its keys, the loader takes it away.
         let _ = FLOWS.remove(channel);
-        ends(flow.stream);
+        ends(stream);
     }
-    flow.bytes
+    bytes
 }
 
 /// `phase::identification`. A global function, as above.

@@ -1,13 +1,18 @@
-//! The layout of ring records, read field by field.
+//! Ring records, as `sensor-common` declares them.
 //!
-//! What enters: the bytes of one record. What leaves: the record as declared in `sensor-common`, with absent fields as
-//! None. Nothing is transmuted: each read checks that the bytes are there. A record of another version, kind or length
-//! is an error that says so.
+//! What enters: the bytes of one record, aligned or not. What leaves: an event, with absent fields as None. A record is
+//! copied out of its bytes once their length, version and kind are checked (`zerocopy`: only types of which any bytes
+//! are a value, so none is misread as something that it cannot be). A record of another version, kind or length is an
+//! error that says so; so is a length in it that is over the room it speaks of.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use bytes::Buf;
-use sensor_common::{self as abi, VERSION, exec_flag, kind, ssh, valid};
+use sensor_common::{
+    self as abi, Head, VERSION, exec_flag, kind,
+    ssh::{self, SmallClear, SmallPacket},
+    valid,
+};
+use zerocopy::FromBytes;
 
 use super::ssh::message;
 use crate::event::{
@@ -26,8 +31,8 @@ const UNSET: u32 = u32::MAX;
 /// Why a record was not understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    #[error("record of {len} bytes ends before its {field}")]
-    Short { len: usize, field: &'static str },
+    #[error("{record} of {len} bytes, it needs {needs}")]
+    Short { record: &'static str, len: usize, needs: usize },
     #[error("record version {0}, this sensor reads version {VERSION}")]
     Version(u16),
     #[error("unknown record kind {0}")]
@@ -74,113 +79,20 @@ pub(super) struct RawArgs {
     pub(super) copied: u32,
 }
 
-/// Reads one field.
-struct Reader<'a> {
-    rest: &'a [u8],
-    len: usize,
+/// A record, or what its kind begins with, wherever its bytes lie.
+fn take<T: FromBytes>(record: &[u8], name: &'static str) -> Result<T, Error> {
+    let short = |_| Error::Short { len: record.len(), record: name, needs: size_of::<T>() };
+    T::read_from_prefix(record).map(|(value, _)| value).map_err(short)
 }
 
-macro_rules! getters {
-    ($($name:ident -> $ty:ty, $get:ident;)+) => {
-        $(fn $name(&mut self, field: &'static str) -> Result<$ty, Error> {
-            self.rest.$get().map_err(|_| Error::Short { len: self.len, field })
-        })+
-    };
-}
-
-impl<'a> Reader<'a> {
-    getters! {
-        u8 -> u8, try_get_u8;
-        u16 -> u16, try_get_u16_ne;
-        u32 -> u32, try_get_u32_ne;
-        u64 -> u64, try_get_u64_ne;
-    }
-
-    fn bytes(&mut self, n: usize, field: &'static str) -> Result<&'a [u8], Error> {
-        let (head, tail) = self.rest.split_at_checked(n).ok_or(Error::Short { len: self.len, field })?;
-        self.rest = tail;
-        Ok(head)
-    }
-
-    /// A region of fixed size of which the first `used` bytes are valid.
-    fn region(&mut self, size: usize, used: u32, field: &'static str) -> Result<&'a [u8], Error> {
-        let bytes = self.bytes(size, field)?;
-        bytes.get(..used as usize).ok_or(Error::Limit { field, value: used, limit: size as u32 })
-    }
-
-    fn task(&mut self) -> Result<Task, Error> {
-        let start = self.u64("task.start")?;
-        let parent_start = self.u64("task.parent_start")?;
-        let cgroup = self.u64("task.cgroup")?;
-        let mut word = || self.u32("task");
-        let [tgid, tid, parent_tgid, sid] = [word()?, word()?, word()?, word()?];
-        let [uid, euid, gid, egid] = [word()?, word()?, word()?, word()?];
-        let [loginuid, audit_session, mnt_ns, pid_ns] = [word()?, word()?, word()?, word()?];
-        let comm = self.bytes(16, "task.comm")?;
-        let flags = self.u32("task.valid")?;
-        self.u32("task.pad")?;
-        let has = |bit: u32| flags & bit != 0;
-        Ok(Task {
-            id: process(tgid, start),
-            tid,
-            parent: has(valid::PARENT).then(|| process(parent_tgid, parent_start)),
-            sid: has(valid::SID).then_some(sid),
-            credentials: has(valid::CRED).then_some(Credentials { uid, euid, gid, egid }),
-            loginuid: (has(valid::LOGINUID) && loginuid != UNSET).then_some(loginuid),
-            audit_session: (has(valid::AUDIT_SESSION) && audit_session != UNSET).then_some(audit_session),
-            mnt_ns: has(valid::MNT_NS).then_some(mnt_ns),
-            pid_ns: has(valid::PID_NS).then_some(pid_ns),
-            cgroup: has(valid::CGROUP).then_some(cgroup),
-            comm: if has(valid::COMM) { until_nul(comm).to_vec() } else { Vec::new() },
-            names: Names::default(),
-        })
-    }
-
-    /// A socket's id, and its endpoints if it is one.
-    fn any_socket(&mut self) -> Result<(u64, Option<(SocketAddr, SocketAddr)>), Error> {
-        let id = self.u64("socket.id")?;
-        let family = self.u16("socket.family")?;
-        let local_port = self.u16("socket.local_port")?;
-        let remote_port = self.u16("socket.remote_port")?;
-        self.u16("socket.pad")?;
-        let local = address(family, self.bytes(16, "socket.local")?);
-        let remote = address(family, self.bytes(16, "socket.remote")?);
-        let endpoints = local.zip(remote);
-        Ok((id, endpoints.map(|(l, r)| (SocketAddr::new(l, local_port), SocketAddr::new(r, remote_port)))))
-    }
-
-    /// A socket: its id and endpoints, None if there is none or its family is unknown.
-    fn socket(&mut self) -> Result<Option<(u64, SocketAddr, SocketAddr)>, Error> {
-        let (id, endpoints) = self.any_socket()?;
-        Ok(endpoints.map(|(local, remote)| (id, local, remote)))
-    }
-
-    fn direction(&mut self) -> Result<Direction, Error> {
-        match self.u8("direction")? {
-            ssh::direction::IN => Ok(Direction::In),
-            ssh::direction::OUT => Ok(Direction::Out),
-            other => Err(Error::Limit { field: "direction", value: other.into(), limit: ssh::direction::OUT.into() }),
-        }
-    }
-
-    /// Room of one of two sizes, told apart by what is left of the record.
-    fn either(&mut self, sizes: [usize; 2], used: u32, field: &'static str) -> Result<&'a [u8], Error> {
-        let size = sizes.into_iter().find(|size| *size == self.rest.len());
-        self.region(size.ok_or(Error::Short { len: self.len, field })?, used, field)
-    }
-
-    fn served(&mut self) -> Result<Option<Served>, Error> {
-        Ok(self.socket()?.map(|(id, local, remote)| Served { socket: Some(id), local, remote }))
-    }
+/// What is valid of a room.
+fn used<'a>(room: &'a [u8], used: u32, field: &'static str) -> Result<&'a [u8], Error> {
+    room.get(..used as usize).ok_or(Error::Limit { field, value: used, limit: room.len() as u32 })
 }
 
 /// Reads one record.
 pub(super) fn read(record: &[u8]) -> Result<Record, Error> {
-    let mut reader = Reader { rest: record, len: record.len() };
-    let kind = reader.u16("head.kind")?;
-    let version = reader.u16("head.version")?;
-    let size = reader.u32("head.size")?;
-    let time = reader.u64("head.time")?;
+    let Head { kind, version, size, time } = take(record, "head")?;
     if version != VERSION {
         return Err(Error::Version(version));
     }
@@ -188,70 +100,106 @@ pub(super) fn read(record: &[u8]) -> Result<Record, Error> {
         return Err(Error::Size { says: size, len: record.len() });
     }
     let what = match kind {
-        kind::EXEC => return exec(&mut reader, time),
-        kind::ARGS => return piece(&mut reader),
+        kind::EXEC => return exec(&take(record, "exec")?),
+        kind::ARGS => return piece(&take(record, "args")?),
         kind::FORK => {
-            let task = reader.task()?;
-            let start = reader.u64("fork.creator_start")?;
-            let tgid = reader.u32("fork.creator_tgid")?;
-            reader.u32("fork.pad")?;
-            EventKind::Fork(Fork { task, creator: process(tgid, start), served: reader.served()? })
+            let abi::Fork { task: child, creator_start, creator_tgid, served: socket, .. } = take(record, "fork")?;
+            let creator = process(creator_tgid, creator_start);
+            EventKind::Fork(Fork { task: task(&child), creator, served: served(&socket) })
         }
         kind::EXIT => {
-            let task = reader.task()?;
-            EventKind::Exit(Exit { task, status: Status::from_wait(reader.u32("exit.status")?) })
+            let abi::Exit { task: who, status, .. } = take(record, "exit")?;
+            EventKind::Exit(Exit { task: task(&who), status: Status::from_wait(status) })
         }
         kind::CONNECT => {
-            let task = reader.task()?;
-            let Some((socket, _, remote)) = reader.socket()? else { return Err(Error::Kind(kind)) };
-            EventKind::Connect(Connect { task, socket, remote })
+            let abi::Connect { task: who, socket, .. } = take(record, "connect")?;
+            let Some((_, remote)) = endpoints(&socket) else { return Err(Error::Kind(kind)) };
+            EventKind::Connect(Connect { task: task(&who), socket: socket.id, remote })
         }
-        kind::TCP_STATE => tcp(&mut reader, kind)?,
-        ssh::kind::PACKET => packet(&mut reader)?,
+        kind::TCP_STATE => tcp(&take(record, "tcp-state")?)?,
+        ssh::kind::PACKET if record.len() == size_of::<SmallPacket>() => {
+            packet::<{ ssh::PACKET_SMALL }>(&take(record, "packet")?)?
+        }
+        ssh::kind::PACKET => packet::<{ ssh::PACKET_LARGE }>(&whole(record, "packet")?)?,
         ssh::kind::CARRIED => {
-            let (connection, carrier) = (reader.u64("carried.connection")?, reader.u64("carried.carrier")?);
-            let recipient = reader.u32("carried.recipient")?;
-            let out = reader.u32("carried.direction")? != 0;
-            let direction = if out { Direction::Out } else { Direction::In };
+            let ssh::Tunnelled { connection, carrier, recipient, direction, .. } = take(record, "carried")?;
+            let direction = if direction == 0 { Direction::In } else { Direction::Out };
             EventKind::SshTunnelled(Tunnelled { connection, carrier, recipient, direction })
         }
         ssh::kind::BOUND => {
-            let start = reader.u64("bound.start")?;
-            let tgid = reader.u32("bound.tgid")?;
-            let flags = reader.u32("bound.flags")?;
-            let (connection, endpoints) = reader.any_socket()?;
-            let owner = ConnectionOwner { process: process(tgid, start), connection, endpoints };
+            let ssh::ConnectionOwner { start, tgid, flags, socket, .. } = take(record, "bound")?;
+            let endpoints = endpoints(&socket);
+            let owner = ConnectionOwner { process: process(tgid, start), connection: socket.id, endpoints };
             let is_ambiguous = flags & ssh::bound_flag::MIXED != 0;
             if is_ambiguous { EventKind::SshAmbiguous(owner) } else { EventKind::SshOwner(owner) }
         }
-        ssh::kind::CLEAR => return clear(&mut reader, time),
+        ssh::kind::CLEAR if record.len() == size_of::<SmallClear>() => {
+            return clear::<{ ssh::CLEAR_SMALL }>(&take(record, "clear")?);
+        }
+        ssh::kind::CLEAR => return clear::<{ ssh::CLEAR_LARGE }>(&whole(record, "clear")?),
         other => return Err(Error::Kind(other)),
     };
     Ok(Record::Event(Box::new(Event { time, what })))
 }
 
-fn packet(reader: &mut Reader<'_>) -> Result<EventKind, Error> {
-    let connection = reader.u64("packet.connection")?;
-    let start = reader.u64("packet.start")?;
-    let bytes = reader.u64("packet.bytes")?;
-    let tgid = reader.u32("packet.tgid")?;
-    let len = reader.u32("packet.len")?;
-    let flags = reader.u16("packet.flags")?;
-    let number = reader.u8("packet.message")?;
-    let direction = reader.direction()?;
-    reader.u32("packet.pad")?;
-    let payload = reader.either([ssh::PACKET_SMALL, ssh::PACKET_LARGE], len, "packet.len")?;
-    let has = |flag: u16| flags & flag != 0;
+/// The larger of a record's two sizes: there is no third.
+fn whole<T: FromBytes>(record: &[u8], name: &'static str) -> Result<T, Error> {
+    T::read_from_bytes(record).map_err(|_| Error::Short { len: record.len(), record: name, needs: size_of::<T>() })
+}
+
+fn task(task: &abi::Task) -> Task {
+    let has = |bit: u32| task.valid & bit != 0;
+    let &abi::Task { uid, euid, gid, egid, loginuid, audit_session, .. } = task;
+    Task {
+        id: process(task.tgid, task.start),
+        tid: task.tid,
+        parent: has(valid::PARENT).then(|| process(task.parent_tgid, task.parent_start)),
+        sid: has(valid::SID).then_some(task.sid),
+        credentials: has(valid::CRED).then_some(Credentials { uid, euid, gid, egid }),
+        loginuid: (has(valid::LOGINUID) && loginuid != UNSET).then_some(loginuid),
+        audit_session: (has(valid::AUDIT_SESSION) && audit_session != UNSET).then_some(audit_session),
+        mnt_ns: has(valid::MNT_NS).then_some(task.mnt_ns),
+        pid_ns: has(valid::PID_NS).then_some(task.pid_ns),
+        cgroup: has(valid::CGROUP).then_some(task.cgroup),
+        comm: if has(valid::COMM) { until_nul(&task.comm).to_vec() } else { Vec::new() },
+        names: Names::default(),
+    }
+}
+
+/// The local and the remote end. None: there is no socket, or its family is unknown.
+fn endpoints(socket: &abi::Socket) -> Option<(SocketAddr, SocketAddr)> {
+    let local = address(socket.family, &socket.local)?;
+    let remote = address(socket.family, &socket.remote)?;
+    Some((SocketAddr::new(local, socket.local_port), SocketAddr::new(remote, socket.remote_port)))
+}
+
+fn served(socket: &abi::Socket) -> Option<Served> {
+    endpoints(socket).map(|(local, remote)| Served { socket: Some(socket.id), local, remote })
+}
+
+fn direction(direction: u8) -> Result<Direction, Error> {
+    match direction {
+        ssh::direction::IN => Ok(Direction::In),
+        ssh::direction::OUT => Ok(Direction::Out),
+        other => Err(Error::Limit { field: "direction", value: other.into(), limit: ssh::direction::OUT.into() }),
+    }
+}
+
+fn packet<const ROOM: usize>(packet: &ssh::Packet<ROOM>) -> Result<EventKind, Error> {
+    let has = |flag: u16| packet.flags & flag != 0;
+    let direction = direction(packet.direction)?;
+    let payload = used(&packet.data, packet.len, "packet.len")?;
+    let number = packet.message;
     let message = if has(ssh::packet_flag::COMPRESSED) {
         Message::Compressed
     } else if has(ssh::packet_flag::MALFORMED) {
         Message::Malformed { number, what: MalformedWhat::Length }
     } else {
-        message(number, payload, has(ssh::packet_flag::CUT), bytes).ok_or(Error::Message(number))?
+        message(number, payload, has(ssh::packet_flag::CUT), packet.bytes).ok_or(Error::Message(number))?
     };
     Ok(EventKind::Ssh(Box::new(Packet {
-        connection,
-        process: Some(process(tgid, start)),
+        connection: packet.connection,
+        process: Some(process(packet.tgid, packet.start)),
         endpoints: None,
         direction,
         before_mac: has(ssh::packet_flag::LENGTH),
@@ -260,88 +208,73 @@ fn packet(reader: &mut Reader<'_>) -> Result<EventKind, Error> {
     })))
 }
 
-fn clear(reader: &mut Reader<'_>, time: u64) -> Result<Record, Error> {
-    let (connection, endpoints) = reader.any_socket()?;
-    let offset = reader.u32("clear.offset")?;
-    let len = reader.u32("clear.len")?;
-    let flags = reader.u16("clear.flags")?;
-    let direction = reader.direction()?;
-    reader.bytes(5, "clear.pad")?;
-    let data = reader.either([ssh::CLEAR_SMALL, ssh::CLEAR_LARGE], len, "clear.len")?.to_vec();
-    Ok(Record::Clear { time, connection, endpoints, direction, offset, flags, data })
+fn clear<const ROOM: usize>(clear: &ssh::Clear<ROOM>) -> Result<Record, Error> {
+    let direction = direction(clear.direction)?;
+    Ok(Record::Clear {
+        time: clear.head.time,
+        connection: clear.socket.id,
+        endpoints: endpoints(&clear.socket),
+        direction,
+        offset: clear.offset,
+        flags: clear.flags,
+        data: used(&clear.data, clear.len, "clear.len")?.to_vec(),
+    })
 }
 
-fn tcp(reader: &mut Reader<'_>, kind: u16) -> Result<EventKind, Error> {
-    let Some((socket, local, remote)) = reader.socket()? else { return Err(Error::Kind(kind)) };
-    let bytes_in = reader.u64("tcp.bytes_received")?;
-    let bytes_out = reader.u64("tcp.bytes_sent")?;
-    let old = TcpState::from_kernel(reader.u8("tcp.old")?);
-    let new = TcpState::from_kernel(reader.u8("tcp.new")?);
-    let error = reader.u16("tcp.error")?;
+fn tcp(change: &abi::TcpState) -> Result<EventKind, Error> {
+    let Some((local, remote)) = endpoints(&change.socket) else { return Err(Error::Kind(change.head.kind)) };
     Ok(EventKind::Tcp(TcpChange {
-        socket,
+        socket: change.socket.id,
         local,
         remote,
-        old,
-        new,
-        error: (error != 0).then_some(error),
-        bytes_in,
-        bytes_out,
+        old: TcpState::from_kernel(change.old),
+        new: TcpState::from_kernel(change.new),
+        error: (change.error != 0).then_some(change.error),
+        bytes_in: change.bytes_received,
+        bytes_out: change.bytes_sent,
     }))
 }
 
-fn exec(reader: &mut Reader<'_>, time: u64) -> Result<Record, Error> {
-    let task = reader.task()?;
-    let served = reader.served()?;
-    let inode = reader.u64("exec.inode")?;
-    let mut word = || reader.u32("exec");
-    let [dev, flags, total, copied] = [word()?, word()?, word()?, word()?];
-    let [argc, old_tid, exe_bytes, cwd_bytes] = [word()?, word()?, word()?, word()?];
+fn exec(exec: &abi::Exec) -> Result<Record, Error> {
+    let has = |bit: u32| exec.flags & bit != 0;
     let stamp = FileStamp {
-        size: reader.u64("exec.size")?,
-        ctime: (reader.u64("exec.ctime_sec")?.cast_signed(), reader.u32("exec.ctime_nsec")?),
-        generation: reader.u32("exec.generation")?,
-        nlink: reader.u32("exec.nlink")?,
-        owner: reader.u32("exec.owner")?,
-        mode: reader.u32("exec.mode")?,
-        overlay: flags & exec_flag::OVERLAY != 0,
+        size: exec.size,
+        ctime: (exec.ctime_sec.cast_signed(), exec.ctime_nsec),
+        generation: exec.generation,
+        nlink: exec.nlink,
+        owner: exec.owner,
+        mode: exec.mode,
+        overlay: has(exec_flag::OVERLAY),
     };
-    reader.u32("exec.pad")?;
-    let used = exe_bytes.saturating_add(cwd_bytes);
-    let paths = reader.region(abi::PATHS_MAX + abi::NAME_MAX, used, "exec.paths")?;
-    let (exe, cwd) = paths.split_at_checked(exe_bytes as usize).unwrap_or((paths, &[]));
-    let has = |bit: u32| flags & bit != 0;
+    let paths = used(&exec.paths, exec.exe_bytes.saturating_add(exec.cwd_bytes), "exec.paths")?;
+    let (exe, cwd) = paths.split_at_checked(exec.exe_bytes as usize).unwrap_or((paths, &[]));
     // An argv longer than the inline room came in pieces, before this record.
-    let inline = match total as usize <= abi::ARGS_INLINE {
-        true => Some(reader.region(abi::ARGS_INLINE, copied, "exec.args_copied")?.to_vec()),
+    let inline = match exec.args_total as usize <= abi::ARGS_INLINE {
+        true => Some(used(&exec.args, exec.args_copied, "exec.args_copied")?.to_vec()),
         false => None,
     };
     let event = Exec {
-        task,
-        file: has(exec_flag::INODE).then_some(FileId { dev, inode }),
+        task: task(&exec.task),
+        file: has(exec_flag::INODE).then_some(FileId { dev: exec.dev, inode: exec.inode }),
         role: None,
         executable: has(exec_flag::EXE).then(|| path(exe, has(exec_flag::EXE_CUT))),
         working_directory: has(exec_flag::CWD).then(|| path(cwd, has(exec_flag::CWD_CUT))),
         args: Args::default(),
-        argc,
-        served,
-        thread: has(exec_flag::OTHER_THREAD).then_some(old_tid),
+        argc: exec.argc,
+        served: served(&exec.served),
+        thread: has(exec_flag::OTHER_THREAD).then_some(exec.old_tid),
         stamp: has(exec_flag::STAMP).then_some(stamp),
     };
-    Ok(Record::Exec { event: Box::new(event), time, args: RawArgs { inline, total, copied } })
+    let args = RawArgs { inline, total: exec.args_total, copied: exec.args_copied };
+    Ok(Record::Exec { event: Box::new(event), time: exec.head.time, args })
 }
 
-fn piece(reader: &mut Reader<'_>) -> Result<Record, Error> {
-    let exec_time = reader.u64("args.exec_time")?;
-    let tgid = reader.u32("args.tgid")?;
-    let offset = reader.u32("args.offset")?;
-    let len = reader.u32("args.len")?;
-    reader.u32("args.pad")?;
+fn piece(piece: &abi::Args) -> Result<Record, Error> {
+    let &abi::Args { exec_time, tgid, offset, len, .. } = piece;
     if offset >= abi::ARGS_MAX {
         return Err(Error::Limit { field: "args.offset", value: offset, limit: abi::ARGS_MAX });
     }
-    let data = reader.region(abi::ARGS_CHUNK, len, "args.len")?.to_vec();
-    Ok(Record::Piece { tgid, exec_time, offset, data })
+    Ok(Record::Piece { tgid, exec_time, offset, data: used(&piece.data, len, "args.len")?.to_vec() })
 }
 
 fn process(tgid: u32, start_ns: u64) -> ProcessId {
@@ -378,6 +311,8 @@ fn path(components: &[u8], cut: bool) -> Path {
 
 #[cfg(test)]
 mod tests {
+    use zerocopy::IntoBytes as _;
+
     use super::*;
 
     #[test]
@@ -389,11 +324,55 @@ mod tests {
 
     #[test]
     fn short_and_foreign_records_are_errors() {
-        assert_eq!(read(&[]).err(), Some(Error::Short { len: 0, field: "head.kind" }));
+        assert_eq!(read(&[]).err(), Some(Error::Short { record: "head", len: 0, needs: 16 }));
         let mut head = Vec::new();
         head.extend(kind::EXIT.to_ne_bytes());
         head.extend(9u16.to_ne_bytes());
         head.extend([0; 12]);
         assert_eq!(read(&head).err(), Some(Error::Version(9)));
+    }
+
+    fn record(kind: u16, size: usize) -> Vec<u8> {
+        let head = Head { kind, version: VERSION, size: size as u32, time: 7 };
+        let mut record = vec![0; size];
+        head.write_to_prefix(&mut record).unwrap();
+        record
+    }
+
+    #[test]
+    fn a_record_is_read_wherever_its_bytes_lie() {
+        let exit = record(kind::EXIT, size_of::<abi::Exit>());
+        for shift in 0..8 {
+            let shifted = [&vec![0; shift][..], &exit].concat();
+            assert!(matches!(read(&shifted[shift..]), Ok(Record::Event(event)) if event.time == 7), "{shift}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_ends_early_is_an_error_at_every_length() {
+        for (kind, size) in [
+            (kind::EXEC, size_of::<abi::Exec>()),
+            (kind::FORK, size_of::<abi::Fork>()),
+            (kind::EXIT, size_of::<abi::Exit>()),
+            (ssh::kind::BOUND, size_of::<ssh::ConnectionOwner>()),
+            (ssh::kind::CARRIED, size_of::<ssh::Tunnelled>()),
+            (ssh::kind::PACKET, size_of::<SmallPacket>()),
+            (ssh::kind::CLEAR, size_of::<SmallClear>()),
+        ] {
+            assert!(!matches!(read(&record(kind, size)), Err(Error::Short { .. })), "{kind}");
+            for len in size_of::<Head>()..size {
+                assert!(matches!(read(&record(kind, len)), Err(Error::Short { .. })), "{kind}: {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_length_over_its_room_is_an_error() {
+        let mut packet = record(ssh::kind::PACKET, size_of::<SmallPacket>());
+        let at = std::mem::offset_of!(SmallPacket, len);
+        packet[at..at + 4].copy_from_slice(&(ssh::PACKET_SMALL as u32 + 1).to_ne_bytes());
+        let limit = ssh::PACKET_SMALL as u32;
+        let expected = Error::Limit { field: "packet.len", value: limit + 1, limit };
+        assert_eq!(read(&packet).err(), Some(expected));
     }
 }

@@ -6,19 +6,12 @@
 use std::collections::HashSet;
 
 use aya::maps::{HashMap, Map, MapData, MapError};
-use sensor_common::ssh::FLOW_READ;
+use sensor_common::ssh_map::{Channel, FLOW_READ, Flow};
 
 use super::Error;
 
-/// `Channel` of the probes: connection; number in the lower half (little endian, as the object is), direction in the
-/// upper.
-type Key = [u64; 2];
-
-/// Bytes, and the connection that is carried.
-type Flow = [u64; 2];
-
 pub struct ChannelBytes {
-    map: HashMap<MapData, Key, Flow>,
+    map: HashMap<MapData, Channel, Flow>,
 }
 
 impl ChannelBytes {
@@ -30,7 +23,7 @@ impl ChannelBytes {
     /// Bytes of data in this direction whose receiver calls the channel by this number.
     pub fn get(&self, connection: u64, number: u32, direction: u8) -> u64 {
         // What is not there was never counted: no data came.
-        self.map.get(&key(connection, number, direction), 0).map_or(0, |[bytes, _]| bytes)
+        self.map.get(&key(connection, number, direction), 0).map_or(0, |flow| flow.bytes)
     }
 
     pub fn remove(&mut self, connection: u64, number: u32, direction: u8) {
@@ -41,29 +34,24 @@ impl ChannelBytes {
     /// Connections with a count.
     pub fn connections(&self) -> HashSet<u64> {
         // A key that goes away during the walk ends it; the next walk sees the rest.
-        self.map.keys().map_while(Result::ok).map(|[connection, _]| connection).collect()
+        self.map.keys().map_while(Result::ok).map(|channel| channel.connection).collect()
     }
 
     /// SSH connections that channels carry now.
     pub fn carried(&self) -> HashSet<u64> {
         // As above: a walk that ends early knows too few, and the caller waits for a second look.
-        self.map
-            .iter()
-            .map_while(Result::ok)
-            .map(|(_, [_, stream])| stream & !FLOW_READ)
-            .filter(|id| *id != 0)
-            .collect()
+        self.map.iter().map_while(Result::ok).map(|(_, flow)| flow.stream & !FLOW_READ).filter(|id| *id != 0).collect()
     }
 
     /// Removes all counts of these.
     pub fn forget(&mut self, connections: &HashSet<u64>) {
-        let keys: Vec<Key> = self.map.keys().map_while(Result::ok).collect();
-        for key in keys.iter().filter(|[connection, _]| connections.contains(connection)) {
-            let _ = self.map.remove(key);
+        let channels: Vec<Channel> = self.map.keys().map_while(Result::ok).collect();
+        for channel in channels.iter().filter(|channel| connections.contains(&channel.connection)) {
+            let _ = self.map.remove(channel);
         }
     }
 }
 
-fn key(connection: u64, number: u32, direction: u8) -> Key {
-    [connection, u64::from(number) | u64::from(direction) << 32]
+fn key(connection: u64, number: u32, direction: u8) -> Channel {
+    Channel { connection, number, direction: direction.into() }
 }

@@ -24,17 +24,8 @@ use sensor_common::CONTROL_MAP;
 
 use super::Error;
 
-/// `sensor_common::Control`, as both sides share it.
-#[repr(C)]
-struct Shared {
-    silenced: AtomicU32,
-    sleeping: AtomicU32,
-}
-
-const _: () = assert!(size_of::<Shared>() == size_of::<sensor_common::Control>());
-
 /// The page of the map's only value.
-struct Page(NonNull<Shared>);
+struct Page(NonNull<sensor_common::Control>);
 
 // SAFETY: the page is only accessed through atomics, and unmapped by the last owner.
 unsafe impl Send for Page {}
@@ -60,41 +51,47 @@ impl Control {
     pub(super) fn of(map: BorrowedFd) -> io::Result<Self> {
         let both = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a mapping of its own at an address that the kernel chooses.
-        let page = unsafe { mmap(std::ptr::null_mut(), size_of::<Shared>(), both, MapFlags::SHARED, map, 0) }?;
-        let page = NonNull::new(page.cast::<Shared>()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let page =
+            unsafe { mmap(std::ptr::null_mut(), size_of::<sensor_common::Control>(), both, MapFlags::SHARED, map, 0) }?;
+        let page = NonNull::new(page.cast::<sensor_common::Control>()).ok_or(io::ErrorKind::AddrNotAvailable)?;
         Ok(Self(Arc::new(Page(page))))
     }
 
     /// Every program returns at once from now on, for good. One that has begun ends as usual, within microseconds.
     pub fn silence(&self) {
-        self.shared().silenced.store(1, Ordering::SeqCst);
+        self.silenced().store(1, Ordering::SeqCst);
     }
 
     pub fn is_silenced(&self) -> bool {
-        self.shared().silenced.load(Ordering::Relaxed) != 0
+        self.silenced().load(Ordering::Relaxed) != 0
     }
 
     /// The reader is about to sleep: the next record wakes it. After this the ring must be looked at once more.
     pub(super) fn sleeps(&self) {
-        self.shared().sleeping.store(1, Ordering::Relaxed);
+        self.sleeping().store(1, Ordering::Relaxed);
         // Before the look into the ring, as the programs store the ring's position before they look here.
         fence(Ordering::SeqCst);
     }
 
     pub(super) fn wakes(&self) {
-        self.shared().sleeping.store(0, Ordering::Relaxed);
+        self.sleeping().store(0, Ordering::Relaxed);
     }
 
-    fn shared(&self) -> &Shared {
-        // SAFETY: mapped as long as `Page` lives; atomics of the same layout as what the kernel has there;
-        // page-aligned.
-        unsafe { self.0.0.as_ref() }
+    fn silenced(&self) -> &AtomicU32 {
+        // SAFETY: mapped as long as `Page` lives; page-aligned; used through atomics only, and by the programs through
+        // whole words.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.0.0.as_ptr()).silenced) }
+    }
+
+    fn sleeping(&self) -> &AtomicU32 {
+        // SAFETY: as above.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.0.0.as_ptr()).sleeping) }
     }
 }
 
 impl Drop for Page {
     fn drop(&mut self) {
         // SAFETY: mapped by `Control::of` with this size; no other pointer to it exists.
-        let _ = unsafe { munmap(self.0.as_ptr().cast(), size_of::<Shared>()) };
+        let _ = unsafe { munmap(self.0.as_ptr().cast(), size_of::<sensor_common::Control>()) };
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use sensor_common::VERSION;
+
 pub const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Why the kernel half cannot run. `Unusable` and `Root` are about this machine: exit code 77.
@@ -17,6 +19,8 @@ pub enum Error {
     Fields { missing: String },
     #[error("cannot load the eBPF object: {0}; run `sensor check` to see what this kernel lacks")]
     Load(#[from] aya::EbpfError),
+    #[error("the eBPF object does not fit this program: {0}; rebuild sensor")]
+    Abi(#[from] Mismatch),
     #[error("cannot attach `{probe}` to {target}: {why}; run `sensor check` to see what this kernel lacks")]
     Attach { probe: &'static str, target: &'static str, why: String },
     #[error("the eBPF object has no map `{0}`: rebuild sensor")]
@@ -29,6 +33,19 @@ pub enum Error {
     Holder(io::Error),
     #[error("the ring buffer cannot have {0} bytes: it must be a power of two and a multiple of the page size")]
     RingSize(u32),
+}
+
+/// Why the object does not fit this program (`abi`).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    #[error("it cannot be read: {0}")]
+    Unreadable(String),
+    #[error("its records are of version {found}, this program reads version {VERSION}")]
+    Version { found: u64 },
+    #[error("it has no map `{0}`")]
+    NoMap(&'static str),
+    #[error("{of} of its map `{map}` have {found} bytes, this program uses {expected}")]
+    Size { map: &'static str, of: &'static str, found: u32, expected: u32 },
 }
 
 impl Error {

@@ -13,10 +13,14 @@ use aya::{
     maps::{HashMap, MapData},
     programs::{CgroupAttachMode, CgroupSkbAttachType, Program},
 };
-use sensor_common::{CONTROL_MAP, Layout, RING_BYTES};
+use sensor_common::{
+    CONTROL_MAP, Layout, RING_BYTES,
+    map::{DedupKey, Mark, Tgid},
+};
 
 use super::{
     BTF, ChannelBytes, Control, Error, Holder, ProgramCounters, Ring,
+    abi::{self, open},
     error::chain,
     layout,
     stale_entries::StaleEntryGc,
@@ -96,14 +100,16 @@ pub struct Kernel {
     uprobes: Uprobes,
     ebpf: Ebpf,
     control: Control,
-    /// Marks seen by the last sweep.
-    marks: HashSet<[u64; 2]>,
-    leftovers: StaleEntryGc,
+    handled: HashMap<MapData, DedupKey, Mark>,
+    /// Keys of `handled` seen by the last sweep.
+    marks: HashSet<DedupKey>,
+    listeners: HashMap<MapData, Tgid, Mark>,
+    stale_entries: StaleEntryGc,
     layout: Layout,
     probes: Vec<Probe>,
 }
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor"));
 
 impl Kernel {
     /// Loads the object and attaches every probe. Fails if a required one cannot be attached.
@@ -114,6 +120,7 @@ impl Kernel {
         if !options.ring_bytes.is_power_of_two() || options.ring_bytes < 4096 {
             return Err(Error::RingSize(options.ring_bytes));
         }
+        abi::check(OBJECT)?;
         let layout = layout::read(BTF.as_ref())?;
         let wake = u64::from(options.ring_bytes / 4);
         let mut ebpf = EbpfLoader::new()
@@ -139,10 +146,12 @@ impl Kernel {
         }
         Ok(Self {
             uprobes: Uprobes::new(uprobes, options.holder.clone()),
-            leftovers: StaleEntryGc::default(),
+            handled: open(&mut ebpf, "HANDLED")?,
+            marks: HashSet::new(),
+            listeners: open(&mut ebpf, "LISTENERS")?,
+            stale_entries: StaleEntryGc::new(&mut ebpf)?,
             ebpf,
             control,
-            marks: HashSet::new(),
             layout,
             probes,
         })
@@ -150,6 +159,7 @@ impl Kernel {
 
     /// Tries each probe on its own and reports: for `sensor check`.
     pub fn try_each(options: &Options) -> Result<Vec<Probe>, Error> {
+        abi::check(OBJECT)?;
         let layout = layout::read(BTF.as_ref())?;
         let mut ebpf = EbpfLoader::new().override_global("LAYOUT", &layout, true).load(OBJECT)?;
         Ok(PROBES
@@ -163,24 +173,20 @@ impl Kernel {
     }
 
     /// Removes marks of events whose second program was skipped: those that an earlier sweep saw too.
-    pub fn sweep(&mut self) -> Result<(), Error> {
-        let map = self.ebpf.map_mut("HANDLED").ok_or(Error::Map("HANDLED"))?;
-        let used = |error: aya::maps::MapError| Error::MapUse { map: "HANDLED", why: error.to_string() };
-        let mut handled: HashMap<&mut MapData, [u64; 2], u8> = HashMap::try_from(map).map_err(used)?;
+    pub fn sweep(&mut self) {
         // A key that goes away during the walk ends it; the next sweep sees the rest.
-        let marks: HashSet<[u64; 2]> = handled.keys().map_while(Result::ok).collect();
+        let marks: HashSet<DedupKey> = self.handled.keys().map_while(Result::ok).collect();
         for mark in marks.intersection(&self.marks) {
             // Gone meanwhile is as good.
-            let _ = handled.remove(mark);
+            let _ = self.handled.remove(mark);
         }
         self.marks = marks;
-        Ok(())
     }
 
     /// Removes what the SSH probes remember of connections and processes that are gone. `carried`: connections that
     /// channels carry now. Returns those that the probes follow.
-    pub fn sweep_ssh(&mut self, carried: &HashSet<u64>, proc: &Path) -> Result<HashSet<u64>, Error> {
-        self.leftovers.sweep(&mut self.ebpf, carried, proc)
+    pub fn sweep_ssh(&mut self, carried: &HashSet<u64>, proc: &Path) -> HashSet<u64> {
+        self.stale_entries.sweep(carried, proc)
     }
 
     /// Can programs be probed at all?
@@ -264,11 +270,9 @@ impl Kernel {
 
     /// Tells the probes which processes listened on TCP before they were attached.
     pub fn add_listeners(&mut self, tgids: impl Iterator<Item = u32>) -> Result<(), Error> {
-        let map = self.ebpf.map_mut("LISTENERS").ok_or(Error::Map("LISTENERS"))?;
-        let used = |error: aya::maps::MapError| Error::MapUse { map: "LISTENERS", why: error.to_string() };
-        let mut listeners: HashMap<&mut MapData, u32, u8> = HashMap::try_from(map).map_err(used)?;
         for tgid in tgids {
-            listeners.insert(tgid, 1, 0).map_err(used)?;
+            let inserted = self.listeners.insert(Tgid { tgid }, Mark::SET, 0);
+            inserted.map_err(|error| Error::MapUse { map: "LISTENERS", why: error.to_string() })?;
         }
         Ok(())
     }

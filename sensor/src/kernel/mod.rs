@@ -5,6 +5,7 @@
 //! Dropping `Kernel` silences and detaches everything; where a holder has the links of the uprobes (`holder`), it takes
 //! its time for them.
 
+mod abi;
 mod budget;
 mod channels;
 mod control;
@@ -28,7 +29,7 @@ pub use budget::{Budget, FILES, FILES_PER_OWNER, FILES_RESERVED};
 pub use channels::ChannelBytes;
 pub use control::Control;
 pub use counters::{Program, ProgramCounters};
-pub use error::{BTF, Error};
+pub use error::{BTF, Error, Mismatch};
 pub use holder::Holder;
 pub use layout::{gaps, read as read_layout};
 pub use load::{Kernel, Options, PROBES, ProbeSpec};

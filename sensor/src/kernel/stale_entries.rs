@@ -5,70 +5,65 @@
 //! a connection that a channel carried (what it carried may be decrypted after the channel has closed), a context whose
 //! keys were replaced before, or that came too late, keys that were to be replaced when their process ended. Whoever is
 //! unknown in two looks in a row goes, so that nothing is taken between its two halves. In: the connections that
-//! channels carry now. Out: those that go on.
+//! channels carry now. Out: those that go on. A look cannot fail: the maps were opened when the object was loaded, and
+//! an entry that goes away during a walk ends it; the next one sees the rest.
 
 use std::{collections::HashSet, hash::Hash, path::Path};
 
 use aya::{
     Ebpf, Pod,
-    maps::{HashMap, MapData, MapError},
+    maps::{HashMap, MapData},
 };
+use sensor_common::ssh_map::{CipherContext, Connection, ConnectionKey, ContextKey, Rekey, Rekeyed};
 
-use super::Error;
+use super::{Error, abi::open};
 
-/// `ContextKey` of the probes: the address, and the process in the lower half.
-type ContextKey = [u64; 2];
-/// `CipherContext`: the connection comes first.
-type Context = [u64; 134];
-/// `Connection`: its id comes first.
-type Connection = [u64; 9];
-
-#[derive(Default)]
 pub(super) struct StaleEntryGc {
-    contexts: HashSet<ContextKey>,
-    carried: HashSet<u64>,
+    connections: HashMap<MapData, ConnectionKey, Connection>,
+    contexts: HashMap<MapData, ContextKey, CipherContext>,
+    rekeyed: HashMap<MapData, Rekey, Rekeyed>,
+    /// Unknown in the last look.
+    stale_contexts: HashSet<ContextKey>,
+    stale_connections: HashSet<ConnectionKey>,
 }
 
 impl StaleEntryGc {
-    pub(super) fn sweep(
-        &mut self,
-        ebpf: &mut Ebpf,
-        carried: &HashSet<u64>,
-        proc: &Path,
-    ) -> Result<HashSet<u64>, Error> {
-        let lives = |tgid: u64| proc.join(tgid.to_string()).exists();
-        let mut connections = open::<u64, Connection>(ebpf, "CONNECTIONS")?;
-        let known = connections.iter().map_while(Result::ok).map(|(key, [id, ..])| (key, id));
-        // The keys of those with a socket are addresses in the kernel.
+    pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, Error> {
+        Ok(Self {
+            connections: open(ebpf, "CONNECTIONS")?,
+            contexts: open(ebpf, "CONTEXTS")?,
+            rekeyed: open(ebpf, "REKEYED")?,
+            stale_contexts: HashSet::new(),
+            stale_connections: HashSet::new(),
+        })
+    }
+
+    pub(super) fn sweep(&mut self, carried: &HashSet<u64>, proc: &Path) -> HashSet<u64> {
+        let lives = |tgid: u32| proc.join(tgid.to_string()).exists();
+        let known = self.connections.iter().map_while(Result::ok).map(|(key, connection)| (key, connection.id));
         let (ended, known): (Vec<_>, Vec<_>) =
-            known.partition(|(key, _)| key.cast_signed() > 0 && !carried.contains(key));
-        take(&mut connections, &mut self.carried, ended.into_iter().map(|(key, _)| key).collect());
+            known.partition(|(key, _)| !key.has_socket() && !carried.contains(&key.place));
+        let ended = ended.into_iter().map(|(key, _)| key).collect();
+        take(&mut self.connections, &mut self.stale_connections, ended);
         let ids: HashSet<u64> = known.into_iter().map(|(_, id)| id).collect();
-        let mut contexts = open::<ContextKey, Context>(ebpf, "CONTEXTS")?;
-        let stale = contexts
+        let stale = self
+            .contexts
             .iter()
             .map_while(Result::ok)
-            .filter(|([_, tgid], [connection, ..])| !ids.contains(connection) || !lives(tgid & u64::from(u32::MAX)));
+            .filter(|(key, context)| !ids.contains(&context.connection) || !lives(key.tgid));
         let stale = stale.map(|(key, _)| key).collect();
-        take(&mut contexts, &mut self.contexts, stale);
-        // By process, and direction in the lowest bit.
-        let mut rekeyed = open::<u64, u64>(ebpf, "REKEYED")?;
-        let stale: Vec<u64> = rekeyed.keys().map_while(Result::ok).filter(|key| !lives(key >> 1)).collect();
+        take(&mut self.contexts, &mut self.stale_contexts, stale);
+        let stale: Vec<Rekey> = self.rekeyed.keys().map_while(Result::ok).filter(|key| !lives(key.tgid)).collect();
         for key in stale {
             // Gone meanwhile is as good.
-            let _ = rekeyed.remove(&key);
+            let _ = self.rekeyed.remove(&key);
         }
-        Ok(ids)
+        ids
     }
 }
 
-fn open<'a, K: Pod, V: Pod>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<HashMap<&'a mut MapData, K, V>, Error> {
-    let map = ebpf.map_mut(name).ok_or(Error::Map(name))?;
-    HashMap::try_from(map).map_err(|error: MapError| Error::MapUse { map: name, why: error.to_string() })
-}
-
 /// Takes away what two looks in a row found stale.
-fn take<K: Pod + Eq + Hash, V: Pod>(map: &mut HashMap<&mut MapData, K, V>, before: &mut HashSet<K>, stale: HashSet<K>) {
+fn take<K: Pod + Eq + Hash, V: Pod>(map: &mut HashMap<MapData, K, V>, before: &mut HashSet<K>, stale: HashSet<K>) {
     for key in stale.intersection(before) {
         let _ = map.remove(key);
     }

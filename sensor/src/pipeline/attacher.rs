@@ -157,15 +157,10 @@ impl Thread {
             }
             Command::Listeners(tgids) => self.kernel.add_listeners(tgids.into_iter()).err().map(Done::Failed),
             Command::SweepMarks => {
-                if let Err(error) = self.kernel.sweep() {
-                    return Some(Done::Failed(error));
-                }
+                self.kernel.sweep();
                 Some(self.kernel.take_lost()).filter(|lost| !lost.is_empty()).map(Done::Lost)
             }
-            Command::SweepSsh { carried, proc } => match self.kernel.sweep_ssh(&carried, &proc) {
-                Ok(live) => Some(Done::Swept(live)),
-                Err(error) => Some(Done::Failed(error)),
-            },
+            Command::SweepSsh { carried, proc } => Some(Done::Swept(self.kernel.sweep_ssh(&carried, &proc))),
             Command::DropPrivileges => {
                 if let Err(error) = privileges::keep_for_attaching() {
                     tracing::warn!(%error, "the thread that attaches cannot give up capabilities");

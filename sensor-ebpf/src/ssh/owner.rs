@@ -1,7 +1,7 @@
 //! Whose connection a packet belongs to: the socket among the first descriptors of the process that encrypts or
 //! decrypts it.
 //!
-//! Told by the first bytes that it decrypts, as `context` has it, if they came while the sensor was there. Else looked
+//! Known by the first bytes that it decrypts, as `first` has it, if they came while the sensor was there. Else looked
 //! for once per process: OpenSSH's serving processes and its client hold one connection. A socket that was seen to
 //! begin with `SSH-` goes before any other (a standard input may be a socket too). A process without one (ProxyCommand:
 //! it speaks over pipes) is remembered as such, so that a socket that it opens later for a forwarding is not taken for
@@ -9,22 +9,22 @@
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns};
 use sensor_common::{
-    SERVED_FDS, Socket, program,
+    SERVED_FDS,
+    map::Tgid,
+    program,
     ssh::{ConnectionOwner, direction, kind},
+    ssh_map::{ConnectionKey, Process, process_flag},
 };
 
-use super::{
-    context,
-    maps::{CONNECTIONS, PROCESSES, Process, THREADS, process_flag},
-    memory::read,
-};
+use super::{connection, first, maps::PROCESSES, memory::read};
 use crate::{
     field::{Addr, at, pointer, value},
-    maps::TRACKED,
     program_slot::ProgramSlot,
     served::connected_socket,
+    shared::{get, set},
+    socket,
     stats::{Lost, Sent, count_result, reserve, submit, untracked, write_head},
-    task, tcp,
+    task,
 };
 
 /// A process and its connection.
@@ -38,26 +38,38 @@ pub struct Owner {
 
 /// The current process.
 #[inline(always)]
-pub fn owner() -> Option<Owner> {
+pub fn current() -> Option<Owner> {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    // SAFETY: copied out at once.
-    if let Some(known) = unsafe { PROCESSES.get(tgid) } {
-        return Some(Owner { tgid, start: known.start, connection: known.connection, flags: known.flags });
+    if let Some(known) = PROCESSES.get_ptr(Tgid { tgid }) {
+        return Some(of(tgid, known));
     }
     if bind(tgid) == 0 {
         return None;
     }
-    // SAFETY: as above.
-    let known = unsafe { PROCESSES.get(tgid) }?;
-    Some(Owner { tgid, start: known.start, connection: known.connection, flags: known.flags })
+    PROCESSES.get_ptr(Tgid { tgid }).map(|known| of(tgid, known))
+}
+
+#[inline(always)]
+fn of(tgid: u32, known: *const Process) -> Owner {
+    // SAFETY: callers pass a live value of the map; numbers are copied out at once.
+    unsafe { Owner { tgid, start: get!(known.start), connection: get!(known.connection), flags: get!(known.flags) } }
+}
+
+/// Has this process spoken over one connection only, through a library? Then what cannot be told apart is that one's.
+#[inline(always)]
+pub fn is_sole() -> bool {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let (both, library) = (process_flag::LIBRARY | process_flag::MANY, process_flag::LIBRARY);
+    // SAFETY: a live value of the map; a number is copied out at once.
+    PROCESSES.get_ptr(Tgid { tgid }).is_some_and(|process| unsafe { get!(process.flags) & both == library })
 }
 
 /// Remembers something about a process's connection.
 #[inline(always)]
 pub fn set_flag(tgid: u32, flag: u32) {
-    if let Some(process) = PROCESSES.get_ptr_mut(tgid) {
-        // SAFETY: a live value of the map.
-        unsafe { (*process).flags |= flag };
+    if let Some(process) = PROCESSES.get_ptr_mut(Tgid { tgid }) {
+        // SAFETY: a live value of the map. Two threads that set a flag at once may lose one, until its next packet.
+        unsafe { set!(process.flags = get!(process.flags) | flag) };
     }
 }
 
@@ -65,34 +77,27 @@ pub fn set_flag(tgid: u32, flag: u32) {
 /// also where it speaks over pipes.
 #[inline(always)]
 pub fn bind_by_first_ciphertext(tgid: u32, input: u64) {
-    // SAFETY: only asked for.
-    if unsafe { PROCESSES.get(tgid) }.is_some() {
+    if PROCESSES.get_ptr(Tgid { tgid }).is_some() {
         return;
     }
-    let Some(first) = context::take_first(context::hash16(read(input).0), direction::IN as u32) else { return };
+    let Some(first) = first::take(first::hash16(read(input).0), direction::IN as u32) else { return };
     let (_, start) = task::key(task::current());
     if start != 0 {
-        remember(tgid, start, socket(first.key), first.connection, 0);
+        remember(tgid, start, connection::socket(first.key), first.connection, 0);
     }
-}
-
-/// The socket of a key of `CONNECTIONS`: that of a connection which another one carries is no address.
-#[inline(always)]
-pub fn socket(key: Addr) -> Addr {
-    if (key as i64) < 0 { key } else { 0 }
 }
 
 #[inline(always)]
 fn remember(tgid: u32, start: u64, sk: Addr, connection: u64, flags: u32) -> u32 {
-    if PROCESSES.insert(tgid, Process { start, connection, flags, pad: 0 }, 0).is_err() {
+    if PROCESSES.insert(Tgid { tgid }, Process { start, connection, flags, pad: 0 }, 0).is_err() {
         untracked(program::SSH_PACKET);
         return 0;
     }
-    count_result(program::SSH_PACKET, ProgramSlot::First, tell(tgid, start, sk, connection, 0));
+    count_result(program::SSH_PACKET, ProgramSlot::First, emit(tgid, start, sk, connection, 0));
     1
 }
 
-/// Finds the connection of the current process and tells it. 0: who it is could not be read, or there was no room.
+/// Finds the connection of the current process and emits it. 0: who it is could not be read, or there was no room.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn bind(tgid: u32) -> u32 {
@@ -108,10 +113,10 @@ pub extern "C" fn bind(tgid: u32) -> u32 {
     let mut flags = process_flag::NO_SOCKET;
     if sk != 0 {
         flags = 0;
-        match tcp::tracked(sk) {
+        match socket::tracked(sk) {
             Some((_, id)) => connection = id,
             None => {
-                if TRACKED.insert(sk, fresh, 0).is_err() {
+                if !socket::track(sk, fresh) {
                     untracked(program::SSH_PACKET);
                 }
             }
@@ -122,7 +127,7 @@ pub extern "C" fn bind(tgid: u32) -> u32 {
 
 /// Says who speaks over which connection.
 #[inline(always)]
-pub fn tell(tgid: u32, start: u64, sk: Addr, connection: u64, flags: u32) -> Result<Sent, Lost> {
+pub fn emit(tgid: u32, start: u64, sk: Addr, connection: u64, flags: u32) -> Result<Sent, Lost> {
     let mut entry = reserve::<ConnectionOwner>()?;
     let record = entry.as_mut_ptr();
     // SAFETY: a reserved record; every field is written, nothing fails before submit. Reading through 0 gives a socket
@@ -132,8 +137,7 @@ pub fn tell(tgid: u32, start: u64, sk: Addr, connection: u64, flags: u32) -> Res
         (*record).start = start;
         (*record).tgid = tgid;
         (*record).flags = flags;
-        let socket: *mut Socket = &raw mut (*record).socket;
-        tcp::endpoints(sk, connection, socket);
+        socket::endpoints(sk, connection, &raw mut (*record).socket);
     }
     submit(entry);
     Ok(Sent::Whole)
@@ -155,8 +159,7 @@ pub extern "C" fn find_ssh_socket(task: Addr) -> Addr {
         if file != 0
             && let Some(sk) = connected_socket(file)
         {
-            // SAFETY: the result is only tested.
-            if unsafe { CONNECTIONS.get(sk) }.is_some() {
+            if connection::is_followed(ConnectionKey { place: sk }) {
                 return sk;
             }
             if first == 0 {
@@ -165,16 +168,4 @@ pub extern "C" fn find_ssh_socket(task: Addr) -> Addr {
         }
     }
     first
-}
-
-/// A thread is gone.
-#[inline(always)]
-pub fn thread_ends(id: u64) {
-    let _ = THREADS.remove(id);
-}
-
-/// A process is gone.
-#[inline(always)]
-pub fn process_ends(tgid: u32) {
-    let _ = PROCESSES.remove(tgid);
 }
