@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sensor::{render::json_text::visible, schema::ecs::Line};
+use ::sensor::{render::json_text::visible, schema::ecs::Line};
 use sensor_tests::{running, sensor};
 
 fn streams() -> Vec<PathBuf> {
