@@ -17,6 +17,8 @@
 //! | 3 | `enrich`, `correlate`, `review` | pure: events and a time in, records out; and records back into deploys |
 //! | 2a | `inspect` | above 2: processes without rights that read users' files; questions in, answers out |
 //! | 2 | `decode`, `kernel`, `host`, `deploy` | bytes to events; the only user of aya; /proc and files; deploy tools as data |
+//! | 2 | `schema` | findings to lines of ECS and back, without loss |
+//! | 1a | `finding` | above 1: what leaves correlation, typed |
 //! | 1 | `event`, `config`, `stats`, `bounded`, `privileges`, `shell` | plain data; what a thread gives up; shell text as words |
 //! | 0 | crate `sensor-common` | the kernel/user ABI |
 //!
@@ -32,6 +34,7 @@ pub mod decode;
 pub mod deploy;
 pub mod enrich;
 pub mod event;
+pub mod finding;
 pub mod host;
 pub mod inspect;
 pub mod kernel;
@@ -39,6 +42,7 @@ pub mod pipeline;
 pub mod privileges;
 pub mod render;
 pub mod review;
+pub mod schema;
 mod shell;
 pub mod sink;
 pub mod stats;

@@ -17,6 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ::sensor::{render::json_text::visible, schema::ecs::Line};
 use sensor_tests::{running, sensor};
 
 fn streams() -> Vec<PathBuf> {
@@ -57,5 +58,19 @@ fn recorded_sessions_replay_into_the_same_records() {
             assert_eq!(record, expected, "{} line {}", golden.display(), n + 1);
         }
         assert_eq!(records.lines().count(), expected.lines().count(), "{}", golden.display());
+    }
+}
+
+/// The schema reads every record into a finding, and writes the finding as the same bytes.
+#[test]
+fn records_that_were_read_are_written_as_the_same_bytes() {
+    for stream in streams() {
+        let ended = running::succeed(sensor::command(&["replay", "--all", "--format", "json"]).arg(stream));
+        for line in ended.text().lines() {
+            let (origin, stamp, finding) =
+                Line::parse(line.as_bytes()).unwrap_or_else(|error| panic!("{error}: {line}"));
+            let written = serde_json::to_string(&Line::new(&origin, &stamp, &finding)).unwrap();
+            assert_eq!(visible(&written), line);
+        }
     }
 }

@@ -17,7 +17,8 @@ use std::{
 /// Layers from the bottom; the crate documentation has the same table.
 const LAYERS: &[&[&str]] = &[
     &["event", "config", "stats", "bounded", "privileges", "shell"],
-    &["decode", "kernel", "host", "deploy"],
+    &["finding"],
+    &["decode", "kernel", "host", "deploy", "schema"],
     &["inspect"],
     &["enrich", "correlate", "review"],
     &["render", "sink"],

@@ -23,4 +23,4 @@ mod record_ssh;
 pub mod ssh;
 pub mod stream;
 pub mod text;
-mod time;
+pub mod time;
