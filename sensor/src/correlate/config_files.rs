@@ -8,18 +8,29 @@
 use super::{
     deploys::{Deploys, Of},
     health,
-    lineage::{Lineage, Process},
+    lineage::Lineage,
     ssh::Ssh,
 };
-use crate::event::{
-    config_file::{Author, Cause, ConfigFile, Contents},
-    record::{Action, ConfigChange, ConfigFields, ConfigOf, File, FileHash, Outcome, Record, Related, User},
-    stream::Degraded,
-    text::escape,
+use crate::{
+    event::{
+        config_file::{Author, Cause, ConfigFile, Contents},
+        stream::Degraded,
+        text::escape,
+    },
+    finding::{
+        Account, Field, Finding, FindingKind, Outcome, User,
+        deploy::{ConfigChange, FileHash},
+    },
 };
 
-/// The record of a file that differs from before, or that is not read any more.
-pub(super) fn record(time: u64, file: &ConfigFile, lineage: &Lineage, ssh: &Ssh, deploys: &Deploys) -> Option<Record> {
+/// The finding of a file that differs from before, or that is not read any more.
+pub(super) fn finding(
+    time: u64,
+    file: &ConfigFile,
+    lineage: &Lineage,
+    ssh: &Ssh,
+    deploys: &Deploys,
+) -> Option<Finding> {
     if let Contents::Unread(why) = file.now {
         let known = file.before.is_some_and(|before| matches!(before, Contents::Unread(_)));
         let degraded = Degraded {
@@ -27,60 +38,46 @@ pub(super) fn record(time: u64, file: &ConfigFile, lineage: &Lineage, ssh: &Ssh,
             why: why.to_string(),
             effect: "its changes are not seen".into(),
         };
-        return (!known).then(|| health::degraded(lineage.wall(time), &degraded));
+        return (!known).then(|| health::degraded(lineage.time(time), &degraded));
     }
     let before = file.before.filter(|before| *before != file.now)?;
-    let mut record = Record::new(lineage.wall(file.at), Action::DeployConfigChanged, Outcome::Success);
+    let (path, escaped) = escape(&file.path.bytes);
+    let change = ConfigChange {
+        path: path.into_owned(),
+        now: hash(file.now).map(|sha256| FileHash { sha256, secret: file.secret }),
+        previous: hash(before),
+        keyed: true,
+    };
+    let kind = FindingKind::DeployConfigChanged(Box::new(change));
+    let mut finding = Finding::new(lineage.time(file.at), Outcome::Success, kind);
+    if escaped {
+        finding.quality.escaped.add(Field::FilePath);
+    }
+    finding.quality.inferred = file.inferred;
     let process = match file.cause {
         Cause::Deploy(id) | Cause::Changed(Author::Process(id)) => lineage.process_or_remembered(id),
         Cause::Changed(Author::Gone { tgid }) => lineage.by_tgid_or_remembered(tgid),
         Cause::Changed(Author::Unknown) | Cause::Start => None,
     };
+    // Who did it, and the session that the process belongs to.
     if let Some(process) = process {
-        describe_author(&mut record, process, lineage);
-        ssh.describe_membership(&mut record, process.session);
-        deploys.label(Of::Process(process), &mut record);
+        let subject = &mut finding.subject;
+        lineage.describe_process(subject, process.id, Some(process));
+        if let Some(fields) = &mut subject.process {
+            fields.command_line.clone_from(&process.command_line);
+        }
+        subject.user =
+            process.user.clone().map(|(id, name)| User { real: Account { id: Some(id), name }, ..User::default() });
+        lineage.describe_membership(subject, process.session);
+        ssh.describe_membership(subject, process.session);
+        deploys.label(Of::Process(process), subject);
     }
-    describe_file(&mut record, file, before);
-    Some(record)
+    Some(finding)
 }
 
-fn describe_file(record: &mut Record, file: &ConfigFile, before: Contents) {
-    let (path, escaped) = escape(&file.path.bytes);
-    if escaped {
-        record.sensor.escaped = Some(vec!["file.path"]);
-    }
-    let now = hash(file.now);
-    if let (Some(hash), false) = (&now, file.secret) {
-        record.related.get_or_insert_with(Related::default).hash.push(hash.clone());
-    }
-    let config = ConfigFields {
-        previous_sha256: hash(before),
-        keyed: Some(true),
-        removed: (file.now == Contents::Missing).then_some(true),
-    };
-    // Such a record has its own `deploy` fields.
-    let id = record.deploy.take().map(|deploy| deploy.id);
-    record.config = Some(Box::new(ConfigChange {
-        file: File { path: path.into_owned(), hash: now.map(|sha256| FileHash { sha256 }) },
-        deploy: ConfigOf { id, config },
-    }));
-    record.sensor.inferred = file.inferred.then_some(true);
-}
-
-/// Who did it, and the session that the process belongs to.
-fn describe_author(record: &mut Record, process: &Process, lineage: &Lineage) {
-    lineage.describe_process(record, process.id, Some(process));
-    if let Some(fields) = &mut record.process {
-        fields.command_line = process.command_line.as_deref().map(str::to_owned);
-    }
-    record.user = process.user.clone().map(|(id, name)| User { id: Some(id.to_string()), name, ..User::default() });
-    lineage.describe_membership(record, process.session);
-}
-
-fn hash(contents: Contents) -> Option<String> {
+fn hash(contents: Contents) -> Option<[u8; 32]> {
     match contents {
-        Contents::Hash(hash) => Some(hex::encode(hash)),
+        Contents::Hash(hash) => Some(hash),
         Contents::Missing | Contents::Unread(_) => None,
     }
 }

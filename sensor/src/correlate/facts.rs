@@ -2,14 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::event::{ids::ConnectionId, record::Process, stream::ProcessId};
-
-/// Which end of a connection this is (RFC 4251, 1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    Client,
-    Server,
-}
+use crate::{
+    event::ids::{ConnectionId, ProcessId},
+    finding::{CommandId, DeployId, Process, Role, SessionId, SshConnectionId, ssh::CommandKind},
+};
 
 /// One end of an SSH connection.
 #[derive(Clone, Copy)]
@@ -20,10 +16,8 @@ pub(super) struct ConnectionView<'a> {
     pub(super) process: Option<ProcessId>,
     /// (local, remote)
     pub(super) endpoints: Option<(SocketAddr, SocketAddr)>,
-    /// `ssh.connection.id`
-    pub(super) connection_id: Option<&'a Arc<str>>,
-    /// `ssh.session.id`
-    pub(super) session_id: Option<&'a Arc<str>>,
+    pub(super) connection_id: Option<&'a SshConnectionId>,
+    pub(super) session_id: Option<&'a SessionId>,
     /// The other end's software, as it identified itself.
     pub(super) peer_software: &'a [u8],
     /// The SSH user.
@@ -45,10 +39,8 @@ impl ConnectionView<'_> {
 /// A command of a connection.
 #[derive(Clone, Copy)]
 pub(super) struct CommandView<'a> {
-    /// `ssh.command.id`
-    pub(super) id: &'a Arc<str>,
-    /// `exec`, `shell` or `subsystem`.
-    pub(super) kind: &'static str,
+    pub(super) id: &'a CommandId,
+    pub(super) kind: CommandKind,
     pub(super) line: Option<&'a [u8]>,
     pub(super) redacted: bool,
     /// When it was asked for (boot ns).
@@ -63,7 +55,7 @@ pub(super) struct Unreachable<'a> {
     pub(super) process: ProcessId,
     /// The process's name.
     pub(super) name: Option<&'a str>,
-    pub(super) deploy: &'a Arc<str>,
+    pub(super) deploy: &'a DeployId,
     pub(super) remote: SocketAddr,
     pub(super) why: &'a str,
 }

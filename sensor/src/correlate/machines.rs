@@ -9,9 +9,11 @@ use super::{
     scope::Scope,
     ssh::Ssh,
 };
-use crate::event::{
-    record::{Action, Outcome, Record},
-    stream::{Counted, Degraded, Drains, Event, EventKind, Exec, Exit, Limits, Lost, NS_PER_TICK, ProcessSnapshot},
+use crate::{
+    event::stream::{
+        Counted, Degraded, Drains, Event, EventKind, Exec, Exit, Limits, Lost, NS_PER_TICK, ProcessSnapshot,
+    },
+    finding::{Finding, FindingKind, Outcome, health::SensorStopped},
 };
 
 /// How long a session without any command waits before its start is recorded without a user.
@@ -78,8 +80,8 @@ impl Correlate {
         }
     }
 
-    /// Takes one event; appends the records that it completes.
-    pub fn observe(&mut self, event: &Event, out: &mut Vec<Record>) {
+    /// Takes one event; appends the findings that it completes.
+    pub fn observe(&mut self, event: &Event, out: &mut Vec<Finding>) {
         let time = event.time;
         self.now = time;
         match &event.what {
@@ -114,16 +116,14 @@ impl Correlate {
                 }
                 out.push(self.lost(time, lost));
             }
-            EventKind::Degraded(degraded) => out.push(health::degraded(self.lineage.wall(time), degraded)),
+            EventKind::Degraded(degraded) => out.push(health::degraded(self.lineage.time(time), degraded)),
             EventKind::Probes(probes) => {
-                let mut record = self.health(time, Action::SensorStarted);
-                record.sensor.probes = Some(probes.iter().map(Into::into).collect());
-                out.push(record);
+                out.push(self.health(time, FindingKind::SensorStarted(probes.clone())));
             }
             EventKind::Reloaded { all, limits } => {
                 self.lineage.reload(*all, *limits);
                 self.ssh.set_limits(*limits);
-                out.push(self.health(time, Action::SensorConfigReloaded));
+                out.push(self.health(time, FindingKind::SensorConfigReloaded));
             }
             EventKind::Tick => self.tick(time, out),
             EventKind::Stop(programs) => self.stop(time, programs, out),
@@ -136,7 +136,7 @@ impl Correlate {
             EventKind::SshAmbiguous(bound) => self.ssh.ambiguous(time, bound),
             EventKind::SshTunnelled(tunnelled) => self.ssh.tunnelled(time, tunnelled, &self.lineage),
             EventKind::ConfigFile(file) => {
-                out.extend(config_files::record(time, file, &self.lineage, &self.ssh, &self.deploys));
+                out.extend(config_files::finding(time, file, &self.lineage, &self.ssh, &self.deploys));
             }
             EventKind::KnownHosts(known) => ssh!(self, out, known_hosts(known)),
             EventKind::Labels(labels) => self.ssh.set_labels(labels),
@@ -169,7 +169,7 @@ impl Correlate {
     }
 
     /// Hands the facts of lineage to the machine of SSH, in their order.
-    fn hand_on(&mut self, out: &mut Vec<Record>) {
+    fn hand_on(&mut self, out: &mut Vec<Finding>) {
         let mut facts = std::mem::take(&mut self.facts);
         for fact in facts.drain(..) {
             if let Some((process, command)) = ssh!(self, out, lineage_fact(fact)) {
@@ -179,7 +179,7 @@ impl Correlate {
         self.facts = facts;
     }
 
-    fn found(&mut self, time: u64, found: &ProcessSnapshot, out: &mut Vec<Record>) {
+    fn found(&mut self, time: u64, found: &ProcessSnapshot, out: &mut Vec<Finding>) {
         self.lineage.found(time, found, &mut self.facts);
         self.hand_on(out);
         let id = found.task.id;
@@ -206,7 +206,7 @@ impl Correlate {
         }
     }
 
-    fn exec(&mut self, time: u64, exec: &Exec, out: &mut Vec<Record>) {
+    fn exec(&mut self, time: u64, exec: &Exec, out: &mut Vec<Finding>) {
         let id = exec.task.id;
         self.lineage.executes(time, exec, &mut self.facts);
         self.hand_on(out);
@@ -227,7 +227,7 @@ impl Correlate {
         self.child(time, exec, &program);
     }
 
-    fn process_started(&self, time: u64, exec: &Exec, program: &Program) -> Record {
+    fn process_started(&self, time: u64, exec: &Exec, program: &Program) -> Finding {
         process_started(time, exec, program, &self.lineage, &self.ssh, &self.deploys)
     }
 
@@ -238,21 +238,21 @@ impl Correlate {
         deploys.child(time, exec, line, |deploys| process_started(time, exec, program, lineage, ssh, deploys), lineage);
     }
 
-    fn exit(&mut self, time: u64, exit: &Exit, out: &mut Vec<Record>) {
+    fn exit(&mut self, time: u64, exit: &Exit, out: &mut Vec<Finding>) {
         self.ssh.exited(time, exit.task.id, &self.lineage);
         let Some(process) = self.lineage.exit(exit) else { return };
         if process.emitted {
-            let mut record = self.lineage.process_ended(time, exit, &process);
-            self.ssh.describe_membership(&mut record, process.session);
-            self.deploys.label(Of::Process(&process), &mut record);
-            out.push(record);
+            let mut finding = self.lineage.process_ended(time, exit, &process);
+            self.ssh.describe_membership(&mut finding.subject, process.session);
+            self.deploys.label(Of::Process(&process), &mut finding.subject);
+            out.push(finding);
         }
         self.deploys.exited(time, exit, &process, &self.lineage, out);
         self.lineage.left(time, exit, process, &mut self.facts);
         self.hand_on(out);
     }
 
-    fn tick(&mut self, time: u64, out: &mut Vec<Record>) {
+    fn tick(&mut self, time: u64, out: &mut Vec<Finding>) {
         ssh!(self, out, start_sessions(time.saturating_sub(START_WAIT_NS)));
         self.lineage.tick(time.saturating_sub(CLOSE_WAIT_NS), &mut self.facts);
         self.hand_on(out);
@@ -263,17 +263,15 @@ impl Correlate {
         self.refusals(time, out);
     }
 
-    fn stop(&mut self, time: u64, programs: &[Counted], out: &mut Vec<Record>) {
+    fn stop(&mut self, time: u64, programs: &[Counted], out: &mut Vec<Finding>) {
         self.tick(u64::MAX, out);
         self.refusals(time, out);
-        let mut record = self.health(time, Action::SensorStopped);
-        record.sensor.programs = Some(programs.iter().map(Into::into).collect());
-        record.sensor.drain = self.drains.map(Into::into);
-        out.push(record);
+        let stopped = SensorStopped { programs: programs.to_vec(), drain: self.drains, records: None };
+        out.push(self.health(time, FindingKind::SensorStopped(Box::new(stopped))));
     }
 
     /// What the limits refused since the last time.
-    fn refusals(&mut self, time: u64, out: &mut Vec<Record>) {
+    fn refusals(&mut self, time: u64, out: &mut Vec<Finding>) {
         let [evicted, session] = self.lineage.take_refused();
         let ssh = self.ssh.take_refused();
         for (kind, count) in [evicted, session].into_iter().chain(ssh).chain(self.deploys.take_refused()) {
@@ -285,7 +283,7 @@ impl Correlate {
         }
     }
 
-    fn clock(&mut self, time: u64, offset: i64, out: &mut Vec<Record>) {
+    fn clock(&mut self, time: u64, offset: i64, out: &mut Vec<Finding>) {
         let Some(step) = self.lineage.set_clock(offset).filter(|step| step.saturating_abs() >= CLOCK_JUMP_NS) else {
             return;
         };
@@ -294,15 +292,15 @@ impl Correlate {
             why: format!("it was set by {} ms", step / 1_000_000),
             effect: "records before this one bear the old time".into(),
         };
-        out.push(health::degraded(self.lineage.wall(time), &degraded));
+        out.push(health::degraded(self.lineage.time(time), &degraded));
     }
 
-    fn health(&self, time: u64, action: Action) -> Record {
-        health::record(self.lineage.wall(time), action, Outcome::Success)
+    fn health(&self, time: u64, kind: FindingKind) -> Finding {
+        Finding::new(self.lineage.time(time), Outcome::Success, kind)
     }
 
-    fn lost(&self, time: u64, lost: &Lost) -> Record {
-        health::lost(self.lineage.wall(lost.since), self.lineage.wall(time), lost)
+    fn lost(&self, time: u64, lost: &Lost) -> Finding {
+        health::lost(self.lineage.time(lost.since), self.lineage.time(time), lost)
     }
 }
 
@@ -314,11 +312,11 @@ fn process_started(
     lineage: &Lineage,
     ssh: &Ssh,
     deploys: &Deploys,
-) -> Record {
-    let mut record = lineage.process_started(time, exec, program);
+) -> Finding {
+    let mut finding = lineage.process_started(time, exec, program);
     if let Some(process) = lineage.process(exec.task.id) {
-        ssh.describe_membership(&mut record, process.session);
-        deploys.label(Of::Process(process), &mut record);
+        ssh.describe_membership(&mut finding.subject, process.session);
+        deploys.label(Of::Process(process), &mut finding.subject);
     }
-    record
+    finding
 }

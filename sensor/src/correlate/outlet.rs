@@ -1,8 +1,8 @@
-//! What is below the machine of SSH: the machine of deploys, and the records that wait for their confirmation.
+//! What is below the machine of SSH: the machine of deploys, and the findings that wait for their confirmation.
 //!
-//! What enters: records of connections, and views of what happened. What leaves: records that name their deploy, in
+//! What enters: findings of connections, and views of what happened. What leaves: findings that name their deploy, in
 //! order. Some ciphers hand out what they decrypted before its integrity is checked (RFC 5647; encrypt-and-MAC):
-//! records of such packets wait until a later event of the connection shows that the program continued; if it ended
+//! findings of such packets wait until a later event of the connection shows that the program continued; if it ended
 //! instead, they say `sensor.unconfirmed`. The machine of SSH reads nothing back from here but the view of lineage.
 
 use std::{collections::BTreeMap, net::IpAddr};
@@ -12,26 +12,26 @@ use super::{
     facts::{CommandView, ConnectionView, Unreachable},
     lineage::{Lineage, SessionKey},
 };
-use crate::event::{
-    ids::{ConnectionId, ProcessId},
-    record::{Action, Outcome, Record},
+use crate::{
+    event::ids::{ConnectionId, ProcessId},
+    finding::{Finding, Quality, Subject},
 };
 
-/// A record waits so long for its confirmation: a program that got a broken packet ends within microseconds.
+/// A finding waits so long for its confirmation: a program that got a broken packet ends within microseconds.
 pub(super) const HOLD_NS: u64 = 200_000_000;
 
-/// Records that a later event of their connection confirms.
+/// Findings that a later event of their connection confirms.
 #[derive(Default)]
 pub(super) struct Unconfirmed {
     /// Since when (boot ns), and what.
-    held: BTreeMap<ConnectionId, (u64, Vec<Record>)>,
+    held: BTreeMap<ConnectionId, (u64, Vec<Finding>)>,
 }
 
 impl Unconfirmed {
     /// Nothing contradicted them in time.
-    pub(super) fn tick(&mut self, time: u64, out: &mut Vec<Record>) {
-        for (_, (_, records)) in self.held.extract_if(.., |_, (since, _)| since.saturating_add(HOLD_NS) <= time) {
-            out.extend(records);
+    pub(super) fn tick(&mut self, time: u64, out: &mut Vec<Finding>) {
+        for (_, (_, findings)) in self.held.extract_if(.., |_, (since, _)| since.saturating_add(HOLD_NS) <= time) {
+            out.extend(findings);
         }
     }
 }
@@ -41,7 +41,7 @@ pub(super) struct Outlet<'a> {
     pub(super) lineage: &'a Lineage,
     pub(super) deploys: &'a mut Deploys,
     pub(super) unconfirmed: &'a mut Unconfirmed,
-    pub(super) out: &'a mut Vec<Record>,
+    pub(super) out: &'a mut Vec<Finding>,
     /// Sessions whose start was recorded.
     pub(super) announced: &'a mut Vec<SessionKey>,
     /// Time of the event at hand (boot ns).
@@ -58,9 +58,13 @@ impl<'a> Outlet<'a> {
     }
 
     /// Names the deploy that a record is about.
-    pub(super) fn label(&self, of: Of<'_>, mut record: Record) -> Record {
-        self.deploys.label(of, &mut record);
-        record
+    pub(super) fn label(&self, of: Of<'_>, mut finding: Finding) -> Finding {
+        self.deploys.label(of, &mut finding.subject);
+        finding
+    }
+
+    pub(super) fn label_subject(&self, of: Of<'_>, subject: &mut Subject) {
+        self.deploys.label(of, subject);
     }
 
     /// The start of a session is recorded.
@@ -68,43 +72,43 @@ impl<'a> Outlet<'a> {
         self.announced.push(session);
     }
 
-    /// A record that is complete.
-    pub(super) fn push(&mut self, record: Record) {
-        self.out.push(record);
+    /// A finding that is complete.
+    pub(super) fn push(&mut self, finding: Finding) {
+        self.out.push(finding);
     }
 
-    /// A record of a connection: at once, or when what it says is confirmed.
-    pub(super) fn emit(&mut self, conn: &ConnectionView<'_>, record: Record) {
-        let record = self.label(Of::Connection(conn.id), record);
-        self.hold_or_push(conn, record);
+    /// A finding of a connection: at once, or when what it says is confirmed.
+    pub(super) fn emit(&mut self, conn: &ConnectionView<'_>, finding: Finding) {
+        let finding = self.label(Of::Connection(conn.id), finding);
+        self.hold_or_push(conn, finding);
     }
 
-    /// A record of a connection that needs no confirmation.
-    pub(super) fn emit_at_once(&mut self, conn: &ConnectionView<'_>, record: Record) {
-        let record = self.label(Of::Connection(conn.id), record);
-        self.out.push(record);
+    /// A finding of a connection that needs no confirmation.
+    pub(super) fn emit_at_once(&mut self, conn: &ConnectionView<'_>, finding: Finding) {
+        let finding = self.label(Of::Connection(conn.id), finding);
+        self.out.push(finding);
     }
 
-    fn hold_or_push(&mut self, conn: &ConnectionView<'_>, record: Record) {
+    fn hold_or_push(&mut self, conn: &ConnectionView<'_>, finding: Finding) {
         if conn.unconfirmed {
-            self.unconfirmed.held.entry(conn.id).or_insert_with(|| (self.now, Vec::new())).1.push(record);
+            self.unconfirmed.held.entry(conn.id).or_insert_with(|| (self.now, Vec::new())).1.push(finding);
         } else {
-            self.out.push(record);
+            self.out.push(finding);
         }
     }
 
     /// The connection continued: what is held of it is true.
     pub(super) fn confirmed(&mut self, connection: ConnectionId) {
-        if let Some((_, records)) = self.unconfirmed.held.remove(&connection) {
-            self.out.extend(records);
+        if let Some((_, findings)) = self.unconfirmed.held.remove(&connection) {
+            self.out.extend(findings);
         }
     }
 
     /// The connection ended: nothing came after what is held.
     pub(super) fn never_confirmed(&mut self, connection: ConnectionId) {
-        for mut record in self.unconfirmed.held.remove(&connection).map(|(_, records)| records).unwrap_or_default() {
-            record.sensor.unconfirmed = Some(true);
-            self.out.push(record);
+        for mut finding in self.unconfirmed.held.remove(&connection).map(|(_, findings)| findings).unwrap_or_default() {
+            finding.quality.unconfirmed = true;
+            self.out.push(finding);
         }
     }
 
@@ -122,16 +126,17 @@ impl<'a> Outlet<'a> {
         }
     }
 
-    /// A command ended, with this status as a shell shows it. `about`: the record of its connection.
+    /// A command ended, with this status as a shell shows it. `about`: its connection.
     pub(super) fn command_ended(
         &mut self,
         time: u64,
         conn: &ConnectionView<'_>,
         command: &CommandView<'_>,
         status: Option<u32>,
-        about: impl FnOnce(Action, Outcome) -> Record,
+        about: impl FnOnce() -> (Subject, Quality),
     ) {
-        if let Some(step) = self.deploys.command_ended(time, conn, command, status, about) {
+        let elapsed = time.saturating_sub(command.time);
+        if let Some(step) = self.deploys.command_ended(self.lineage.time(time), elapsed, conn, command, status, about) {
             self.hold_or_push(conn, step);
         }
     }

@@ -33,20 +33,6 @@ pub enum Extent {
     Unreadable,
 }
 
-impl Extent {
-    /// Why there is no status, where there is none.
-    pub fn reason(self) -> Option<&'static str> {
-        Some(match self {
-            Self::Whole => return None,
-            Self::Part => "incomplete",
-            Self::Deadline => "deadline",
-            Self::Gone => "client-gone",
-            Self::Busy => "busy",
-            Self::Unreadable => "unreadable",
-        })
-    }
-}
-
 /// One entry of a file in the format of known_hosts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
@@ -76,15 +62,4 @@ pub enum Checking {
     Ask,
     AcceptNew,
     Off,
-}
-
-impl Checking {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Strict => "strict",
-            Self::Ask => "ask",
-            Self::AcceptNew => "accept-new",
-            Self::Off => "off",
-        }
-    }
 }

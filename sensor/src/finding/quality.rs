@@ -123,3 +123,12 @@ pub struct Quality {
     /// About the SSH server's own process. No format writes it: the table hides such lines.
     pub sshd_internal: bool,
 }
+
+impl Quality {
+    /// What was redacted, escaped or cut in a part of the finding.
+    pub fn add_fields(&mut self, part: &Self) {
+        self.redacted.extend(part.redacted.iter());
+        self.escaped.extend(part.escaped.iter());
+        self.truncated.extend(part.truncated.iter());
+    }
+}

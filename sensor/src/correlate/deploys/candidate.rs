@@ -2,11 +2,8 @@
 
 use std::sync::Arc;
 
-use super::names::Names;
-use crate::{
-    deploy::{ClassifiedStep, Tool},
-    event::record::{DeployFields, Record},
-};
+use super::{about::EndedStep, names::Names};
+use crate::{deploy::Tool, finding::deploy::Description};
 
 /// Commands of a session that wait for a mark: Kamal's first is its second command.
 const WAITING_MAX: usize = 64;
@@ -15,20 +12,15 @@ const WAITING_MAX: usize = 64;
 #[derive(Debug)]
 pub(super) struct PendingStep {
     pub(super) tool: Arc<Tool>,
-    pub(super) step: ClassifiedStep,
     /// What the session had said of the deploy by then.
-    pub(super) fields: DeployFields,
-    /// Its record, but for the deploy.
-    pub(super) about: Box<Record>,
-    pub(super) line: Option<String>,
-    pub(super) host: Option<String>,
-    pub(super) status: Option<u32>,
+    pub(super) description: Description,
+    pub(super) ended: EndedStep,
 }
 
 impl PendingStep {
     /// Is it enough to make the session a deploy's where nothing else is?
     fn is_enough(&self) -> bool {
-        self.step.marked || self.step.standalone
+        self.ended.step.marked || self.ended.step.standalone
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use super::names::Names;
-use crate::event::ids::ConnectionId;
+use crate::{event::ids::ConnectionId, finding::DeployId};
 
 /// Deploys that are open.
 const GROUPS_MAX: usize = 256;
@@ -14,7 +14,7 @@ pub(super) struct Groups {
 }
 
 pub(super) struct Group {
-    pub(super) id: Arc<str>,
+    pub(super) id: DeployId,
     pub(super) tool: Arc<str>,
     pub(super) service: Option<String>,
     pub(super) destination: Option<String>,
@@ -27,7 +27,7 @@ pub(super) struct Group {
 
 impl Groups {
     /// The deploy of a session, or a new one.
-    pub(super) fn find(&mut self, wanted: Group) -> Arc<str> {
+    pub(super) fn find(&mut self, wanted: Group) -> DeployId {
         let agrees = |own: &Option<String>, other: &Option<String>| own.is_none() || other.is_none() || own == other;
         let same = self.groups.iter_mut().rev().find(|group| {
             group.tool == wanted.tool
@@ -50,8 +50,8 @@ impl Groups {
     }
 
     /// The deploy continues.
-    pub(super) fn learn(&mut self, id: &str, names: &Names) {
-        if let Some(group) = self.groups.iter_mut().find(|group| &*group.id == id)
+    pub(super) fn learn(&mut self, id: &DeployId, names: &Names) {
+        if let Some(group) = self.groups.iter_mut().find(|group| group.id == *id)
             && group.version.is_none()
         {
             group.version.clone_from(&names.version);

@@ -9,11 +9,12 @@
 //! the process itself could have changed, and its project as it is now. What the tool did before is not known: no step
 //! of then counts.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    about::{About, EndedStep},
     machine::Deploys,
     names::Names,
     outcome::verdict,
@@ -23,14 +24,14 @@ use super::{
 use crate::{
     correlate::{
         facts::Unreachable,
-        lineage::{Lineage, Process, container_id},
+        lineage::{Lineage, Process, container_id, exit},
     },
     deploy::{self, Invocation, classify_local},
     event::{
         deploy::{Evidence, Facts},
-        record::{Action, Error, Outcome, Record},
         stream::{Exec, Exit, ProcessId, ProcessSnapshot, Status},
     },
+    finding::{self, DeployId, Finding, FindingKind, Outcome, Time},
 };
 
 /// Processes between a child and the tool: a shell, `env`, a wrapper or two.
@@ -40,7 +41,7 @@ const CHILDREN_MAX: usize = 256;
 
 /// A deploy that an exec starts.
 pub(in crate::correlate) struct Beginning {
-    id: Arc<str>,
+    id: DeployId,
     invocation: Invocation,
     facts: Option<Facts>,
     found: bool,
@@ -54,7 +55,7 @@ impl Beginning {
 }
 
 /// `deploy.id`: from the identity of what it began with, so it is the same on a replay and after a restart.
-pub(super) fn deploy_id(of: &str) -> Arc<str> {
+pub(super) fn deploy_id(of: &str) -> DeployId {
     let hash = Sha256::new().chain_update(b"deploy").chain_update(of.as_bytes()).finalize();
     hex::encode(hash.get(..8).unwrap_or_default()).into()
 }
@@ -72,7 +73,7 @@ impl Deploys {
         &mut self,
         exec: &Exec,
         lineage: &Lineage,
-    ) -> (Option<Arc<str>>, Option<Beginning>) {
+    ) -> (Option<DeployId>, Option<Beginning>) {
         let id = exec.task.id;
         let facts = self.facts.remove(&id);
         let Some(process) = lineage.process(id) else { return (None, None) };
@@ -118,7 +119,7 @@ impl Deploys {
     }
 
     /// The run that started the container in which this tool runs: the same command line, and not yet found inside.
-    fn outer(&self, exec: &Exec, invocation: &Invocation) -> Option<Arc<str>> {
+    fn outer(&self, exec: &Exec, invocation: &Invocation) -> Option<DeployId> {
         exec.task.names.cgroup.as_deref().and_then(container_id)?;
         let same =
             |run: &&Run| run.invocation.container && run.inner.is_none() && run.invocation.same_request(invocation);
@@ -139,13 +140,13 @@ impl Deploys {
         &mut self,
         time: u64,
         exec: &Exec,
-        mut about: Record,
+        about: Finding,
         beginning: Beginning,
         lineage: &Lineage,
-    ) -> Record {
+    ) -> Finding {
         let Beginning { id, invocation, facts, found } = beginning;
-        (about.action, about.outcome) = (Action::DeployStarted, Outcome::Unknown);
-        about.sensor.inferred = found.then_some(true);
+        let mut about = About { subject: about.subject, quality: about.quality };
+        about.quality.inferred = found;
         let mut names = Names::default();
         names.service = invocation.service(facts.as_ref());
         names.destination = invocation.destination(facts.as_ref());
@@ -161,7 +162,7 @@ impl Deploys {
             began: time,
             invocation,
             facts,
-            about: Box::new(about),
+            about,
             names,
             connections: Vec::new(),
             commands: std::collections::HashMap::new(),
@@ -173,9 +174,9 @@ impl Deploys {
             inner: None,
         };
         run.add_secrets(run.invocation.secrets(run.facts.as_ref()));
-        let record = run.record(lineage.wall(time), Action::DeployStarted, Outcome::Unknown);
+        let finding = run.started(lineage.time(time));
         self.add(run);
-        record
+        finding
     }
 
     /// An exec below a deploy: is it a step?
@@ -185,7 +186,7 @@ impl Deploys {
         time: u64,
         exec: &Exec,
         line: Option<&str>,
-        about: impl FnOnce(&Self) -> Record,
+        about: impl FnOnce(&Self) -> Finding,
         lineage: &Lineage,
     ) {
         let id = exec.task.id;
@@ -205,7 +206,8 @@ impl Deploys {
             return;
         }
         let line = line.unwrap_or_default().to_owned();
-        let about = Box::new(Record { action: Action::DeployStep, ..about(self) });
+        let Finding { subject, quality, .. } = about(self);
+        let about = Box::new(About { subject, quality });
         let Some(run) = self.get_mut(&deploy) else { return };
         let room = run.children.len() < CHILDREN_MAX;
         match run.children.get_mut(&id) {
@@ -249,48 +251,48 @@ impl Deploys {
         exit: &Exit,
         process: &Process,
         lineage: &Lineage,
-        out: &mut Vec<Record>,
+        out: &mut Vec<Finding>,
     ) {
         let Some(deploy) = &process.marks.deploy else { return };
         let Some(run) = self.runs.get_mut(deploy) else { return };
         if let Some(child) = run.children.remove(&process.id) {
-            out.push(run.child_ended(lineage.wall(time), time, child, exit.status));
+            out.push(run.child_ended(lineage.time(time), time, child, exit.status));
         }
         if run.root == process.id {
             self.finished(time, &deploy.clone(), Some(exit.status), lineage, out);
         }
     }
 
-    fn finished(&mut self, time: u64, deploy: &str, status: Option<Status>, lineage: &Lineage, out: &mut Vec<Record>) {
+    fn finished(
+        &mut self,
+        time: u64,
+        deploy: &DeployId,
+        status: Option<Status>,
+        lineage: &Lineage,
+        out: &mut Vec<Finding>,
+    ) {
         let Some(run) = self.runs.remove(deploy) else { return };
-        let mut record = run.record(lineage.wall(time), Action::DeployFinished, Outcome::Unknown);
         let evidence = run.evidence().filter(|evidence| status.is_some() || *evidence != Evidence::None);
-        if let Some(fields) = record.deploy.as_mut().and_then(|deploy| deploy.fields.as_mut()) {
-            fields.evidence = evidence.map(Evidence::name);
-        }
-        record.duration = Some(time.saturating_sub(run.began));
+        let mut finished = run.finished();
+        finished.evidence = evidence;
+        let mut outcome = Outcome::Unknown;
         if let Some(status) = status {
             let verdict = verdict(&run, evidence, status);
-            record.outcome = verdict.outcome;
-            record.error = verdict.message.map(|message| Error { code: None, message: Some(message) });
-            if let Some(fields) = record.deploy.as_mut().and_then(|deploy| deploy.fields.as_mut()) {
-                fields.reason = verdict.reason;
-            }
-            if let Some(process) = &mut record.process {
-                process.exit_code = Some(status.exit_code());
-                if let Status::Signal { number, .. } = status {
-                    process.exit_signal = Some(number);
-                }
-            }
+            outcome = verdict.outcome;
+            finished.reason = verdict.reason.map(Into::into);
+            finished.message = verdict.message.map(Into::into);
+            finished.exit = Some(exit(status));
         }
-        out.push(record);
+        let kind = FindingKind::DeployFinished(Box::new(finished));
+        let duration = Some(time.saturating_sub(run.began));
+        out.push(Finding { duration, ..run.finding(lineage.time(time), outcome, kind) });
     }
 
     /// Runs whose end was lost.
-    pub(in crate::correlate) fn tick(&mut self, time: u64, lineage: &Lineage, out: &mut Vec<Record>) {
+    pub(in crate::correlate) fn tick(&mut self, time: u64, lineage: &Lineage, out: &mut Vec<Finding>) {
         let lost = |run: &&Run| lineage.process(run.root).is_none();
         let runs = self.runs.values().map(Box::as_ref);
-        let mut gone: Vec<Arc<str>> = runs.filter(lost).map(|run| run.id.clone()).collect();
+        let mut gone: Vec<DeployId> = runs.filter(lost).map(|run| run.id.clone()).collect();
         gone.sort_unstable();
         for deploy in gone {
             self.finished(time, &deploy, None, lineage, out);
@@ -329,18 +331,19 @@ impl Run {
         }
     }
 
-    fn child_ended(&mut self, now: i64, time: u64, child: Child, status: Status) -> Record {
+    fn child_ended(&mut self, now: Time, time: u64, child: Child, status: Status) -> Finding {
         let Child { step, line, about, began } = child;
         let code = u32::from(status.exit_code());
         self.local_steps += 1;
         let ended = Ended { step: &step, host: None, line: &line, status: Some(code), remote: false };
         self.seen.observe(&ended, &self.invocation.tool);
-        let outcome = if status == Status::Code(0) { Outcome::Success } else { Outcome::Failure };
-        let mut record = Record { time: now, outcome, duration: Some(time.saturating_sub(began)), ..*about };
-        if let Some(process) = &mut record.process {
-            process.exit_code = Some(status.exit_code());
+        let duration = time.saturating_sub(began);
+        let ended =
+            EndedStep { time: now, duration, about: *about, step, line: Some(line), host: None, status: Some(code) };
+        let mut finding = ended.finding(&self.id, self.description_of_steps());
+        if let FindingKind::DeployStep(step) = &mut finding.kind {
+            step.exit = Some(finding::Exit { code: status.exit_code(), signal: None });
         }
-        self.describe_step(&mut record, &step, Some(line), None, Some(code));
-        record
+        finding
     }
 }

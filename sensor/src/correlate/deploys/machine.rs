@@ -10,9 +10,9 @@ use crate::{
     event::{
         deploy::{Facts, ToolFile},
         ids::ConnectionId,
-        record::{Deploy, Record},
         stream::{Path, ProcessId},
     },
+    finding::{CommandId, DeployId, SshConnectionId, Subject},
 };
 
 /// Deploys at a time; a CI host has tens.
@@ -38,13 +38,12 @@ pub(super) struct StepOf {
 
 /// An SSH connection that is a deploy's, or may be one's.
 pub(super) struct Member {
-    pub(super) deploy: Option<Arc<str>>,
+    pub(super) deploy: Option<DeployId>,
     /// The deploy knows of it.
     pub(super) noted: bool,
     /// What a session's commands say of a deploy.
     pub(super) candidate: Option<Candidate>,
-    /// By `ssh.command.id`.
-    pub(super) steps: Bounded<Arc<str>, StepOf>,
+    pub(super) steps: Bounded<CommandId, StepOf>,
 }
 
 impl Default for Member {
@@ -53,7 +52,7 @@ impl Default for Member {
     }
 }
 
-/// What a record is about, for the deploy that it belongs to.
+/// What a finding is about, for the deploy that it belongs to.
 #[derive(Clone, Copy)]
 pub(in crate::correlate) enum Of<'a> {
     Connection(ConnectionId),
@@ -64,13 +63,12 @@ pub(in crate::correlate) enum Of<'a> {
 pub(in crate::correlate) struct Deploys {
     pub(super) tools: Tools,
     pub(super) facts: HashMap<ProcessId, Facts>,
-    pub(super) runs: HashMap<Arc<str>, Box<Run>>,
-    /// `ssh.connection.id` to `deploy.id`.
-    connections: Bounded<Arc<str>, Arc<str>>,
+    pub(super) runs: HashMap<DeployId, Box<Run>>,
+    connections: Bounded<SshConnectionId, DeployId>,
     pub(super) groups: Groups,
     /// Connections that are open.
     pub(super) members: HashMap<ConnectionId, Member>,
-    sessions: Bounded<SessionKey, Arc<str>>,
+    sessions: Bounded<SessionKey, DeployId>,
     refused: u64,
     /// Addresses that were too many for a deploy's record.
     contacted_refused: u64,
@@ -120,17 +118,17 @@ impl Deploys {
         full
     }
 
-    pub(super) fn get_mut(&mut self, id: &str) -> Option<&mut Run> {
+    pub(super) fn get_mut(&mut self, id: &DeployId) -> Option<&mut Run> {
         self.runs.get_mut(id).map(Box::as_mut)
     }
 
     /// The deploy whose connection this is.
-    pub(super) fn by_connection(&self, connection: &str) -> Option<&Arc<str>> {
+    pub(super) fn by_connection(&self, connection: &SshConnectionId) -> Option<&DeployId> {
         self.connections.get(connection)
     }
 
     /// A connection that a deploy opened.
-    pub(super) fn connected(&mut self, deploy: &Arc<str>, connection: &Arc<str>) {
+    pub(super) fn connected(&mut self, deploy: &DeployId, connection: &SshConnectionId) {
         self.connections.insert(connection.clone(), deploy.clone());
         if let Some(run) = self.get_mut(deploy)
             && run.connections.len() < CONNECTIONS_MAX
@@ -141,7 +139,7 @@ impl Deploys {
     }
 
     /// A connection of this deploy was made.
-    pub(super) fn record_contacted(&mut self, deploy: &str, address: String) {
+    pub(super) fn record_contacted(&mut self, deploy: &DeployId, address: String) {
         let Some(run) = self.runs.get_mut(deploy) else { return };
         if run.seen.contacted.contains(&address) {
             return;
@@ -168,18 +166,18 @@ impl Deploys {
         ]
     }
 
-    /// Names the deploy that a record belongs to.
-    pub(in crate::correlate) fn label(&self, of: Of<'_>, record: &mut Record) {
+    /// Names the deploy that a finding belongs to.
+    pub(in crate::correlate) fn label(&self, of: Of<'_>, subject: &mut Subject) {
         let id = match of {
             Of::Connection(id) => self.members.get(&id).and_then(|member| member.deploy.as_ref()),
             Of::Session(key) => self.sessions.get(&key),
             Of::Process(process) => process.marks.deploy.as_ref().or_else(|| self.sessions.get(&process.session?)),
         };
-        record.deploy = id.map(|id| Deploy { id: id.clone(), fields: None });
+        subject.deploy = id.cloned();
     }
 
     /// A session's connection belongs to this deploy.
-    pub(super) fn has_session(&mut self, key: SessionKey, deploy: &Arc<str>) {
+    pub(super) fn has_session(&mut self, key: SessionKey, deploy: &DeployId) {
         self.sessions.insert(key, deploy.clone());
     }
 

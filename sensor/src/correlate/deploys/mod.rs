@@ -11,15 +11,16 @@
 //! connected. What a limit refuses is counted; a run whose root is lost ends unknown.
 //!
 //! A tool's name proves nothing: what was seen of its acts is `deploy.evidence` (`outcome`), and what only environment,
-//! files or arguments say is named in `deploy.claimed` (`records`).
+//! files or arguments say is named in `deploy.claimed` (`findings`).
 
+mod about;
 mod candidate;
+mod findings;
 mod groups;
 mod local;
 mod machine;
 mod names;
 mod outcome;
-mod records;
 mod remote;
 mod run;
 mod seen;

@@ -8,15 +8,25 @@
 
 use std::collections::BTreeSet;
 
-use crate::deploy::{ClassifiedStep, Tool};
+use crate::{
+    deploy::{ClassifiedStep, Tool},
+    finding::deploy::Claim,
+};
 
 /// Values confirmed by acts; a deploy has a version, a service, a destination and a handful of roles.
 const CONFIRMED_MAX: usize = 256;
 /// Roles of one service; a deploy has a handful.
 const PREFIXES_MAX: usize = 64;
 
-/// Names of containers, among what is confirmed.
-const CONTAINER: &str = "container";
+/// What an act can confirm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Confirmed {
+    Version,
+    Service,
+    Destination,
+    Role,
+    Container,
+}
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
@@ -32,7 +42,7 @@ pub(super) struct Names {
     /// The version before was stopped or renamed, with exit status 0.
     replaced: bool,
     /// What commands acted on that ended with 0: field and value.
-    confirmed: BTreeSet<(&'static str, String)>,
+    confirmed: BTreeSet<(Confirmed, String)>,
 }
 
 impl Names {
@@ -102,11 +112,11 @@ impl Names {
         }
         let labelled = |value: &Option<String>| value.clone().filter(|_| step.labelled);
         let found = [
-            ("deploy.version", step.acts_on.clone()),
-            ("deploy.service", labelled(&step.service)),
-            ("deploy.destination", labelled(&step.destination)),
-            ("deploy.roles", step.role.clone()),
-            (CONTAINER, step.container.clone().or_else(|| step.prefix.clone())),
+            (Confirmed::Version, step.acts_on.clone()),
+            (Confirmed::Service, labelled(&step.service)),
+            (Confirmed::Destination, labelled(&step.destination)),
+            (Confirmed::Role, step.role.clone()),
+            (Confirmed::Container, step.container.clone().or_else(|| step.prefix.clone())),
         ];
         for (field, value) in found {
             if let Some(value) = value.filter(|_| self.confirmed.len() < CONFIRMED_MAX) {
@@ -124,19 +134,29 @@ impl Names {
         }
     }
 
-    /// Does an act of this deploy speak for the value of this field?
-    pub(super) fn is_confirmed(&self, field: &'static str, value: &str) -> bool {
-        if field == "deploy.previous_version" {
+    /// Does an act of this deploy speak for this value?
+    pub(super) fn is_confirmed(&self, claim: Claim, value: &str) -> bool {
+        if claim == Claim::PreviousVersion {
             return self.replaced && self.previous.as_deref() == Some(value);
         }
-        let named = |name: &str| match field {
+        let named = |name: &str| match claim {
             // SERVICE-ROLE-DESTINATION-VERSION
-            "deploy.version" => name.strip_suffix(value).is_some_and(|rest| rest.ends_with('-')),
-            "deploy.service" => name.strip_prefix(value).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')),
-            "deploy.destination" => format!("{name}-").contains(&format!("-{value}-")),
+            Claim::Version => name.strip_suffix(value).is_some_and(|rest| rest.ends_with('-')),
+            Claim::Service => name.strip_prefix(value).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')),
+            Claim::Destination => format!("{name}-").contains(&format!("-{value}-")),
             _ => false,
         };
-        self.confirmed.iter().any(|(of, known)| *of == field && known == value || *of == CONTAINER && named(known))
+        let own = match claim {
+            Claim::Version => Some(Confirmed::Version),
+            Claim::Service => Some(Confirmed::Service),
+            Claim::Destination => Some(Confirmed::Destination),
+            Claim::Roles => Some(Confirmed::Role),
+            _ => None,
+        };
+        let confirms = |(of, known): &(Confirmed, String)| {
+            Some(*of) == own && known == value || *of == Confirmed::Container && named(known)
+        };
+        self.confirmed.iter().any(confirms)
     }
 
     /// A container was stopped: the version before, if the new one serves.
@@ -240,31 +260,31 @@ mod tests {
     fn a_command_that_acts_confirms_what_it_names_and_one_that_looks_does_not() {
         let tools = Tools::new(&[]).unwrap();
         let tool = tools.iter().find(|tool| &*tool.name == "kamal").unwrap();
-        let confirms = |line: &str, field: &'static str, value: &str| {
+        let confirms = |line: &str, field: Claim, value: &str| {
             let mut names = Names::default();
             names.confirm(&classify(tool, line));
             names.is_confirmed(field, value)
         };
         let run = r#"docker run --detach --name a-web-prod-v1 --env KAMAL_VERSION="v9" --label service="a" --label role="web" r/acme/a:v1"#;
         for (field, value, is) in [
-            ("deploy.version", "v1", true),
-            ("deploy.version", "1", false),
-            ("deploy.version", "v9", false),
-            ("deploy.service", "a", true),
-            ("deploy.destination", "prod", true),
-            ("deploy.destination", "pro", false),
-            ("deploy.roles", "web", true),
-            ("deploy.performer", "a", false),
+            (Claim::Version, "v1", true),
+            (Claim::Version, "1", false),
+            (Claim::Version, "v9", false),
+            (Claim::Service, "a", true),
+            (Claim::Destination, "prod", true),
+            (Claim::Destination, "pro", false),
+            (Claim::Roles, "web", true),
+            (Claim::Performer, "a", false),
         ] {
-            assert_eq!(confirms(run, field, value), is, "{field} {value}");
+            assert_eq!(confirms(run, field, value), is, "{field:?} {value}");
         }
-        assert!(confirms("docker pull r/acme/a:v1", "deploy.version", "v1"));
-        assert!(!confirms("docker pull r/acme/a:v1", "deploy.service", "a"));
+        assert!(confirms("docker pull r/acme/a:v1", Claim::Version, "v1"));
+        assert!(!confirms("docker pull r/acme/a:v1", Claim::Service, "a"));
         for looks in [
             "docker container ls --all --filter 'name=^a-web-prod-v1$' --quiet",
             r#"/usr/bin/env mkdir -p .kamal && echo "[t] [p] Booted app version v1" >> .kamal/a-audit.log"#,
         ] {
-            assert!(!confirms(looks, "deploy.version", "v1"), "{looks}");
+            assert!(!confirms(looks, Claim::Version, "v1"), "{looks}");
         }
     }
 

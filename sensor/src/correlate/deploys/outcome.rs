@@ -13,7 +13,8 @@
 use super::{run::Run, seen::is_judged};
 use crate::{
     deploy::Acts,
-    event::{deploy::Evidence, record::Outcome, stream::Status},
+    event::{deploy::Evidence, stream::Status},
+    finding::Outcome,
 };
 
 /// Addresses that a sentence names.

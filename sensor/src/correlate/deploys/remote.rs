@@ -3,25 +3,31 @@
 //! A command is classified when it starts and becomes a step when it ends. On a host that has both ends each of them has
 //! its own record; what they show and count is the same command.
 
-use std::sync::Arc;
-
 use super::{
+    about::{About, EndedStep},
     candidate::PendingStep,
+    findings::{claims, described},
     machine::{Deploys, StepOf},
-    records::{claims, describe_step, fields_of},
     seen::Ended,
 };
 use crate::{
     correlate::{
-        facts::{CommandView, ConnectionView, Role},
+        facts::{CommandView, ConnectionView},
         lineage::Lineage,
     },
     deploy::{ClassifiedStep, classify},
-    event::{
-        record::{Action, Command as CommandFields, Outcome, Record},
-        text::escape,
-    },
+    event::{ids::ConnectionId, text::escape},
+    finding::{DeployId, Field, Finding, Quality, Role, Subject, Time, ssh::CommandKind},
 };
+
+/// A command without a line, as steps call it.
+fn kind_name(kind: CommandKind) -> &'static str {
+    match kind {
+        CommandKind::Exec => "exec",
+        CommandKind::Shell => "shell",
+        CommandKind::Subsystem => "subsystem",
+    }
+}
 
 impl Deploys {
     /// The deploy that a connection belongs to, as soon as it can be known.
@@ -52,7 +58,7 @@ impl Deploys {
     }
 
     /// The session that lineage knows by the same socket is this deploy's.
-    pub(super) fn share(&mut self, conn: &ConnectionView<'_>, deploy: &Arc<str>, lineage: &Lineage) {
+    pub(super) fn share(&mut self, conn: &ConnectionView<'_>, deploy: &DeployId, lineage: &Lineage) {
         if conn.role != Some(Role::Client)
             && let Some((key, _)) = lineage.session_of(conn.id)
         {
@@ -66,12 +72,12 @@ impl Deploys {
         conn: &ConnectionView<'_>,
         command: &CommandView<'_>,
         lineage: &Lineage,
-        out: &mut Vec<Record>,
+        out: &mut Vec<Finding>,
     ) {
         let text = command.line.map(|line| escape(line).0.into_owned());
         let deploy = self.members.get(&conn.id).and_then(|member| member.deploy.clone());
         let Some(deploy) = deploy else {
-            if let (Some(Role::Server), "exec", Some(line)) = (conn.role, command.kind, text) {
+            if let (Some(Role::Server), CommandKind::Exec, Some(line)) = (conn.role, command.kind, text) {
                 self.target_command(conn, command, &line, lineage, out);
             }
             return;
@@ -85,8 +91,8 @@ impl Deploys {
         };
         let tool = run.invocation.tool.clone();
         let mut step = match (&text, command.kind) {
-            (Some(line), "exec") => classify(&tool, line),
-            (_, kind) => ClassifiedStep { kind: kind.into(), ..ClassifiedStep::default() },
+            (Some(line), CommandKind::Exec) => classify(&tool, line),
+            (_, kind) => ClassifiedStep { kind: kind_name(kind).into(), ..ClassifiedStep::default() },
         };
         run.names.learn(&mut step);
         run.handled(&mut step);
@@ -100,65 +106,59 @@ impl Deploys {
         self.members.entry(conn.id).or_default().steps.insert(command.id.clone(), StepOf { tool, step });
     }
 
-    /// A command ended: `deploy-step`, or a step that waits until its session is known to be a deploy's. `about`: the
-    /// record of the connection.
+    /// A command ended: `deploy-step`, or a step that waits until its session is known to be a deploy's. `about`: its
+    /// connection.
     pub(in crate::correlate) fn command_ended(
         &mut self,
-        time: u64,
+        time: Time,
+        duration: u64,
         conn: &ConnectionView<'_>,
         command: &CommandView<'_>,
         status: Option<u32>,
-        about: impl FnOnce(Action, Outcome) -> Record,
-    ) -> Option<Record> {
+        about: impl FnOnce() -> (Subject, Quality),
+    ) -> Option<Finding> {
         let member = self.members.get_mut(&conn.id)?;
         let StepOf { tool, step } = member.steps.get(command.id)?.clone();
-        let outcome = match status {
-            Some(0) => Outcome::Success,
-            Some(_) => Outcome::Failure,
-            None => Outcome::Unknown,
-        };
-        let mut record = about(Action::DeployStep, outcome);
-        record.duration = Some(time.saturating_sub(command.time));
+        let (mut subject, mut quality) = about();
         if let Some(process) = command.process {
-            record.process = Some(Box::new(process.clone()));
+            subject.process = Some(Box::new(process.clone()));
+        }
+        if let Some(ssh) = &mut subject.ssh {
+            ssh.command = Some(command.id.clone());
         }
         if command.redacted {
-            record.sensor.redacted.get_or_insert_default().push("deploy.step.line");
-        }
-        if let Some(ssh) = &mut record.ssh {
-            ssh.command = Some(CommandFields { id: command.id.clone(), ..CommandFields::default() });
+            quality.redacted.add(Field::DeployStepLine);
         }
         let line = command.line.map(|line| {
             let (text, stray) = escape(line);
             if stray {
-                record.sensor.escaped.get_or_insert_default().push("deploy.step.line");
+                quality.escaped.add(Field::DeployStepLine);
             }
             text.into_owned()
         });
-        let host = conn.host();
+        let about = About { subject, quality };
+        let ended = EndedStep { time, duration, about, step, line, host: conn.host(), status };
+        let step = &ended.step;
         if let Some(run) = member.deploy.as_ref().and_then(|deploy| self.runs.get_mut(deploy)) {
-            let shown = line.as_deref().unwrap_or(command.kind);
-            let ended = Ended { step: &step, host: host.as_deref(), line: shown, status, remote: true };
-            run.seen.observe(&ended, &tool);
+            let line = ended.line.as_deref().unwrap_or(kind_name(command.kind));
+            run.seen.observe(&Ended { step, host: ended.host.as_deref(), line, status, remote: true }, &tool);
             if status == Some(0) {
-                run.names.succeeded(&step, &run.invocation.tool);
+                run.names.succeeded(step, &run.invocation.tool);
             }
-            run.describe_step(&mut record, &step, line, host, status);
-            return Some(record);
+            return Some(ended.finding(&run.id, run.description_of_steps()));
         }
         let candidate = member.candidate.as_mut()?;
         if status == Some(0) {
-            candidate.names.succeeded(&step, &tool);
+            candidate.names.succeeded(step, &tool);
         }
-        let mut fields = fields_of(&candidate.names, tool.name.clone());
-        fields.previous_version.clone_from(&candidate.names.previous);
+        let mut description = described(&candidate.names, tool.name.clone());
+        description.previous_version.clone_from(&candidate.names.previous);
         let Some(deploy) = &member.deploy else {
-            candidate.wait(PendingStep { tool, step, fields, about: Box::new(record), line, host, status });
+            candidate.wait(PendingStep { tool, description, ended });
             return None;
         };
-        fields.claimed = claims(&fields, &candidate.names);
-        describe_step(&mut record, deploy, fields, &step, line, host, status);
-        Some(record)
+        description.claimed = claims(&description, None, &[], &candidate.names);
+        Some(ended.finding(deploy, description))
     }
 
     /// A connection is over. Appends the steps that waited, where they are a deploy's all the same.
@@ -166,7 +166,7 @@ impl Deploys {
         &mut self,
         conn: &ConnectionView<'_>,
         lineage: &Lineage,
-        out: &mut Vec<Record>,
+        out: &mut Vec<Finding>,
     ) {
         self.session_over(conn, lineage, out);
         self.groups.closed(conn.id);
@@ -183,7 +183,7 @@ impl Deploys {
     }
 
     /// Nothing more will be said of a connection.
-    pub(in crate::correlate) fn forget(&mut self, connection: crate::event::ids::ConnectionId) {
+    pub(in crate::correlate) fn forget(&mut self, connection: ConnectionId) {
         self.members.remove(&connection);
     }
 }

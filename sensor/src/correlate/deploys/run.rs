@@ -1,11 +1,12 @@
 //! A deploy tool that runs: what is known of it, and what its steps were.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
-use super::{names::Names, seen::Seen};
+use super::{about::About, names::Names, seen::Seen};
 use crate::{
     deploy::{ClassifiedStep, Invocation},
-    event::{deploy::Facts, record::Record, stream::ProcessId},
+    event::{deploy::Facts, stream::ProcessId},
+    finding::{DeployId, SshConnectionId},
 };
 
 /// Names of secrets recorded of one deploy.
@@ -13,17 +14,17 @@ const SECRETS_MAX: usize = 256;
 
 /// A deploy tool that runs.
 pub(super) struct Run {
-    pub(super) id: Arc<str>,
+    pub(super) id: DeployId,
     pub(super) root: ProcessId,
     pub(super) began: u64,
     pub(super) invocation: Invocation,
     pub(super) facts: Option<Facts>,
-    /// What its records say of the tool's process.
-    pub(super) about: Box<Record>,
+    /// What its findings say of the tool's process.
+    pub(super) about: About,
     pub(super) names: Names,
-    pub(super) connections: Vec<Arc<str>>,
+    pub(super) connections: Vec<SshConnectionId>,
     /// Commands seen on a connection: by the client, by the server on the same host.
-    pub(super) commands: HashMap<Arc<str>, (u64, u64)>,
+    pub(super) commands: HashMap<SshConnectionId, (u64, u64)>,
     pub(super) local_steps: u64,
     /// Children that are steps, while they run.
     pub(super) children: HashMap<ProcessId, Child>,
@@ -42,8 +43,8 @@ pub(super) struct Child {
     pub(super) step: ClassifiedStep,
     /// Its command line, as its record shows it.
     pub(super) line: String,
-    /// What its record will say of the process.
-    pub(super) about: Box<Record>,
+    /// What its finding will say of the process.
+    pub(super) about: Box<About>,
     pub(super) began: u64,
 }
 

@@ -10,10 +10,11 @@
 use std::sync::Arc;
 
 use super::{
+    candidate::PendingStep,
+    findings::claims,
     groups::Group,
     local::deploy_id,
     machine::{Deploys, StepOf},
-    records::{claims, describe_step},
 };
 use crate::{
     correlate::{
@@ -21,7 +22,7 @@ use crate::{
         lineage::Lineage,
     },
     deploy::{ClassifiedStep, Tool, classify},
-    event::record::Record,
+    finding::{Finding, SessionId},
 };
 
 impl Deploys {
@@ -32,7 +33,7 @@ impl Deploys {
         command: &CommandView<'_>,
         line: &str,
         lineage: &Lineage,
-        out: &mut Vec<Record>,
+        out: &mut Vec<Finding>,
     ) {
         let deploy = self.members.get(&conn.id).and_then(|member| member.deploy.clone());
         let Some((tool, mut step, client)) = self.tool_of(conn.peer_software, line, deploy.is_some()) else { return };
@@ -73,10 +74,10 @@ impl Deploys {
     }
 
     /// This session is a deploy's: what waited becomes records.
-    fn is_deploy(&mut self, conn: &ConnectionView<'_>, tool: &Tool, lineage: &Lineage, out: &mut Vec<Record>) {
+    fn is_deploy(&mut self, conn: &ConnectionView<'_>, tool: &Tool, lineage: &Lineage, out: &mut Vec<Finding>) {
         let Some(member) = self.members.get_mut(&conn.id) else { return };
         let Some(candidate) = &mut member.candidate else { return };
-        let of = conn.session_id.map(AsRef::as_ref).unwrap_or_default();
+        let of = conn.session_id.map(SessionId::as_str).unwrap_or_default();
         let wanted = Group {
             id: deploy_id(&format!("target {} {of}", lineage.boot())),
             tool: tool.name.clone(),
@@ -89,20 +90,18 @@ impl Deploys {
         };
         let id = self.groups.find(wanted);
         member.deploy = Some(id.clone());
-        for waiting in candidate.take_waiting() {
-            let (mut record, mut fields) = (*waiting.about, waiting.fields);
-            fields.service = fields.service.take().or_else(|| candidate.names.service.clone());
-            fields.destination = fields.destination.take().or_else(|| candidate.names.destination.clone());
-            fields.claimed = claims(&fields, &candidate.names);
-            describe_step(&mut record, &id, fields, &waiting.step, waiting.line, waiting.host, waiting.status);
-            out.push(record);
+        for PendingStep { mut description, ended, .. } in candidate.take_waiting() {
+            description.service = description.service.take().or_else(|| candidate.names.service.clone());
+            description.destination = description.destination.take().or_else(|| candidate.names.destination.clone());
+            description.claimed = claims(&description, None, &[], &candidate.names);
+            out.push(ended.finding(&id, description));
         }
         self.share(conn, &id, lineage);
     }
 
     /// The session is over and nothing named a service: what only the tool sends, or what its client ran that is enough
     /// (a login to a registry), was a deploy all the same.
-    pub(super) fn session_over(&mut self, conn: &ConnectionView<'_>, lineage: &Lineage, out: &mut Vec<Record>) {
+    pub(super) fn session_over(&mut self, conn: &ConnectionView<'_>, lineage: &Lineage, out: &mut Vec<Finding>) {
         let Some(member) = self.members.get(&conn.id).filter(|member| member.deploy.is_none()) else { return };
         let tool = member.candidate.as_ref().and_then(|candidate| candidate.tool()).cloned();
         if let Some(tool) = tool {

@@ -13,7 +13,10 @@ use super::{
     program::Program,
     sessions::{Session, SessionKey},
 };
-use crate::event::stream::{ProcessId, ProcessSnapshot};
+use crate::{
+    event::stream::{ProcessId, ProcessSnapshot},
+    finding::AdoptedBy,
+};
 
 impl Lineage {
     pub(in crate::correlate) fn found(&mut self, time: u64, found: &ProcessSnapshot, facts: &mut Vec<LineageFact>) {
@@ -37,7 +40,7 @@ impl Lineage {
                 let entity = self.processes.entity(id);
                 key = self.sessions.open(session_id(&entity), Some(id), Some(served), time);
                 if let Some(session) = key.and_then(|key| self.sessions.get_mut(key)) {
-                    session.adopted_by = Some("connection");
+                    session.adopted_by = Some(AdoptedBy::Connection);
                 }
                 self.belongs(id, key);
             }
@@ -70,21 +73,21 @@ impl Lineage {
         if let Some(process) = self.processes.get_mut(id) {
             process.emitted = self.scope.in_scope(process.session.is_some(), true, process.watched);
             process.title.clone_from(&program.title);
-            process.command_line = program.command_line.clone().map(Into::into);
+            process.command_line.clone_from(&program.command_line);
         }
     }
 
     /// The session that an orphan came from, and how we know.
-    fn adopter(&mut self, orphan: &ProcessSnapshot, time: u64) -> Option<(SessionKey, &'static str)> {
+    fn adopter(&mut self, orphan: &ProcessSnapshot, time: u64) -> Option<(SessionKey, AdoptedBy)> {
         if orphan.task.audit_session.is_some() {
             let same = self.first_session(|session| session.audit_session == orphan.task.audit_session);
             if let Some(key) = same {
-                return Some((key, "audit-session"));
+                return Some((key, AdoptedBy::AuditSession));
             }
         }
         let (client, server) = orphan.ssh_connection?;
         if let Some(key) = self.first_session(|session| session.endpoints == Some((server, client))) {
-            return Some((key, "ssh-connection"));
+            return Some((key, AdoptedBy::SshConnection));
         }
         // The connection is over; its survivors have one id.
         let id = session_id(&format!("{client} {server}"));
@@ -93,7 +96,7 @@ impl Lineage {
             session.endpoints = Some((server, client));
             session.over = true;
         }
-        Some((key, "ssh-connection"))
+        Some((key, AdoptedBy::SshConnection))
     }
 
     /// The oldest session of which something is true.
@@ -138,7 +141,7 @@ impl Lineage {
             process.emitted = !found.role.is_server();
             let program = Program::found(found, true);
             process.title = program.title;
-            process.command_line = program.command_line.map(Into::into);
+            process.command_line = program.command_line;
         }
         let Some(session) = self.sessions.get_mut(key) else { return };
         note_audit(session, &found.task);

@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use serde_bytes::ByteBuf;
 
-use crate::event::{executed::base_name, record::Application, text::escape};
+use crate::{
+    event::{executed::base_name, text::escape},
+    finding::Application,
+};
 
 /// Paths are cut here; the kernel's limit is 4096.
 const TEXT_MAX: usize = 1024;

@@ -7,9 +7,9 @@ use super::{
     program::Program,
     sessions::{Session, SessionKey},
 };
-use crate::event::{
-    record::Account,
-    stream::{Exec, Exit, Fork, ProcessId, Role, Served, Status, Task, TcpChange},
+use crate::{
+    event::stream::{Exec, Exit, Fork, ProcessId, Role, Served, Status, Task, TcpChange, TcpState},
+    finding::Account,
 };
 
 /// What a process was before an exec.
@@ -95,7 +95,7 @@ impl Lineage {
         process.name.clone_from(&program.name);
         process.executable.clone_from(&program.executable);
         process.title.clone_from(&program.title);
-        process.command_line = program.command_line.clone().map(Into::into);
+        process.command_line.clone_from(&program.command_line);
         process.application.clone_from(&program.application);
         process.server = server;
         process.user = exec.task.credentials.map(|credentials| (credentials.uid, exec.task.names.user.clone()));
@@ -271,7 +271,7 @@ impl Lineage {
     /// Is the socket that of a session's connection? Then its end is the session's.
     pub(in crate::correlate) fn tcp(&mut self, time: u64, change: &TcpChange, facts: &mut Vec<LineageFact>) -> bool {
         let Some(key) = self.sessions.by_socket(change.socket) else { return false };
-        if change.new == crate::event::stream::TcpState::Close {
+        if change.new == TcpState::Close {
             self.close(key, time, Some((change.bytes_in, change.bytes_out)), facts);
             self.forget_if_over(key, facts);
         }
@@ -318,7 +318,7 @@ impl Session {
 /// Real uid and its name.
 pub(super) fn account(task: &Task) -> Option<Account> {
     let credentials = task.credentials?;
-    Some(Account { id: Some(credentials.uid.to_string()), name: task.names.user.clone() })
+    Some(Account { id: Some(credentials.uid), name: task.names.user.clone() })
 }
 
 /// Keeps the audit identity of the first task that has one.
@@ -327,6 +327,6 @@ pub(super) fn note_audit(session: &mut Session, task: &Task) {
         session.audit_session = task.audit_session;
     }
     if session.loginuid.is_none() {
-        session.loginuid = task.loginuid.map(|id| Account { id: Some(id.to_string()), name: task.names.audit.clone() });
+        session.loginuid = task.loginuid.map(|id| Account { id: Some(id), name: task.names.audit.clone() });
     }
 }

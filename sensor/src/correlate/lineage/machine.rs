@@ -1,7 +1,5 @@
 //! The state of lineage, and what others may ask of it.
 
-use std::sync::Arc;
-
 use super::{
     candidates::Candidates,
     processes::{Process, Processes},
@@ -10,6 +8,7 @@ use super::{
 use crate::{
     correlate::{clock::Clock, scope::Scope},
     event::stream::{Limits, ProcessId, ProcessSnapshot},
+    finding::{CommandId, DeployId, EntityId},
 };
 
 pub(in crate::correlate) struct Lineage {
@@ -68,14 +67,14 @@ impl Lineage {
     }
 
     /// The process belongs to this SSH command, and what descends from it.
-    pub(in crate::correlate) fn mark_command(&mut self, id: ProcessId, command: Arc<str>) {
+    pub(in crate::correlate) fn mark_command(&mut self, id: ProcessId, command: CommandId) {
         if let Some(process) = self.processes.get_mut(id) {
             process.marks.command = Some(command);
         }
     }
 
     /// The process belongs to this deploy, and what descends from it.
-    pub(in crate::correlate) fn mark_deploy(&mut self, id: ProcessId, deploy: Arc<str>) {
+    pub(in crate::correlate) fn mark_deploy(&mut self, id: ProcessId, deploy: DeployId) {
         if let Some(process) = self.processes.get_mut(id) {
             process.marks.deploy = Some(deploy);
         }
@@ -117,12 +116,12 @@ impl Lineage {
         self.processes.by_tgid_or_remembered(tgid)
     }
 
-    pub(in crate::correlate) fn entity(&self, id: ProcessId) -> Arc<str> {
+    pub(in crate::correlate) fn entity(&self, id: ProcessId) -> EntityId {
         self.processes.entity(id)
     }
 
     /// The same, of a process at hand: it may have left the table.
-    pub(in crate::correlate) fn entity_of(&self, id: ProcessId, known: Option<&Process>) -> Arc<str> {
+    pub(in crate::correlate) fn entity_of(&self, id: ProcessId, known: Option<&Process>) -> EntityId {
         self.processes.entity_of(id, known)
     }
 

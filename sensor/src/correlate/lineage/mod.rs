@@ -17,7 +17,7 @@ mod program;
 mod sessions;
 mod unexamined;
 
-pub(super) use describe::{container_id, network, session_id};
+pub(super) use describe::{container_id, destination, exit, session_id, source, ssh_flow};
 pub(super) use facts::LineageFact;
 pub(super) use machine::Lineage;
 pub(super) use processes::Process;

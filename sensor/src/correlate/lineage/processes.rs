@@ -13,9 +13,12 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use super::sessions::SessionKey;
-use crate::event::{
-    record::Application,
-    stream::{NS_PER_TICK, ProcessId, Task},
+use crate::{
+    event::{
+        ids::{NS_PER_TICK, ProcessId},
+        stream::Task,
+    },
+    finding::{Application, CommandId, DeployId, EntityId},
 };
 
 /// Ended processes kept: a busy second's, and what changes a file is told of within a fraction of one.
@@ -25,10 +28,8 @@ const REMEMBERED: usize = 512;
 /// from parent to child and keeps such processes when it must evict one.
 #[derive(Clone, Debug, Default)]
 pub(in crate::correlate) struct Marks {
-    /// `ssh.command.id`
-    pub command: Option<Arc<str>>,
-    /// `deploy.id`
-    pub deploy: Option<Arc<str>>,
+    pub command: Option<CommandId>,
+    pub deploy: Option<DeployId>,
 }
 
 /// A process that is alive.
@@ -63,7 +64,7 @@ pub(in crate::correlate) struct Process {
     /// Its real user when it executed its program: id and name.
     pub user: Option<(u32, Option<Arc<str>>)>,
     /// Its entity id, once a record has named it: most of what a record costs is what it says again.
-    entity: OnceCell<Arc<str>>,
+    entity: OnceCell<EntityId>,
 }
 
 pub(super) struct Processes {
@@ -104,19 +105,19 @@ impl Processes {
     }
 
     /// `process.entity_id`: the same from a probe, from /proc, after a restart and on replay.
-    pub(super) fn entity(&self, id: ProcessId) -> Arc<str> {
+    pub(super) fn entity(&self, id: ProcessId) -> EntityId {
         self.entity_of(id, self.table.get(&id))
     }
 
     /// The same, of a process at hand: it may have left the table.
-    pub(super) fn entity_of(&self, id: ProcessId, known: Option<&Process>) -> Arc<str> {
+    pub(super) fn entity_of(&self, id: ProcessId, known: Option<&Process>) -> EntityId {
         match known {
             Some(process) => process.entity.get_or_init(|| self.hash(id)).clone(),
             None => self.hash(id),
         }
     }
 
-    fn hash(&self, id: ProcessId) -> Arc<str> {
+    fn hash(&self, id: ProcessId) -> EntityId {
         let mut hash = Sha256::new();
         hash.update(self.boot.as_bytes());
         hash.update(id.tgid.to_le_bytes());

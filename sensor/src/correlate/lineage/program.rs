@@ -8,11 +8,13 @@
 use std::sync::Arc;
 
 use super::{application::application, machine::Lineage};
-use crate::event::{
-    executed::{self, base_name},
-    record::Application,
-    stream::{Args, Exec, Path, ProcessSnapshot},
-    text::{escape, fit_json, fit_json_list},
+use crate::{
+    event::{
+        executed::{self, base_name},
+        stream::{Args, Exec, Path, ProcessSnapshot},
+        text::{escape, fit_json, fit_json_list},
+    },
+    finding::{Application, Field, Fields},
 };
 
 /// `process.command_line` is cut here; `process.args` holds what there is.
@@ -29,12 +31,12 @@ pub(in crate::correlate) struct Program {
     pub title: Option<Arc<str>>,
     pub executable: Option<Arc<str>>,
     pub args: Vec<String>,
-    pub command_line: Option<String>,
-    pub working_directory: Option<String>,
+    pub command_line: Option<Arc<str>>,
+    pub working_directory: Option<Arc<str>>,
     /// Known of every process: what speaks SSH shows later.
     pub application: Option<Arc<Application>>,
-    pub escaped: Vec<&'static str>,
-    pub truncated: Vec<&'static str>,
+    pub escaped: Fields,
+    pub truncated: Fields,
 }
 
 impl Lineage {
@@ -47,7 +49,7 @@ impl Lineage {
         let deploy = known.is_some_and(|p| p.marks.deploy.is_some());
         let emitted = self.scope.in_scope(session, deploy, watched);
         if let Some(path) = &exec.executable {
-            let text = program.path(path, "process.executable");
+            let text = program.path(path, Field::ProcessExecutable);
             program.name = Some(base_name(&text).into());
             program.executable = Some(text.into());
         }
@@ -57,7 +59,7 @@ impl Lineage {
             return program; // seen as somebody's parent at most
         }
         if let Some(path) = &exec.working_directory {
-            program.working_directory = Some(program.path(path, "process.working_directory"));
+            program.working_directory = Some(program.path(path, Field::ProcessWorkingDirectory).into());
         }
         program.args(&exec.args);
         program.title(exec.executable.as_ref(), &exec.args);
@@ -69,7 +71,7 @@ impl Program {
     /// The text of a process found in /proc; its arguments only if they are to be told.
     pub(super) fn found(found: &ProcessSnapshot, with_args: bool) -> Self {
         let mut program = Self::default();
-        program.executable = found.executable.as_ref().map(|path| program.path(path, "process.executable").into());
+        program.executable = found.executable.as_ref().map(|path| program.path(path, Field::ProcessExecutable).into());
         let comm = String::from_utf8_lossy(&found.task.comm);
         program.name = Some(program.executable.as_deref().map_or(comm.as_ref(), base_name).into());
         program.application = application(program.executable.as_deref(), &found.args.list, None);
@@ -80,17 +82,17 @@ impl Program {
         program
     }
 
-    fn text(&mut self, bytes: &[u8], field: &'static str) -> String {
+    fn text(&mut self, bytes: &[u8], field: Field) -> String {
         let (text, escaped) = escape(bytes);
-        if escaped && !self.escaped.contains(&field) {
-            self.escaped.push(field);
+        if escaped {
+            self.escaped.add(field);
         }
         text.into_owned()
     }
 
-    fn path(&mut self, path: &Path, field: &'static str) -> String {
+    fn path(&mut self, path: &Path, field: Field) -> String {
         if path.cut {
-            self.truncated.push(field);
+            self.truncated.add(field);
         }
         self.text(&path.bytes, field)
     }
@@ -101,14 +103,14 @@ impl Program {
         let Some(bytes) = differs else { return };
         let (text, escaped) = escape(bytes);
         if escaped {
-            self.escaped.push("process.title");
+            self.escaped.add(Field::ProcessTitle);
         }
         self.title = Some(text.into());
     }
 
     fn args(&mut self, args: &Args) {
-        self.args = args.list.iter().map(|arg| self.text(arg, "process.args")).collect();
-        if self.escaped.contains(&"process.args") {
+        self.args = args.list.iter().map(|arg| self.text(arg, Field::ProcessArgs)).collect();
+        if self.escaped.contains(Field::ProcessArgs) {
             // A field is escaped or it is not: a backslash in an argument that had no need of it must come back too.
             for (text, bytes) in self.args.iter_mut().zip(&args.list) {
                 if std::str::from_utf8(bytes).is_ok() {
@@ -117,7 +119,7 @@ impl Program {
             }
         }
         if fit_json_list(&mut self.args, ARGS_JSON_MAX) || args.cut {
-            self.truncated.push("process.args");
+            self.truncated.add(Field::ProcessArgs);
         }
         if self.args.is_empty() {
             return;
@@ -126,11 +128,11 @@ impl Program {
         let long = line.len() > COMMAND_LINE_MAX;
         line.truncate(line.floor_char_boundary(COMMAND_LINE_MAX));
         if fit_json(&mut line, 2 * COMMAND_LINE_MAX) || long {
-            self.truncated.push("process.command_line");
+            self.truncated.add(Field::ProcessCommandLine);
         }
-        if self.escaped.contains(&"process.args") {
-            self.escaped.push("process.command_line");
+        if self.escaped.contains(Field::ProcessArgs) {
+            self.escaped.add(Field::ProcessCommandLine);
         }
-        self.command_line = Some(line);
+        self.command_line = Some(line.into());
     }
 }

@@ -12,9 +12,9 @@ use std::{
     sync::Arc,
 };
 
-use crate::event::{
-    record::Account,
-    stream::{ProcessId, Served},
+use crate::{
+    event::{ids::ProcessId, stream::Served},
+    finding::{Account, AdoptedBy, SessionId},
 };
 
 /// Names a session in the tables of this run.
@@ -24,7 +24,7 @@ pub(in crate::correlate) struct SessionKey(u64);
 #[derive(Clone, Debug)]
 pub(in crate::correlate) struct Session {
     /// `ssh.session.id`.
-    pub id: Arc<str>,
+    pub id: SessionId,
     /// The process that serves the connection. None: found by its survivors only.
     pub root: Option<ProcessId>,
     /// Its program: it may be gone when the session ends.
@@ -39,7 +39,7 @@ pub(in crate::correlate) struct Session {
     pub announced: bool,
     /// Its connection is over.
     pub over: bool,
-    pub adopted_by: Option<&'static str>,
+    pub adopted_by: Option<AdoptedBy>,
     /// Its last server process is gone since then, and the end of its connection is still to come: it has the byte
     /// counts.
     pub closing: Option<u64>,
@@ -95,7 +95,7 @@ impl Sessions {
     /// Opens a session. None if the limit is reached: counted, and its processes are then followed as any other.
     pub(super) fn open(
         &mut self,
-        id: Arc<str>,
+        id: SessionId,
         root: Option<ProcessId>,
         served: Option<Served>,
         time: u64,

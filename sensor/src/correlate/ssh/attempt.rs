@@ -4,15 +4,13 @@
 //! OpenSSH's ssh; or if the process speaks SSH and all its connections so far were SSH. A web server that also speaks
 //! SSH has others: of its failures it is not known.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use super::machine::Ssh;
 use crate::{
     correlate::lineage::{Lineage, Process, session_id},
-    event::{
-        record::{Id, Record, Ssh as SshFields, SshSession},
-        stream::{Connect, ProcessId},
-    },
+    event::stream::{Connect, ProcessId},
+    finding::{Role, Session, Ssh as SshSubject, Subject},
 };
 
 /// RFC 4250, 4.
@@ -44,21 +42,20 @@ impl Ssh {
     /// The SSH part of an attempt that is in nobody's session: the connection's own id, the application, the session
     /// that the client runs in.
     pub(super) fn describe_attempt(
-        record: &mut Record,
+        subject: &mut Subject,
         connect: &Connect,
         process: Option<&Process>,
         lineage: &Lineage,
     ) {
         let application = process.and_then(|process| process.application.clone());
-        if let Some(ssh) = &mut record.ssh {
+        if let Some(ssh) = &mut subject.ssh {
             ssh.application = application;
             return;
         }
         let entity = lineage.entity_of(connect.task.id, process);
-        let id: Arc<str> = session_id(&format!("{entity} {}", connect.socket));
+        let id = session_id(&format!("{entity} {}", connect.socket));
         let parent = process.and_then(|process| process.session).and_then(|key| lineage.session(key));
-        let parent = parent.map(|session| Id { id: session.id.clone() });
-        let session = SshSession { id, parent, ..SshSession::default() };
-        record.ssh = Some(SshFields { role: Some("client"), session, application, ..SshFields::default() });
+        let session = Some(Session { id, parent: parent.map(|session| session.id.clone()), adopted: false });
+        subject.ssh = Some(SshSubject { role: Some(Role::Client), session, application, ..SshSubject::default() });
     }
 }

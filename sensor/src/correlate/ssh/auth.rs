@@ -3,15 +3,16 @@
 
 use super::{
     connection::{Attempt, SshConnection},
+    findings::auth,
     machine::Ssh,
 };
 use crate::{
-    correlate::{facts::Role, outlet::Outlet},
+    correlate::outlet::Outlet,
     event::{
-        record::{Action, Outcome},
         ssh::{Message, Packet},
         text::escape,
     },
+    finding::{FindingKind, Outcome, Quality, Role},
 };
 
 /// RFC 4252 and its companions know six methods.
@@ -89,11 +90,14 @@ impl Ssh {
     ) {
         self.emit_connection(conn, out);
         note_failure(conn, attempt, outcome);
-        let action = if attempt.is_offer() { Action::SshKeyOffered } else { Action::SshAuthentication };
-        let mut record = self.ssh_record(time, action, outcome, conn, out.lineage());
-        record.duration = Some(time.saturating_sub(attempt.time));
-        super::records::describe_auth(&mut record, &attempt.request, partial);
-        out.emit(&conn.view(), record);
+        let mut quality = Quality::default();
+        let request = Box::new(auth(&attempt.request, partial, &mut quality));
+        let is_offer = attempt.is_offer();
+        let kind = if is_offer { FindingKind::SshKeyOffered(request) } else { FindingKind::SshAuthentication(request) };
+        let mut finding = self.finding(time, outcome, kind, conn, out.lineage());
+        finding.duration = Some(time.saturating_sub(attempt.time));
+        finding.quality.add_fields(&quality);
+        out.emit(&conn.view(), finding);
     }
 }
 

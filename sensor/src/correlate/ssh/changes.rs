@@ -6,8 +6,10 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::bounded::Bounded;
-use crate::event::record::Protocol;
+use crate::{
+    bounded::Bounded,
+    finding::ssh::{Agreed, ByDirection, Handshake},
+};
 
 /// Pairs of application and server, some 500 bytes each.
 const KEPT_MAX: usize = 2048;
@@ -15,24 +17,13 @@ const KEPT_MAX: usize = 2048;
 /// Who with whom: user, application, server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pairing {
-    pub(super) user: Option<String>,
+    pub(super) user: Option<u32>,
     pub(super) application: Arc<str>,
     pub(super) server: SocketAddr,
 }
 
-/// What is compared, each by the name of its field.
-const FIELDS: [&str; 7] = [
-    "ssh.client.software",
-    "ssh.server.software",
-    "ssh.kex",
-    "ssh.cipher",
-    "ssh.mac",
-    "ssh.compression",
-    "ssh.host_key",
-];
-
 pub(super) struct Changes {
-    last: Bounded<Pairing, [Option<String>; FIELDS.len()]>,
+    last: Bounded<Pairing, [Option<String>; Agreed::ALL.len()]>,
 }
 
 impl Default for Changes {
@@ -43,12 +34,11 @@ impl Default for Changes {
 
 impl Changes {
     /// The fields that differ from the last time; none the first time.
-    pub(super) fn compare(&mut self, pairing: Pairing, fields: &Protocol) -> Vec<&'static str> {
-        let both = |both: &Option<crate::event::record::Both>| both.as_ref().map(|both| format!("{both:?}"));
-        let software = |one: &Option<crate::event::record::Software>| one.as_ref().map(|one| one.software.clone());
+    pub(super) fn compare(&mut self, pairing: Pairing, fields: &Handshake) -> Vec<Agreed> {
+        let both = |both: &Option<ByDirection>| both.as_ref().map(|both| format!("{both:?}"));
         let now = [
-            software(&fields.client),
-            software(&fields.server),
+            fields.client.clone(),
+            fields.server.clone(),
             fields.kex.clone(),
             both(&fields.cipher),
             both(&fields.mac),
@@ -57,7 +47,7 @@ impl Changes {
         ];
         let Some(before) = self.last.insert(pairing, now.clone()) else { return Vec::new() };
         let differ = before.iter().zip(&now).map(|(before, now)| before != now);
-        FIELDS.into_iter().zip(differ).filter_map(|(field, differs)| differs.then_some(field)).collect()
+        Agreed::ALL.into_iter().zip(differ).filter_map(|(field, differs)| differs.then_some(field)).collect()
     }
 }
 
@@ -68,20 +58,20 @@ mod tests {
     #[test]
     fn only_the_same_application_with_the_same_server_is_compared() {
         let mut changes = Changes::default();
-        let pairing = |user: &str, port| Pairing {
-            user: Some(user.into()),
+        let pairing = |user: u32, port| Pairing {
+            user: Some(user),
             application: "app.py".into(),
             server: SocketAddr::from(([127, 0, 0, 1], port)),
         };
-        let kex = |kex: &str| Protocol { kex: Some(kex.into()), ..Protocol::default() };
-        assert!(changes.compare(pairing("a", 22), &kex("one")).is_empty());
-        assert!(changes.compare(pairing("b", 22), &kex("two")).is_empty());
-        assert!(changes.compare(pairing("a", 23), &kex("two")).is_empty());
-        assert!(changes.compare(pairing("a", 22), &kex("one")).is_empty());
-        assert_eq!(changes.compare(pairing("a", 22), &kex("two")), ["ssh.kex"]);
-        assert!(changes.compare(pairing("a", 22), &kex("two")).is_empty());
+        let kex = |kex: &str| Handshake { kex: Some(kex.into()), ..Handshake::default() };
+        assert!(changes.compare(pairing(1, 22), &kex("one")).is_empty());
+        assert!(changes.compare(pairing(2, 22), &kex("two")).is_empty());
+        assert!(changes.compare(pairing(1, 23), &kex("two")).is_empty());
+        assert!(changes.compare(pairing(1, 22), &kex("one")).is_empty());
+        assert_eq!(changes.compare(pairing(1, 22), &kex("two")), [Agreed::Kex]);
+        assert!(changes.compare(pairing(1, 22), &kex("two")).is_empty());
         for port in 0..20_000 {
-            changes.compare(pairing("c", port), &kex("x"));
+            changes.compare(pairing(3, port), &kex("x"));
         }
         assert!(changes.last.len() <= KEPT_MAX);
     }

@@ -3,7 +3,7 @@
 //! A message names a channel by its receiver's number. Requests on a channel are answered in their order; so are global
 //! ones.
 
-use std::collections::VecDeque;
+use std::{borrow::Cow, collections::VecDeque};
 
 use super::{
     connection::{CHANNELS_MAX, Channel, Pair, PendingForward, REQUESTS_MAX, SESSIONS_MAX, SshConnection},
@@ -12,10 +12,13 @@ use super::{
 use crate::{
     correlate::{health, outlet::Outlet},
     event::{
-        record::{Action, Forward, Outcome},
         ssh::{ChannelOpen, Direction, Message, Packet},
         stream::Degraded,
         text::escape,
+    },
+    finding::{
+        FindingKind, Outcome, Quality,
+        ssh::{Failure, Forward, ForwardKind},
     },
 };
 
@@ -45,18 +48,20 @@ impl Ssh {
             Message::ChannelFailure { recipient } => self.answered(time, conn, direction, *recipient, false, out),
             Message::GlobalRequest { name, wants_reply, bind, path } => {
                 let text = |bytes: &[u8]| escape(bytes).0.into_owned();
-                let asked =
-                    matches!(name.as_slice(), b"tcpip-forward" | b"streamlocal-forward@openssh.com").then(|| {
-                        PendingForward {
-                            time,
-                            forward: Forward {
-                                kind: text(name),
-                                bind_address: bind.as_ref().map(|(address, _)| text(address)),
-                                bind_port: bind.as_ref().map(|(_, port)| *port),
-                                path: path.as_ref().map(|path| text(path)),
-                            },
-                        }
-                    });
+                let kind = match name.as_slice() {
+                    b"tcpip-forward" => Some(ForwardKind::Tcpip),
+                    b"streamlocal-forward@openssh.com" => Some(ForwardKind::Streamlocal),
+                    _ => None,
+                };
+                let asked = kind.map(|kind| PendingForward {
+                    time,
+                    forward: Forward {
+                        kind,
+                        bind_address: bind.as_ref().map(|(address, _)| text(address)),
+                        bind_port: bind.as_ref().map(|(_, port)| *port),
+                        path: path.as_ref().map(|path| text(path)),
+                    },
+                });
                 let waiting = conn.requests.at(direction);
                 if *wants_reply && waiting.len() < REQUESTS_MAX {
                     waiting.push_back(asked);
@@ -92,9 +97,9 @@ impl Ssh {
         outcome: Outcome,
         out: &mut Outlet<'_>,
     ) {
-        let mut record = self.ssh_record(asked.time, Action::SshForwardRequested, outcome, conn, out.lineage());
-        super::records::protocol(&mut record).forward = Some(asked.forward);
-        out.emit(&conn.view(), record);
+        let kind = FindingKind::SshForwardRequested(Box::new(asked.forward));
+        let finding = self.finding(asked.time, outcome, kind, conn, out.lineage());
+        out.emit(&conn.view(), finding);
     }
 
     fn opens(
@@ -151,7 +156,7 @@ impl Ssh {
                 why: format!("over {max} {what} at a time on one connection"),
                 effect: effect.into(),
             };
-            out.push(health::degraded(out.lineage().wall(time), &degraded));
+            out.push(health::degraded(out.lineage().time(time), &degraded));
         }
         self.protocol_error(time, conn, "too_many_channels", &text, out);
     }
@@ -171,17 +176,13 @@ impl Ssh {
             Direction::In => channel.remote = Some(sender),
             Direction::Out => channel.local = Some(sender),
         }
-        let channel = channel.clone();
-        let mut record = self.channel_record(
-            channel.time,
-            Action::SshChannelOpened,
-            Outcome::Success,
-            conn,
-            &channel,
-            out.lineage(),
-        );
-        record.duration = Some(time.saturating_sub(channel.time));
-        out.emit(&conn.view(), record);
+        let (opened, channel) = (channel.time, channel.clone());
+        let mut quality = Quality::default();
+        let kind = FindingKind::SshChannelOpened(Box::new(Self::channel(&channel, &mut quality)));
+        let mut finding = self.finding(opened, Outcome::Success, kind, conn, out.lineage());
+        finding.duration = Some(time.saturating_sub(opened));
+        finding.quality.add_fields(&quality);
+        out.emit(&conn.view(), finding);
     }
 
     #[allow(clippy::too_many_arguments, reason = "one message's fields")]
@@ -199,22 +200,16 @@ impl Ssh {
             |channel: &Channel| !channel.confirmed && channel.opener != direction && channel.open.sender == recipient;
         let Some(at) = conn.channels.iter().position(is) else { return };
         let channel = conn.channels.remove(at);
-        let mut record = self.channel_record(
-            channel.time,
-            Action::SshChannelOpened,
-            Outcome::Failure,
-            conn,
-            &channel,
-            out.lineage(),
-        );
-        record.duration = Some(time.saturating_sub(channel.time));
-        if let Some(channel) = &mut super::records::protocol(&mut record).channel {
-            channel.reason = Some(open_failure(reason));
-        }
+        let mut quality = Quality::default();
+        let mut shown = Self::channel(&channel, &mut quality);
+        shown.reason = Some(open_failure(reason));
         let text = escape(description).0;
-        record.error =
-            (!text.is_empty()).then(|| crate::event::record::Error { code: None, message: Some(text.into_owned()) });
-        out.emit(&conn.view(), record);
+        shown.failure = (!text.is_empty()).then(|| Failure { code: None, message: Some(text.into_owned().into()) });
+        let kind = FindingKind::SshChannelOpened(Box::new(shown));
+        let mut finding = self.finding(channel.time, Outcome::Failure, kind, conn, out.lineage());
+        finding.duration = Some(time.saturating_sub(channel.time));
+        finding.quality.add_fields(&quality);
+        out.emit(&conn.view(), finding);
     }
 
     fn closes(
@@ -252,10 +247,12 @@ impl Ssh {
         if !channel.confirmed {
             return;
         }
-        let mut record =
-            self.channel_record(time, Action::SshChannelClosed, Outcome::Success, conn, &channel, out.lineage());
-        record.duration = Some(time.saturating_sub(channel.time));
-        out.emit(&conn.view(), record);
+        let mut quality = Quality::default();
+        let kind = FindingKind::SshChannelClosed(Box::new(Self::channel(&channel, &mut quality)));
+        let mut finding = self.finding(time, Outcome::Success, kind, conn, out.lineage());
+        finding.duration = Some(time.saturating_sub(channel.time));
+        finding.quality.add_fields(&quality);
+        out.emit(&conn.view(), finding);
     }
 
     /// The connection is over: so are its channels.
@@ -272,12 +269,12 @@ impl Ssh {
 }
 
 /// RFC 4254, 5.1, in lower case.
-fn open_failure(code: u32) -> String {
+fn open_failure(code: u32) -> Cow<'static, str> {
     match code {
         1 => "administratively_prohibited".into(),
         2 => "connect_failed".into(),
         3 => "unknown_channel_type".into(),
         4 => "resource_shortage".into(),
-        other => other.to_string(),
+        other => other.to_string().into(),
     }
 }

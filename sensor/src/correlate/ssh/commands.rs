@@ -3,23 +3,24 @@
 //! A request is answered in its turn. In the server role the next process that sshd starts for the session is that of
 //! the oldest command that has none yet.
 
-use std::sync::Arc;
-
 use nix::sys::signal::Signal;
 
 use super::{
-    connection::{CHANNELS_MAX, Command, LINE_MAX, PendingForward, PendingReply, REQUESTS_MAX, SshConnection},
+    connection::{CHANNELS_MAX, Command, PendingForward, PendingReply, REQUESTS_MAX, SshConnection},
     machine::Ssh,
     messages::note_session,
 };
 use crate::{
-    correlate::{facts::Role, lineage::SessionKey, outlet::Outlet},
+    correlate::{lineage::SessionKey, outlet::Outlet},
     event::{
         labels::Label,
-        record::{Action, Forward, Outcome, Record},
         ssh::{Direction, Packet, Request},
         stream::ProcessId,
         text::escape,
+    },
+    finding::{
+        CommandId, FindingKind, Outcome, Quality, Role, Subject,
+        ssh::{CommandKind, Forward, ForwardKind},
     },
 };
 
@@ -53,19 +54,26 @@ impl Ssh {
             ended: false,
             process: None,
         };
-        let forward = |kind: &str| {
-            PendingReply::Forward(PendingForward { time, forward: Forward { kind: kind.into(), ..Forward::default() } })
+        let forward = |kind| {
+            let forward = Forward { kind, bind_address: None, bind_port: None, path: None };
+            PendingReply::Forward(PendingForward { time, forward })
         };
         let (waiting, asked) = match request {
-            Request::Exec { line, redacted } => (PendingReply::Command, Some(command("exec", Some(line), *redacted))),
-            Request::Shell => (PendingReply::Command, Some(command("shell", None, false))),
-            Request::Subsystem(name) => (PendingReply::Command, Some(command("subsystem", Some(name), false))),
+            Request::Exec { line, redacted } => {
+                (PendingReply::Command, Some(command(CommandKind::Exec, Some(line), *redacted)))
+            }
+            Request::Shell => (PendingReply::Command, Some(command(CommandKind::Shell, None, false))),
+            Request::Subsystem(name) => {
+                (PendingReply::Command, Some(command(CommandKind::Subsystem, Some(name), false)))
+            }
             Request::Pty => {
                 channel.pty = true;
                 (PendingReply::Other, None)
             }
-            Request::Other(name) if name.as_slice() == b"auth-agent-req@openssh.com" => (forward("agent"), None),
-            Request::Other(name) if name.as_slice() == b"x11-req" => (forward("x11"), None),
+            Request::Other(name) if name.as_slice() == b"auth-agent-req@openssh.com" => {
+                (forward(ForwardKind::Agent), None)
+            }
+            Request::Other(name) if name.as_slice() == b"x11-req" => (forward(ForwardKind::X11), None),
             Request::ExitStatus(status) => {
                 return self.command_exited(time, conn, packet.direction, recipient, Ok(*status), out);
             }
@@ -171,9 +179,11 @@ impl Ssh {
         if outcome != Outcome::Failure {
             out.command_started(&conn.view(), &command.view());
         }
-        let record =
-            self.command_record(command.time, Action::SshCommandStarted, outcome, conn, command, pty, out.lineage());
-        out.emit(&conn.view(), record);
+        let mut quality = Quality::default();
+        let kind = FindingKind::SshCommandStarted(Box::new(self.command(command, pty, &mut quality)));
+        let mut finding = self.command_finding(command.time, outcome, kind, conn, command, out.lineage());
+        finding.quality.add_fields(&quality);
+        out.emit(&conn.view(), finding);
     }
 
     pub(super) fn command_ended(
@@ -190,25 +200,25 @@ impl Ssh {
             Some(_) => Outcome::Failure,
             None => Outcome::Unknown,
         };
-        let mut record = self.command_record(time, Action::SshCommandEnded, outcome, conn, command, pty, out.lineage());
-        record.duration = Some(time.saturating_sub(command.time));
-        if let Some(fields) = record.ssh.as_mut().and_then(|ssh| ssh.command.as_mut()) {
-            match status {
-                Some(Ok(status)) => fields.exit_status = Some(status),
-                Some(Err(signal)) => fields.exit_signal = Some(escape(signal).0.into_owned()),
-                None => {}
-            }
+        let mut quality = Quality::default();
+        let mut shown = self.command(command, pty, &mut quality);
+        match status {
+            Some(Ok(status)) => shown.exit_status = Some(status),
+            Some(Err(signal)) => shown.exit_signal = Some(escape(signal).0.into_owned()),
+            None => {}
         }
-        out.emit(&conn.view(), record);
+        let kind = FindingKind::SshCommandEnded(Box::new(shown));
+        let mut finding = self.command_finding(time, outcome, kind, conn, command, out.lineage());
+        finding.duration = Some(time.saturating_sub(command.time));
+        finding.quality.add_fields(&quality);
+        out.emit(&conn.view(), finding);
         let status = status.and_then(|status| status.map_or_else(signal_status, Some));
         let lineage = out.lineage();
-        out.command_ended(time, &conn.view(), &command.view(), status, |action, outcome| {
-            self.ssh_record(time, action, outcome, conn, lineage)
-        });
+        out.command_ended(time, &conn.view(), &command.view(), status, || self.subject(conn, lineage));
     }
 
     /// The next process that sshd starts for this session is this command's.
-    fn awaits_process(&mut self, conn: &SshConnection, id: Arc<str>, out: &Outlet<'_>) {
+    fn awaits_process(&mut self, conn: &SshConnection, id: CommandId, out: &Outlet<'_>) {
         if let Some((key, _)) = out.lineage().session_of(conn.id) {
             let served = self.sessions.entry(key).or_default();
             if served.awaited.len() < CHANNELS_MAX {
@@ -224,14 +234,7 @@ impl Ssh {
         self.labels = compiled.flatten().collect();
     }
 
-    /// The labels of a command line.
-    pub(super) fn labels_of(&self, line: &[u8]) -> Option<Vec<Arc<str>>> {
-        let line = line.get(..LINE_MAX).unwrap_or(line);
-        let found = self.labels.iter().filter(|(_, set)| set.is_match(line)).map(|(name, _)| name.clone());
-        Some(found.collect::<Vec<_>>()).filter(|labels| !labels.is_empty())
-    }
-
-    fn no_process(&mut self, conn: &SshConnection, id: &Arc<str>, out: &Outlet<'_>) {
+    fn no_process(&mut self, conn: &SshConnection, id: &CommandId, out: &Outlet<'_>) {
         if let Some((key, _)) = out.lineage().session_of(conn.id)
             && let Some(served) = self.sessions.get_mut(&key)
         {
@@ -245,12 +248,12 @@ impl Ssh {
         key: SessionKey,
         process: ProcessId,
         out: &mut Outlet<'_>,
-    ) -> Option<Arc<str>> {
+    ) -> Option<CommandId> {
         let lineage = out.lineage();
         let id = self.sessions.get_mut(&key)?.awaited.pop_front()?;
         let socket = lineage.session(key)?.socket?;
         let mut conn = self.conns.take(socket)?;
-        let mut about = Record::new(0, Action::ProcessStarted, Outcome::Success);
+        let mut about = Subject::default();
         lineage.describe_process(&mut about, process, lineage.process(process));
         let at =
             conn.channels.iter().position(|channel| channel.command.as_ref().is_some_and(|command| command.id == id));

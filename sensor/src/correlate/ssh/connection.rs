@@ -5,15 +5,20 @@ use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
 
 use serde_bytes::ByteBuf;
 
-use crate::correlate::{
-    facts::{CommandView, ConnectionView, Role},
-    lineage::Process as KnownProcess,
-};
-use crate::event::{
-    host_key::KnownHosts,
-    record::{Disconnect, Process, Record},
-    ssh::{AuthRequest, ChannelOpen, ClearLoss, ConnectionId, Direction, KexInit, Key, Tunnelled},
-    stream::{ProcessId, Task},
+use crate::{
+    correlate::{
+        facts::{CommandView, ConnectionView},
+        lineage::Process as KnownProcess,
+    },
+    event::{
+        host_key::KnownHosts,
+        ssh::{AuthRequest, ChannelOpen, ClearLoss, ConnectionId, Direction, KexInit, Key, Tunnelled},
+        stream::{ProcessId, Task},
+    },
+    finding::{
+        Capture, CommandId, Finding, Process, Role, SessionId, SshConnectionId,
+        ssh::{CommandKind, Disconnect, Forward, HostKey},
+    },
 };
 
 /// Forwardings and the like followed on one connection: a client can hold as many as it likes.
@@ -28,20 +33,11 @@ pub(super) const LINE_MAX: usize = 4096;
 /// Protocol errors told of one connection.
 pub(super) const ERRORS_MAX: u8 = 4;
 
-impl Role {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Server => "server",
-        }
-    }
-
-    /// Who sends in this direction.
-    pub(super) fn sender(self, direction: Direction) -> &'static str {
-        match (self, direction) {
-            (Self::Client, Direction::Out) | (Self::Server, Direction::In) => "client",
-            _ => "server",
-        }
+/// Who sends in this direction.
+pub(super) fn sender(role: Role, direction: Direction) -> Role {
+    match (role, direction) {
+        (Role::Client, Direction::Out) | (Role::Server, Direction::In) => Role::Client,
+        _ => Role::Server,
     }
 }
 
@@ -83,9 +79,9 @@ pub(super) struct SshConnection {
     /// That process as it was, if it is gone.
     pub(super) gone: Option<Box<KnownProcess>>,
     /// The session that the client ran in, if it is gone.
-    pub(super) parent: Option<Arc<str>>,
+    pub(super) parent: Option<SessionId>,
     /// `ssh.session.id`, once it is known.
-    pub(super) session_id: Option<Arc<str>>,
+    pub(super) session_id: Option<SessionId>,
     /// The client's own session: has it started?
     pub(super) started: bool,
 
@@ -101,7 +97,7 @@ pub(super) struct SshConnection {
     /// The clear phase is over since then.
     pub(super) keyed: Option<u64>,
     pub(super) clear_lost: Option<ClearLoss>,
-    pub(super) connection_id: Option<Arc<str>>,
+    pub(super) connection_id: Option<SshConnectionId>,
     pub(super) connection_emitted: bool,
     pub(super) decrypted: bool,
     /// Its program's cipher calls are seen.
@@ -141,7 +137,7 @@ pub(super) struct Tunnel {
     /// Address and port to which the channel leads.
     pub(super) destination: Option<(ByteBuf, u32)>,
     /// `ssh.session.id` of the carrying connection.
-    pub(super) session: Option<Arc<str>>,
+    pub(super) session: Option<SessionId>,
     /// The carrier serves: this host relays, and neither of the ends is here.
     pub(super) relays: bool,
 }
@@ -164,14 +160,16 @@ impl Attempt {
 pub(super) struct PendingHostKey {
     pub(super) connection: ConnectionId,
     pub(super) since: u64,
-    pub(super) record: Box<Record>,
+    /// But for what the files say.
+    pub(super) finding: Box<Finding>,
+    pub(super) shown: HostKey,
 }
 
 /// A forwarding that was asked for.
 #[derive(Clone, Debug)]
 pub(super) struct PendingForward {
     pub(super) time: u64,
-    pub(super) forward: crate::event::record::Forward,
+    pub(super) forward: Forward,
 }
 
 #[derive(Clone, Debug)]
@@ -191,7 +189,7 @@ pub(super) struct Channel {
     pub(super) command: Option<Command>,
     /// The SSH connection that runs through it, and `ssh.connection.id` of that.
     pub(super) carries: Option<ConnectionId>,
-    pub(super) carried_id: Option<Arc<str>>,
+    pub(super) carried_id: Option<SshConnectionId>,
 }
 
 /// What waits for an answer on a channel.
@@ -205,8 +203,8 @@ pub(super) enum PendingReply {
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub(super) struct Command {
-    pub(super) id: Arc<str>,
-    pub(super) kind: &'static str,
+    pub(super) id: CommandId,
+    pub(super) kind: CommandKind,
     pub(super) line: Option<Vec<u8>>,
     pub(super) redacted: bool,
     pub(super) cut: bool,
@@ -279,13 +277,13 @@ impl SshConnection {
     }
 
     /// `ssh.capture`
-    pub(super) fn capture(&self) -> &'static str {
+    pub(super) fn capture(&self) -> Capture {
         let begun = self.kexinit.incoming.is_some() && self.kexinit.outgoing.is_some();
         match (begun, self.is_read()) {
-            (true, true) if !self.missed_start => "full",
-            (_, true) => "partial",
-            (_, false) if self.missed_start => "partial",
-            (_, false) => "handshake",
+            (true, true) if !self.missed_start => Capture::Full,
+            (_, true) => Capture::Partial,
+            (_, false) if self.missed_start => Capture::Partial,
+            (_, false) => Capture::Handshake,
         }
     }
 

@@ -3,11 +3,11 @@
 //! What is known of it comes from the packets (RFC 4253, 7 to 9): which of the identifications, KEXINITs, host key and
 //! NEWKEYS were seen, and in which direction. Nothing is said where packets of the key exchange were missed.
 
-use super::{connection::SshConnection, machine::Ssh, records::protocol};
+use super::{connection::SshConnection, machine::Ssh};
 use crate::{
-    correlate::{facts::Role, lineage::Lineage},
-    decode::ssh::fingerprint::negotiate,
-    event::record::{Action, Destination, Error, Outcome, Record},
+    correlate::lineage::Lineage,
+    decode::ssh::fingerprint::{authenticates, negotiate},
+    finding::{ConnectionClosed, Failure, Finding, FindingKind, Flow, Outcome, Role},
 };
 
 impl SshConnection {
@@ -18,15 +18,18 @@ impl SshConnection {
     }
 
     /// Why there are no keys.
-    pub(super) fn no_keys(&self) -> Error {
+    pub(super) fn no_keys(&self) -> Failure {
         use crate::event::ssh::ClearLoss::{Gap, Limit, Malformed};
-        let error = |code: &str, message: &str| Error { code: Some(code.into()), message: Some(message.into()) };
+        let error = |code: &'static str, message: &str| Failure {
+            code: Some(code.into()),
+            message: Some(message.to_owned().into()),
+        };
         match self.clear_lost {
             Some(Gap) => {
-                return Error { code: None, message: Some("packets of the key exchange were not seen".into()) };
+                return Failure { code: None, message: Some("packets of the key exchange were not seen".into()) };
             }
             Some(Limit) => {
-                return Error {
+                return Failure {
                     code: None,
                     message: Some("the key exchange is longer than what is read of it".into()),
                 };
@@ -57,7 +60,7 @@ impl SshConnection {
         let (Some(client), Some(server)) = self.kexinit.by_role(self.role.unwrap_or(Role::Client)) else { return None };
         let agreed = negotiate(client, server);
         let has_mac = |cipher: &Option<String>, mac: &Option<String>| {
-            mac.is_some() || cipher.as_deref().is_none_or(crate::decode::ssh::fingerprint::authenticates)
+            mac.is_some() || cipher.as_deref().is_none_or(authenticates)
         };
         if agreed.kex.is_none() {
             Some("key exchange method")
@@ -85,30 +88,30 @@ impl Ssh {
         conn: &SshConnection,
         bytes: Option<(u64, u64)>,
         lineage: &Lineage,
-    ) -> Record {
-        let (outcome, error) = if !conn.has_keys() {
+    ) -> Finding {
+        let (outcome, failure) = if !conn.has_keys() {
             (Outcome::Failure, Some(conn.no_keys()))
         } else if !conn.is_read() && (conn.encrypted.outgoing || conn.clear_lost.is_some()) {
             (Outcome::Unknown, None)
         } else {
             (Outcome::Failure, Some(before_login(conn)))
         };
-        let mut record = self.ssh_record(time, Action::ConnectionClosed, outcome, conn, lineage);
-        record.duration = Some(time.saturating_sub(conn.began));
-        record.error = error;
-        protocol(&mut record).disconnect.clone_from(&conn.disconnect);
+        let closed = ConnectionClosed { failure, disconnect: conn.disconnect.clone().map(Box::new), tried_user: None };
+        let mut finding = self.finding(time, outcome, FindingKind::ConnectionClosed(closed), conn, lineage);
+        finding.duration = Some(time.saturating_sub(conn.began));
         if let Some((bytes_in, bytes_out)) = bytes {
-            if let Some(source) = &mut record.source {
+            let flow = finding.subject.flow.get_or_insert_with(Flow::default);
+            if let Some(source) = &mut flow.source {
                 source.bytes = Some(bytes_out);
             }
-            record.destination.get_or_insert_with(Destination::default).bytes = Some(bytes_in);
+            flow.destination.bytes = Some(bytes_in);
         }
-        record
+        finding
     }
 }
 
 /// With keys, and without a login.
-fn before_login(conn: &SshConnection) -> Error {
+fn before_login(conn: &SshConnection) -> Failure {
     let (code, message) = match conn.failed.as_slice() {
         [] if conn.user.is_none() => (
             "host_key_not_accepted",
@@ -117,5 +120,5 @@ fn before_login(conn: &SshConnection) -> Error {
         [] => ("eof_during_authentication", "the connection ended during authentication".to_owned()),
         methods => ("authentication_failed", format!("nobody was logged in; failed: {}", methods.join(", "))),
     };
-    Error { code: Some(code.into()), message: Some(message) }
+    Failure { code: Some(code.into()), message: Some(message.into()) }
 }

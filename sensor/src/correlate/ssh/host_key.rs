@@ -8,15 +8,18 @@
 
 use super::{
     connection::{PendingHostKey, SshConnection},
+    findings,
     machine::Ssh,
-    records::{describe_host_key, protocol},
 };
 use crate::{
-    correlate::{deploys::Of, facts::Role, outlet::Outlet},
+    correlate::{deploys::Of, outlet::Outlet},
     event::{
-        host_key::{Checking, Extent, KnownHosts, Marker},
-        record::{Action, Outcome, Record},
+        host_key::{Extent, KnownHosts, Marker},
         ssh::{Direction, Message, Packet},
+    },
+    finding::{
+        Finding, FindingKind, Outcome, Role,
+        ssh::{HostKey, HostKeyStatus, NoStatus},
     },
 };
 
@@ -67,22 +70,22 @@ impl Ssh {
     fn host_key_decided(&mut self, conn: &mut SshConnection, outcome: Outcome, out: &mut Outlet<'_>) {
         let (Some(time), Some(key)) = (conn.host_key_shown.take(), conn.host_key.clone()) else { return };
         self.emit_connection(conn, out);
-        let mut record = self.ssh_record(time, Action::SshHostKey, outcome, conn, out.lineage());
-        describe_host_key(&mut record, &key);
-        let record = out.label(Of::Connection(conn.id), record);
+        let shown = HostKey::new(findings::key(&key));
+        let kind = FindingKind::SshHostKey(Box::default());
+        let finding = self.finding(time, outcome, kind, conn, out.lineage());
+        let finding = Box::new(out.label(Of::Connection(conn.id), finding));
+        let pending = PendingHostKey { connection: conn.id, since: out.now(), finding, shown };
         match conn.known_hosts.take() {
-            Some(known) => out.push(told(record, &known)),
-            None if self.undecided.len() < WAITING_MAX => {
-                self.undecided.push(PendingHostKey { connection: conn.id, since: out.now(), record: Box::new(record) });
-            }
-            None => out.push(without_files(record, "busy")),
+            Some(known) => out.push(pending.told(&known)),
+            None if self.undecided.len() < WAITING_MAX => self.undecided.push(pending),
+            None => out.push(pending.without_files(NoStatus::Busy)),
         }
     }
 
     /// What the files say.
     pub(in crate::correlate) fn known_hosts(&mut self, known: &KnownHosts, out: &mut Outlet<'_>) {
         if let Some(at) = self.undecided.iter().position(|waiting| waiting.connection == known.connection) {
-            out.push(told(*self.undecided.remove(at).record, known));
+            out.push(self.undecided.remove(at).told(known));
         } else if let Some(conn) = self.conns.get_mut(known.connection) {
             conn.known_hosts = Some(Box::new(known.clone()));
         }
@@ -92,43 +95,54 @@ impl Ssh {
     pub(super) fn host_keys_without_files(&mut self, time: u64, out: &mut Outlet<'_>) {
         let late = |waiting: &mut PendingHostKey| waiting.since.saturating_add(WAIT_NS) <= time;
         for waiting in self.undecided.extract_if(.., late) {
-            out.push(without_files(*waiting.record, "no-answer"));
+            out.push(waiting.without_files(NoStatus::NoAnswer));
         }
     }
 }
 
-fn told(mut record: Record, known: &KnownHosts) -> Record {
-    if let Some(host_key) = &mut protocol(&mut record).host_key {
-        host_key.status = status(known);
-        host_key.status_reason = known.extent.reason().filter(|_| host_key.status.is_none());
-        host_key.checking = known.checking.map(Checking::name);
-        if host_key.status == Some("known") {
-            host_key.host_matched = Some(known.entries.iter().any(|entry| entry.same_key && entry.named));
+impl PendingHostKey {
+    /// With what the files say.
+    fn told(mut self, known: &KnownHosts) -> Finding {
+        self.shown.status = status(known);
+        self.shown.status_reason = match known.extent {
+            _ if self.shown.status.is_some() => None,
+            Extent::Whole => None,
+            Extent::Part => Some(NoStatus::Incomplete),
+            Extent::Deadline => Some(NoStatus::Deadline),
+            Extent::Gone => Some(NoStatus::ClientGone),
+            Extent::Busy => Some(NoStatus::Busy),
+            Extent::Unreadable => Some(NoStatus::Unreadable),
+        };
+        self.shown.checking = known.checking;
+        if self.shown.status == Some(HostKeyStatus::Known) {
+            self.shown.host_matched = Some(known.entries.iter().any(|entry| entry.same_key && entry.named));
         }
+        self.complete()
     }
-    record
-}
 
-fn without_files(mut record: Record, reason: &'static str) -> Record {
-    if let Some(host_key) = &mut protocol(&mut record).host_key {
-        host_key.status_reason = Some(reason);
+    fn without_files(mut self, reason: NoStatus) -> Finding {
+        self.shown.status_reason = Some(reason);
+        self.complete()
     }
-    record
+
+    fn complete(self) -> Finding {
+        Finding { kind: FindingKind::SshHostKey(Box::new(self.shown)), ..*self.finding }
+    }
 }
 
 /// What the entries mean. An entry that came after the key was seen is the client's own answer and no knowledge.
-fn status(known: &KnownHosts) -> Option<&'static str> {
+fn status(known: &KnownHosts) -> Option<HostKeyStatus> {
     let any = |fits: &dyn Fn(Marker, bool, bool) -> bool| {
         known.entries.iter().any(|entry| !entry.late && fits(entry.marker, entry.same_key, entry.named))
     };
     if any(&|marker, same, _| marker == Marker::Revoked && same) {
-        Some("revoked")
+        Some(HostKeyStatus::Revoked)
     } else if any(&|_, same, _| same) {
-        Some("known")
+        Some(HostKeyStatus::Known)
     } else if any(&|marker, same, named| marker == Marker::None && !same && named) {
-        Some("changed")
+        Some(HostKeyStatus::Changed)
     } else {
-        (known.extent == Extent::Whole).then_some("unknown")
+        (known.extent == Extent::Whole).then_some(HostKeyStatus::Unknown)
     }
 }
 
@@ -143,16 +157,16 @@ mod tests {
         let late = |entry: Entry| Entry { late: true, ..entry };
         let (none, revoked) = (Marker::None, Marker::Revoked);
         for (entries, whole, expected) in [
-            (vec![], true, Some("unknown")),
+            (vec![], true, Some(HostKeyStatus::Unknown)),
             (vec![], false, None),
-            (vec![entry(none, true, false)], false, Some("known")),
-            (vec![entry(none, false, true)], false, Some("changed")),
-            (vec![entry(none, false, true), entry(none, true, true)], true, Some("known")),
-            (vec![entry(none, true, true), entry(revoked, true, true)], true, Some("revoked")),
-            (vec![entry(Marker::Authority, true, true)], true, Some("known")),
+            (vec![entry(none, true, false)], false, Some(HostKeyStatus::Known)),
+            (vec![entry(none, false, true)], false, Some(HostKeyStatus::Changed)),
+            (vec![entry(none, false, true), entry(none, true, true)], true, Some(HostKeyStatus::Known)),
+            (vec![entry(none, true, true), entry(revoked, true, true)], true, Some(HostKeyStatus::Revoked)),
+            (vec![entry(Marker::Authority, true, true)], true, Some(HostKeyStatus::Known)),
             // accept-new, AutoAddPolicy: it was added when it had been accepted.
-            (vec![late(entry(none, true, true))], true, Some("unknown")),
-            (vec![late(entry(none, true, true)), entry(none, false, true)], true, Some("changed")),
+            (vec![late(entry(none, true, true))], true, Some(HostKeyStatus::Unknown)),
+            (vec![late(entry(none, true, true)), entry(none, false, true)], true, Some(HostKeyStatus::Changed)),
         ] {
             let known = KnownHosts {
                 entries: entries.clone(),

@@ -1,23 +1,26 @@
 //! The messages of a connection: its identification, key exchange and end; everything else goes to its own file.
 
+use std::borrow::Cow;
+
 use super::{
     connection::{self, Pair, SshConnection},
     machine::Ssh,
-    records::protocol,
     served::Facts,
 };
 use crate::{
     correlate::{
         deploys::Of,
-        facts::Role,
         lineage::{Lineage, session_id},
         outlet::Outlet,
     },
     decode::ssh::fingerprint,
     event::{
-        record::{Action, Disconnect, Error, Outcome, Record},
         ssh::{ClearLoss, ConnectionId, Direction, Message, Packet},
         stream::ProcessId,
+    },
+    finding::{
+        Failure, Finding, FindingKind, Outcome, Quality, Role,
+        ssh::{Disconnect, SessionEnded},
     },
 };
 
@@ -118,15 +121,15 @@ impl Ssh {
         out: &mut Outlet<'_>,
     ) {
         let name = disconnect_reason(reason);
-        let by = conn.role.map(|role| role.sender(direction));
+        let by = conn.role.map(|role| connection::sender(role, direction));
         let text = String::from_utf8_lossy(description).into_owned();
         let description = Some(text.clone()).filter(|text| !text.is_empty());
         conn.disconnect = Some(Disconnect { reason: name.clone(), description, by });
-        if by == Some("server") {
+        if by == Some(Role::Server) {
             self.attempts_exhausted(time, conn, out);
         }
         if !matches!(reason, 4 | 10..=15) {
-            self.protocol_error(time, conn, &name, &text, out);
+            self.protocol_error(time, conn, name, &text, out);
         }
     }
 
@@ -134,7 +137,7 @@ impl Ssh {
         &mut self,
         time: u64,
         conn: &mut SshConnection,
-        code: &str,
+        code: impl Into<Cow<'static, str>>,
         text: &str,
         out: &mut Outlet<'_>,
     ) {
@@ -142,9 +145,10 @@ impl Ssh {
             return;
         }
         conn.errors += 1;
-        let mut record = self.ssh_record(time, Action::SshProtocolError, Outcome::Failure, conn, out.lineage());
-        record.error = Some(Error { code: Some(code.into()), message: Some(text.into()) });
-        out.emit(&conn.view(), record);
+        let failure = Failure { code: Some(code.into()), message: Some(text.to_owned().into()) };
+        let kind = FindingKind::SshProtocolError(failure);
+        let finding = self.finding(time, Outcome::Failure, kind, conn, out.lineage());
+        out.emit(&conn.view(), finding);
     }
 
     /// Timers: connections that cannot be decrypted, clients that are gone.
@@ -187,14 +191,14 @@ impl Ssh {
     }
 
     /// The connection is over. In the server role its session's end follows; a client without a session has a last
-    /// record of its own, which is for the caller to write.
+    /// finding of its own, which is for the caller to emit.
     pub(super) fn ended(
         &mut self,
         time: u64,
         id: ConnectionId,
         bytes: Option<(u64, u64)>,
         out: &mut Outlet<'_>,
-    ) -> Option<Record> {
+    ) -> Option<Finding> {
         let mut conn = self.conns.end(id)?;
         out.never_confirmed(id);
         conn.unverified = false;
@@ -209,26 +213,30 @@ impl Ssh {
         left
     }
 
-    /// The end of a client's connection: of its session, or the record that is left to write.
+    /// The end of a client's connection: of its session, or the finding that is left to emit.
     fn client_ended(
         &mut self,
         time: u64,
         conn: &mut SshConnection,
         bytes: Option<(u64, u64)>,
         out: &mut Outlet<'_>,
-    ) -> Option<Record> {
+    ) -> Option<Finding> {
         if conn.started || conn.authenticated {
             self.start_client(time, conn, out);
-            let mut record = self.ssh_record(time, Action::SshSessionEnded, Outcome::Success, conn, out.lineage());
-            record.duration = Some(time.saturating_sub(conn.began));
-            if let Some(ssh) = &mut record.ssh {
-                ssh.session.commands = Some(conn.commands);
-                ssh.session.bytes_in = bytes.map(|(bytes_in, _)| bytes_in);
-                ssh.session.bytes_out = bytes.map(|(_, bytes_out)| bytes_out);
-            }
-            Self::add_login(&mut record, conn);
-            protocol(&mut record).disconnect.clone_from(&conn.disconnect);
-            out.emit_at_once(&conn.view(), record);
+            let mut quality = Quality::default();
+            let ended = SessionEnded {
+                login: Self::login(conn, &mut quality),
+                commands: Some(conn.commands),
+                bytes_in: bytes.map(|(bytes_in, _)| bytes_in),
+                bytes_out: bytes.map(|(_, bytes_out)| bytes_out),
+                disconnect: conn.disconnect.clone(),
+                ..SessionEnded::default()
+            };
+            let kind = FindingKind::SshSessionEnded(Box::new(ended));
+            let mut finding = self.finding(time, Outcome::Success, kind, conn, out.lineage());
+            finding.duration = Some(time.saturating_sub(conn.began));
+            finding.quality.add_fields(&quality);
+            out.emit_at_once(&conn.view(), finding);
             return None;
         }
         let left = self.client_left(time, conn, bytes, out.lineage());
@@ -243,8 +251,8 @@ impl Ssh {
         }
         conn.connection_emitted = true;
         Self::notice_miss(conn, out.lineage());
-        let record = self.connection_record(conn, out.lineage());
-        out.emit_at_once(&conn.view(), record);
+        let finding = self.connection_finding(conn, out.lineage());
+        out.emit_at_once(&conn.view(), finding);
         let Pair { incoming, outgoing } = &mut conn.kexinit;
         if let (Some(incoming), Some(outgoing)) = (incoming, outgoing)
             && let Some(role) = conn.role
@@ -259,9 +267,11 @@ impl Ssh {
         if conn.role != Some(Role::Client) || std::mem::replace(&mut conn.started, true) {
             return;
         }
-        let mut record = self.ssh_record(time, Action::SshSessionStarted, Outcome::Success, conn, out.lineage());
-        Self::add_login(&mut record, conn);
-        out.emit(&conn.view(), record);
+        let mut quality = Quality::default();
+        let kind = FindingKind::SshSessionStarted(Self::login(conn, &mut quality).map(Box::new));
+        let mut finding = self.finding(time, Outcome::Success, kind, conn, out.lineage());
+        finding.quality.add_fields(&quality);
+        out.emit(&conn.view(), finding);
     }
 
     /// Notes for the session of lineage what the protocol knows.
@@ -326,7 +336,7 @@ fn verifies_first(conn: &SshConnection) -> bool {
 }
 
 /// RFC 4250, 4.2.2, in lower case.
-fn disconnect_reason(code: u32) -> String {
+fn disconnect_reason(code: u32) -> Cow<'static, str> {
     let name = match code {
         1 => "host_not_allowed_to_connect",
         2 => "protocol_error",
@@ -343,7 +353,7 @@ fn disconnect_reason(code: u32) -> String {
         13 => "auth_cancelled_by_user",
         14 => "no_more_auth_methods_available",
         15 => "illegal_user_name",
-        other => return other.to_string(),
+        other => return other.to_string().into(),
     };
     name.into()
 }

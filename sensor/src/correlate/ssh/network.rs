@@ -8,14 +8,14 @@ use crate::{
     correlate::{
         deploys::Of,
         facts::Unreachable,
-        lineage::{Lineage, network},
+        lineage::{Lineage, destination, source},
         outlet::Outlet,
     },
     event::{
-        record::{Action, Destination, Endpoint, Error, Network, Outcome, Record},
         stream::{Connect, TcpChange, TcpState},
         text::errno_name,
     },
+    finding::{ConnectionClosed, Direction, Failure, Finding, FindingKind, Flow, Network, Outcome, Protocol, Subject},
 };
 
 impl Ssh {
@@ -32,28 +32,24 @@ impl Ssh {
         if !in_scope && !ssh {
             return;
         }
-        let mut about = Record::new(lineage.wall(time), Action::ConnectionFailed, Outcome::Failure);
+        let mut about = Subject::default();
         Lineage::describe_task(&mut about, &connect.task);
         lineage.describe_owner(&mut about, &connect.task, process);
         lineage.describe_membership(&mut about, session);
         self.describe_membership(&mut about, session);
         if let Some(process) = process {
-            about = out.label(Of::Process(process), about);
+            out.label_subject(Of::Process(process), &mut about);
         }
         if ssh && !in_scope {
             Self::describe_attempt(&mut about, connect, process, lineage);
         }
-        about.destination = Some(Destination {
-            ip: Some(connect.remote.ip().to_string()),
-            port: Some(connect.remote.port()),
-            ..Destination::default()
-        });
-        about.network = Some(network(connect.remote.ip(), "egress", None));
+        let network = Network { direction: Direction::Egress, protocol: None, community_id: None };
+        about.flow = Some(Flow { source: None, destination: destination(connect.remote), network: Some(network) });
         let connection = TcpConnection {
             process: connect.task.id,
             remote: connect.remote,
             has_ssh: about.ssh.is_some(),
-            deploy: about.deploy.as_ref().map(|deploy| deploy.id.clone()),
+            deploy: about.deploy.clone(),
             name: process.and_then(|process| process.name.clone()),
             about: Box::new(about),
             local: None,
@@ -81,7 +77,7 @@ impl Ssh {
     }
 
     /// A connection that a process made. `left`: what SSH has to say at its end.
-    fn tcp_of_process(&mut self, time: u64, change: &TcpChange, left: Option<Record>, out: &mut Outlet<'_>) {
+    fn tcp_of_process(&mut self, time: u64, change: &TcpChange, left: Option<Finding>, out: &mut Outlet<'_>) {
         let known = self.tcp.get_mut(change.socket);
         // A record of the session that the process runs in stays what it is; else one record tells the end.
         if known.as_ref().is_none_or(|connection| connection.has_ssh)
@@ -99,14 +95,15 @@ impl Ssh {
                 connection.progress = Progress::Established { at: time };
                 connection.local = Some(change.local);
                 let connection = connection.clone();
-                let mut record = connection.record(time, Action::ConnectionOpened, Outcome::Success, out.lineage());
-                record.duration = Some(time.saturating_sub(connection.attempted));
-                record.source = Some(Endpoint::of(change.local));
-                out.push(record);
+                let mut finding =
+                    connection.finding(time, Outcome::Success, FindingKind::ConnectionOpened, out.lineage());
+                finding.duration = Some(time.saturating_sub(connection.attempted));
+                flow(&mut finding).source = Some(source(change.local));
+                out.push(finding);
             }
             (_, TcpState::Close) => {
                 let Some(connection) = self.tcp.remove(change.socket) else { return };
-                let record = match connection.progress {
+                let finding = match connection.progress {
                     Progress::Attempted => connection.failed_at_once(out.lineage()),
                     Progress::SynSent => {
                         let why = change
@@ -124,7 +121,7 @@ impl Ssh {
                         }
                     }
                 };
-                out.push(record);
+                out.push(finding);
             }
             _ => {}
         }
@@ -148,61 +145,72 @@ impl TcpConnection {
         }
     }
 
-    fn closed(&self, time: u64, at: u64, change: &TcpChange, lineage: &Lineage) -> Record {
-        let mut record = self.record(time, Action::ConnectionClosed, Outcome::Success, lineage);
-        record.duration = Some(time.saturating_sub(at));
-        record.source =
-            Some(Endpoint { bytes: Some(change.bytes_out), ..Endpoint::of(self.local.unwrap_or(change.local)) });
-        if let Some(destination) = &mut record.destination {
-            destination.bytes = Some(change.bytes_in);
-        }
-        if let Some(errno) = change.error {
-            record.outcome = Outcome::Failure;
-            record.error = Some(error(errno));
-        }
-        record
+    fn closed(&self, time: u64, at: u64, change: &TcpChange, lineage: &Lineage) -> Finding {
+        let failure = change.error.map(failure);
+        let outcome = if failure.is_some() { Outcome::Failure } else { Outcome::Success };
+        let closed = ConnectionClosed { failure, ..ConnectionClosed::default() };
+        let mut finding = self.finding(time, outcome, FindingKind::ConnectionClosed(closed), lineage);
+        finding.duration = Some(time.saturating_sub(at));
+        let flow = flow(&mut finding);
+        let mut from = source(self.local.unwrap_or(change.local));
+        from.bytes = Some(change.bytes_out);
+        flow.source = Some(from);
+        flow.destination.bytes = Some(change.bytes_in);
+        finding
     }
 
-    fn failed(&self, time: u64, change: &TcpChange, lineage: &Lineage) -> Record {
-        let mut record = self.record(time, Action::ConnectionFailed, Outcome::Failure, lineage);
-        record.duration = Some(time.saturating_sub(self.attempted));
-        record.source = Some(Endpoint::of(change.local));
-        record.error = Some(match change.error {
-            Some(errno) => error(errno),
-            None => Error { code: None, message: Some("closed by the process before an answer came".into()) },
-        });
-        record
+    fn failed(&self, time: u64, change: &TcpChange, lineage: &Lineage) -> Finding {
+        let failure = match change.error {
+            Some(errno) => failure(errno),
+            None => Failure { code: None, message: Some("closed by the process before an answer came".into()) },
+        };
+        let mut finding = self.finding(time, Outcome::Failure, FindingKind::ConnectionFailed(failure), lineage);
+        finding.duration = Some(time.saturating_sub(self.attempted));
+        flow(&mut finding).source = Some(source(change.local));
+        finding
     }
 
-    fn failed_at_once(&self, lineage: &Lineage) -> Record {
-        let mut record = self.record(self.attempted, Action::ConnectionFailed, Outcome::Failure, lineage);
+    fn failed_at_once(&self, lineage: &Lineage) -> Finding {
         let message = "no packet was sent: no route to the address, or refused by local policy";
-        record.error = Some(Error { code: None, message: Some(message.into()) });
-        record
+        let failure = Failure { code: None, message: Some(message.into()) };
+        self.finding(self.attempted, Outcome::Failure, FindingKind::ConnectionFailed(failure), lineage)
     }
 
-    fn record(&self, time: u64, action: Action, outcome: Outcome, lineage: &Lineage) -> Record {
-        let mut record = Record { time: lineage.wall(time), action, outcome, ..Record::clone(&self.about) };
-        if action == Action::ConnectionFailed && self.ssh {
-            record.network = record.network.map(|network| Network { protocol: Some("ssh"), ..network });
+    fn finding(&self, time: u64, outcome: Outcome, kind: FindingKind, lineage: &Lineage) -> Finding {
+        let failed = matches!(kind, FindingKind::ConnectionFailed(_));
+        let subject = Subject::clone(&self.about);
+        let mut finding = Finding { subject, ..Finding::new(lineage.time(time), outcome, kind) };
+        if failed
+            && self.ssh
+            && let Some(network) = &mut flow(&mut finding).network
+        {
+            network.protocol = Some(Protocol::Ssh);
         }
-        record
+        finding
     }
+}
+
+fn flow(finding: &mut Finding) -> &mut Flow {
+    finding.subject.flow.get_or_insert_default()
 }
 
 /// The end of a connection, with what SSH says of it.
-fn with_ssh(closed: Record, left: Record) -> Record {
-    let failed = closed.error.is_some();
-    Record {
-        outcome: if failed { closed.outcome } else { left.outcome },
-        error: closed.error.or(left.error),
-        network: left.network,
-        related: left.related,
-        ssh: left.ssh,
-        ..closed
+fn with_ssh(mut closed: Finding, left: Finding) -> Finding {
+    let FindingKind::ConnectionClosed(of_ssh) = left.kind else { return closed };
+    if let FindingKind::ConnectionClosed(own) = &mut closed.kind {
+        if own.failure.is_none() {
+            (closed.outcome, own.failure) = (left.outcome, of_ssh.failure);
+        }
+        own.disconnect = of_ssh.disconnect;
+        let login = left.subject.flow.as_ref().and_then(|flow| flow.destination.login.as_ref());
+        own.tried_user = login.and_then(|login| login.name.clone());
     }
+    flow(&mut closed).network = left.subject.flow.and_then(|flow| flow.network);
+    closed.subject.ssh = left.subject.ssh;
+    closed
 }
 
-fn error(errno: u16) -> Error {
-    Error { code: Some(errno_name(errno.into()).unwrap_or_else(|| format!("errno {errno}"))), message: None }
+fn failure(errno: u16) -> Failure {
+    let name = errno_name(errno.into()).map_or_else(|| format!("errno {errno}"), |name| name.to_string());
+    Failure { code: Some(name.into()), message: None }
 }

@@ -4,9 +4,10 @@
 
 use super::{connection::SshConnection, machine::Ssh};
 use crate::{
-    correlate::{facts::Role, lineage::Lineage},
+    correlate::lineage::Lineage,
     decode::ssh::fingerprint::{authenticates, negotiate},
     event::ssh::ConnectionOwner,
+    finding::Role,
 };
 
 impl SshConnection {

@@ -2,7 +2,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::event::{record::Disconnect, ssh::AuthRequest};
+use crate::{
+    event::ssh::AuthRequest,
+    finding::{Capture, CommandId, SshConnectionId, ssh::Disconnect},
+};
 
 /// How far a session is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,9 +27,8 @@ pub(super) enum Phase {
 pub(super) struct Facts {
     /// The SSH user name.
     pub(super) user: Option<Arc<str>>,
-    /// `ssh.connection.id`.
-    pub(super) connection: Option<Arc<str>>,
-    pub(super) capture: &'static str,
+    pub(super) connection: Option<SshConnectionId>,
+    pub(super) capture: Capture,
     /// How the user logged in.
     pub(super) login: Option<Box<AuthRequest>>,
     pub(super) disconnect: Option<Disconnect>,
@@ -40,5 +42,5 @@ pub(super) struct Served {
     /// None: nothing of its connection was read.
     pub(super) facts: Option<Facts>,
     /// Commands that were asked for and whose process is not seen yet.
-    pub(super) awaited: VecDeque<Arc<str>>,
+    pub(super) awaited: VecDeque<CommandId>,
 }

@@ -4,11 +4,9 @@
 //! it can be seen who logged in, and `ssh-session-ended`, once each, whoever saw it first; of a connection on which
 //! nobody logged in `connection-closed`.
 
-use std::sync::Arc;
-
 use super::{
+    findings::auth,
     machine::Ssh,
-    records::{describe_auth, named, protocol},
     served::{Facts, Phase, Served},
 };
 use crate::{
@@ -17,9 +15,10 @@ use crate::{
         lineage::{Lineage, LineageFact, Session, SessionKey},
         outlet::Outlet,
     },
-    event::{
-        record::{Action, Error, Id, Outcome, Record},
-        stream::ProcessId,
+    event::ids::ProcessId,
+    finding::{
+        CommandId, ConnectionClosed, Failure, Finding, FindingKind, Outcome, Quality, Subject,
+        ssh::{Disconnect, SessionEnded},
     },
 };
 
@@ -29,7 +28,7 @@ impl Ssh {
         &mut self,
         fact: LineageFact,
         out: &mut Outlet<'_>,
-    ) -> Option<(ProcessId, Arc<str>)> {
+    ) -> Option<(ProcessId, CommandId)> {
         match fact {
             LineageFact::Acted { session } => {
                 if let Some(socket) = out.lineage().session(session).and_then(|session| session.socket) {
@@ -73,12 +72,13 @@ impl Ssh {
         let Some(served) = self.sessions.get_mut(&key) else { return };
         let Phase::Authenticated { since } = served.phase else { return };
         served.phase = Phase::Started;
-        let mut record = Record::new(out.lineage().wall(since), Action::SshSessionStarted, Outcome::Success);
-        self.describe_session(&mut record, key, session, out.lineage());
-        if let Some(login) = self.facts(key).and_then(|facts| facts.login.as_deref()) {
-            describe_auth(&mut record, login, false);
-        }
-        out.push(out.label(Of::Session(key), record));
+        let lineage = out.lineage();
+        let (mut subject, mut quality) = (Subject::default(), Quality::default());
+        self.describe_session(&mut subject, &mut quality, key, session, lineage);
+        let login = self.facts(key).and_then(|facts| facts.login.as_deref());
+        let kind = FindingKind::SshSessionStarted(login.map(|login| Box::new(auth(login, false, &mut quality))));
+        let finding = Finding { subject, quality, ..Finding::new(lineage.time(since), Outcome::Success, kind) };
+        out.push(out.label(Of::Session(key), finding));
         out.announced(key);
     }
 
@@ -93,74 +93,73 @@ impl Ssh {
         self.start_session(key, out);
         let Some(session) = out.lineage().session_or_remembered(key) else { return };
         let before = std::mem::replace(&mut self.sessions.entry(key).or_default().phase, Phase::Ended);
-        let record = match before {
-            Phase::Started => Some(self.session_ended(time, key, session, bytes, out)),
-            Phase::Connected => self.login_failed(time, key, session, out),
-            Phase::Authenticated { .. } | Phase::Ended => None,
+        let Some((outcome, kind)) = (match before {
+            Phase::Started => Some((Outcome::Success, self.session_ended(key, session, bytes))),
+            // A connection to an SSH server on which nobody logged in.
+            Phase::Connected if session.endpoints.is_some() => Some((Outcome::Failure, self.login_failed(key))),
+            _ => None,
+        }) else {
+            return;
         };
-        if let Some(record) = record {
-            out.push(out.label(Of::Session(key), record));
-        }
+        let lineage = out.lineage();
+        let mut finding = Finding::new(lineage.time(time), outcome, kind);
+        finding.duration = Some(time.saturating_sub(session.connected));
+        self.describe_session(&mut finding.subject, &mut finding.quality, key, session, lineage);
+        out.push(out.label(Of::Session(key), finding));
     }
 
-    fn session_ended(
-        &self,
-        time: u64,
-        key: SessionKey,
-        session: &Session,
-        bytes: Option<(u64, u64)>,
-        out: &Outlet<'_>,
-    ) -> Record {
-        let mut record = Record::new(out.lineage().wall(time), Action::SshSessionEnded, Outcome::Success);
-        self.describe_session(&mut record, key, session, out.lineage());
-        record.duration = Some(time.saturating_sub(session.connected));
-        self.describe_disconnect(&mut record, key);
-        if let Some(ssh) = &mut record.ssh {
-            let read = self.facts(key).and_then(|facts| facts.commands);
-            ssh.session.commands = Some(read.unwrap_or(session.commands));
-            ssh.session.processes = Some(session.processes);
-            ssh.session.processes_surviving = Some(session.others);
-            ssh.session.bytes_in = bytes.map(|(bytes_in, _)| bytes_in);
-            ssh.session.bytes_out = bytes.map(|(_, bytes_out)| bytes_out);
-        }
-        record
+    fn session_ended(&self, key: SessionKey, session: &Session, bytes: Option<(u64, u64)>) -> FindingKind {
+        let read = self.facts(key).and_then(|facts| facts.commands);
+        FindingKind::SshSessionEnded(Box::new(SessionEnded {
+            login: None,
+            commands: Some(read.unwrap_or(session.commands)),
+            processes: Some(session.processes),
+            processes_surviving: Some(session.others),
+            bytes_in: bytes.map(|(bytes_in, _)| bytes_in),
+            bytes_out: bytes.map(|(_, bytes_out)| bytes_out),
+            disconnect: self.disconnect(key),
+        }))
     }
 
-    /// A connection to an SSH server on which nobody logged in.
-    fn login_failed(&self, time: u64, key: SessionKey, session: &Session, out: &Outlet<'_>) -> Option<Record> {
-        session.endpoints?;
-        let mut record = Record::new(out.lineage().wall(time), Action::ConnectionClosed, Outcome::Failure);
-        self.describe_session(&mut record, key, session, out.lineage());
-        record.duration = Some(time.saturating_sub(session.connected));
-        record.error =
-            Some(Error { code: None, message: Some("the connection ended before anybody had logged in".into()) });
-        self.describe_disconnect(&mut record, key);
-        Some(record)
+    fn login_failed(&self, key: SessionKey) -> FindingKind {
+        FindingKind::ConnectionClosed(ConnectionClosed {
+            failure: Some(Failure {
+                code: None,
+                message: Some("the connection ended before anybody had logged in".into()),
+            }),
+            disconnect: self.disconnect(key).map(Box::new),
+            tried_user: None,
+        })
     }
 
     /// Who ended it, and why.
-    fn describe_disconnect(&self, record: &mut Record, key: SessionKey) {
-        if let Some(disconnect) = self.facts(key).and_then(|facts| facts.disconnect.clone()) {
-            protocol(record).disconnect = Some(disconnect);
-        }
+    fn disconnect(&self, key: SessionKey) -> Option<Disconnect> {
+        self.facts(key).and_then(|facts| facts.disconnect.clone())
     }
 
     fn facts(&self, key: SessionKey) -> Option<&Facts> {
         self.sessions.get(&key)?.facts.as_ref()
     }
 
-    /// What every record of a session says, by lineage and by the protocol.
-    pub(super) fn describe_session(&self, record: &mut Record, key: SessionKey, session: &Session, lineage: &Lineage) {
-        let user = self.facts(key).and_then(|facts| facts.user.as_ref()).map(named);
-        lineage.describe_session(record, session, user);
-        self.describe_membership(record, Some(key));
+    /// What every finding of a session says, by lineage and by the protocol.
+    pub(super) fn describe_session(
+        &self,
+        subject: &mut Subject,
+        quality: &mut Quality,
+        key: SessionKey,
+        session: &Session,
+        lineage: &Lineage,
+    ) {
+        let user = self.facts(key).and_then(|facts| facts.user.clone());
+        lineage.describe_session(subject, quality, session, user);
+        self.describe_membership(subject, Some(key));
     }
 
-    /// The SSH part of a record of a session or of its processes, beside what lineage says.
-    pub(in crate::correlate) fn describe_membership(&self, record: &mut Record, key: Option<SessionKey>) {
-        if let (Some(ssh), Some(facts)) = (&mut record.ssh, key.and_then(|key| self.facts(key))) {
-            ssh.capture = facts.capture;
-            ssh.connection = facts.connection.clone().map(|id| Id { id });
+    /// The SSH part of a finding of a session or of its processes, beside what lineage says.
+    pub(in crate::correlate) fn describe_membership(&self, subject: &mut Subject, key: Option<SessionKey>) {
+        if let (Some(ssh), Some(facts)) = (&mut subject.ssh, key.and_then(|key| self.facts(key))) {
+            ssh.capture = Some(facts.capture);
+            ssh.connection.clone_from(&facts.connection);
         }
     }
 }

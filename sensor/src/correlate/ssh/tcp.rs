@@ -5,7 +5,10 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
-use crate::event::{ids::ProcessId, record::Record};
+use crate::{
+    event::ids::ProcessId,
+    finding::{DeployId, Subject},
+};
 
 /// SYN_SENT comes within microseconds of the attempt; a second is beyond doubt.
 pub(super) const AT_ONCE_NS: u64 = 1_000_000_000;
@@ -19,15 +22,15 @@ pub(super) enum Progress {
 
 #[derive(Clone, Debug)]
 pub(super) struct TcpConnection {
-    /// What every record of it says: who connected, and where to. The process and its session can be gone when the rest
+    /// What every finding of it says: who connected, and where to. The process and its session can be gone when the rest
     /// is known.
-    pub about: Box<Record>,
+    pub about: Box<Subject>,
     pub process: ProcessId,
     pub remote: SocketAddr,
-    /// Its record has an `ssh` part already: of the session that it was made in, or of the attempt.
+    /// Its findings have an `ssh` part already: of the session that it was made in, or of the attempt.
     pub has_ssh: bool,
     /// The deploy that it belongs to.
-    pub deploy: Option<Arc<str>>,
+    pub deploy: Option<DeployId>,
     /// The process's name.
     pub name: Option<Arc<str>>,
     /// Where it comes from, once the kernel has chosen. A closed socket knows its port no more.
@@ -36,7 +39,7 @@ pub(super) struct TcpConnection {
     pub progress: Progress,
     /// SSH, by what is known of the process or the port.
     pub ssh: bool,
-    /// Only its failure is recorded: the process is out of scope.
+    /// Only its failure is emitted: the process is out of scope.
     pub quiet: bool,
 }
 

@@ -10,10 +10,7 @@ use super::{
     machine::Ssh,
     messages::note_session,
 };
-use crate::{
-    correlate::{facts::Role, lineage::Lineage},
-    event::ssh::Tunnelled,
-};
+use crate::{correlate::lineage::Lineage, event::ssh::Tunnelled, finding::Role};
 
 impl Ssh {
     pub(in crate::correlate) fn tunnelled(&mut self, time: u64, carried: &Tunnelled, lineage: &Lineage) {
