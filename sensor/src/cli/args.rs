@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use super::{deploys::args::DeploysArgs, duration::duration, stdout::Output};
-use crate::{event::record::Action, render::filter::Filter};
+use crate::{finding::Action, render::filter::Filter, schema::ecs::Words as _};
 
 #[derive(Parser)]
 #[command(
@@ -150,15 +150,14 @@ impl ShowArgs {
         Filter {
             users: self.user.clone(),
             sessions: self.session.clone(),
-            addresses: self.address.iter().map(|address| address.to_canonical().to_string()).collect(),
+            addresses: self.address.clone(),
             actions: self.action.iter().flat_map(|actions| actions.0.clone()).chain(self.protocol()).collect(),
         }
     }
 
     /// With `--ssh`: the actions of the protocol, and what the sensor says about itself.
     fn protocol(&self) -> impl Iterator<Item = Action> {
-        let told = |action: &Action| matches!(action.meaning().dataset, "sensor.ssh" | "sensor.health");
-        Action::ALL.into_iter().filter(move |action| self.ssh && told(action))
+        Action::ALL.iter().copied().filter(|action| self.ssh && (action.is_ssh() || action.is_health()))
     }
 }
 
@@ -170,10 +169,10 @@ fn action(text: &str) -> Result<Actions, String> {
         "login" => vec![A::SshSessionStarted],
         "logout" => vec![A::SshSessionEnded],
         "connect" => vec![A::ConnectionOpened, A::ConnectionFailed],
-        _ => A::ALL.into_iter().filter(|action| action.meaning().name == text).collect(),
+        _ => A::ALL.iter().copied().filter(|action| action.word() == text).collect(),
     };
     if short.is_empty() {
-        let names: Vec<&str> = A::ALL.iter().map(|action| action.meaning().name).collect();
+        let names: Vec<&str> = A::ALL.iter().map(|action| action.word()).collect();
         return Err(format!("known are exec, exit, login, logout, connect, {}", names.join(", ")));
     }
     Ok(Actions(short))

@@ -43,3 +43,37 @@ actions!(
     SensorEventsLost,
     SensorSuppressed,
 );
+
+impl Action {
+    /// Is it about an SSH connection or session?
+    pub fn is_ssh(self) -> bool {
+        matches!(
+            self,
+            Self::SshConnection
+                | Self::SshHostKey
+                | Self::SshKeyOffered
+                | Self::SshAuthentication
+                | Self::SshChannelOpened
+                | Self::SshChannelClosed
+                | Self::SshForwardRequested
+                | Self::SshCommandStarted
+                | Self::SshCommandEnded
+                | Self::SshProtocolError
+                | Self::SshSessionStarted
+                | Self::SshSessionEnded
+        )
+    }
+
+    /// Is it what the sensor says of itself?
+    pub fn is_health(self) -> bool {
+        matches!(
+            self,
+            Self::SensorStarted
+                | Self::SensorStopped
+                | Self::SensorConfigReloaded
+                | Self::SensorDegraded
+                | Self::SensorEventsLost
+                | Self::SensorSuppressed
+        )
+    }
+}

@@ -56,9 +56,9 @@ use crate::{
     event::{
         deploy::ToolFile,
         labels::Label,
-        record::Record,
         stream::{Event, EventKind, Limits, Lost},
     },
+    finding::Finding,
     kernel,
     stats::Stats,
 };
@@ -73,7 +73,7 @@ const TICK_EVERY: Duration = Duration::from_millis(500);
 /// Batches that a reload lets pass before it.
 const EARLIER_MAX: usize = 1024;
 
-/// The pure part: events in, records out.
+/// The pure part: events in, findings out.
 pub struct Middle {
     enrich: Enrich,
     correlate: Correlate,
@@ -84,7 +84,7 @@ impl Middle {
         Self { enrich: Enrich::default(), correlate: Correlate::new(limits, scope) }
     }
 
-    pub fn observe(&mut self, mut event: Event, out: &mut Vec<Record>) {
+    pub fn observe(&mut self, mut event: Event, out: &mut Vec<Finding>) {
         self.enrich.apply(&mut event);
         self.correlate.observe(&event, out);
     }
@@ -194,7 +194,7 @@ fn pass(events: &mut Vec<Event>, middle: &mut Middle, writer: &mut Writer) -> io
     for event in events.drain(..) {
         writer.record(&event)?;
         writer.host(&event);
-        middle.observe(event, writer.records());
+        middle.observe(event, writer.findings());
         writer.render();
     }
     writer.flush();
@@ -216,12 +216,12 @@ pub fn replay<R: io::Read>(
                 stats.taken += 1;
                 last = event.time;
                 writer.host(&event);
-                middle.observe(event, writer.records());
+                middle.observe(event, writer.findings());
                 writer.render();
             }
             Err(error) => {
                 let lost = Lost { stage: "recording".into(), kind: error.to_string(), count: 1, since: last };
-                middle.observe(Event { time: last, what: EventKind::Lost(lost) }, writer.records());
+                middle.observe(Event { time: last, what: EventKind::Lost(lost) }, writer.findings());
                 writer.render();
                 result = Err(error);
                 break;

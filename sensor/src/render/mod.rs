@@ -1,4 +1,4 @@
-//! Layer 4: records to bytes.
+//! Layer 4: findings to bytes.
 //!
 //! `json` is the contract (one object a line), `table` is for a person at a terminal; `review` shows the deploys that
 //! layer 3 found in logs.

@@ -1,18 +1,20 @@
-//! Records for a person at a terminal: one line each, the same columns always, the result last.
+//! Findings for a person at a terminal: one line each, the same columns always, the result last.
 //!
 //! What a probed program can choose (arguments, names) is printed without control characters, so it cannot forge lines
 //! or colours.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, net::IpAddr};
 
 use jiff::{Timestamp, tz::TimeZone};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::{deploy, ssh};
-use crate::event::{
-    executed,
-    record::{Action, Endpoint, Outcome, Process, Record},
-    text::printable,
+use crate::{
+    event::{executed, text::printable},
+    finding::{
+        Account, Action, Direction, Failure, Finding, FindingKind, Outcome, Process, Source, deploy::ConfigChange,
+    },
+    schema::ecs::Words as _,
 };
 
 /// Shown instead of what does not fit.
@@ -43,23 +45,24 @@ impl Table {
         self.paint("1", &line) + "\n"
     }
 
-    /// Appends the line of a record. Nothing for the server's own processes, unless asked for.
-    pub fn render(&self, record: &Record, out: &mut Vec<u8>) {
-        if !self.sshd_internal && is_sshd_internal(record) {
+    /// Appends the line of a finding. Nothing for the server's own processes, unless asked for.
+    pub fn render(&self, finding: &Finding, out: &mut Vec<u8>) {
+        if !self.sshd_internal && is_sshd_internal(finding) {
             return;
         }
-        let (event, style) = if is_failed_login(record) { ("login", "31") } else { event(record.action) };
-        let result = printable(result(record).as_bytes());
-        let style = if record.outcome == Outcome::Failure { "31" } else { style };
-        let session = record.ssh.as_ref().map_or("", |ssh| ssh.session.id.get(..6).unwrap_or(&ssh.session.id));
+        let (event, style) = if is_failed_login(finding) { ("login", "31") } else { event(finding.action()) };
+        let result = printable(result(finding).as_bytes());
+        let style = if finding.outcome == Outcome::Failure { "31" } else { style };
+        let session = finding.subject.ssh.as_ref().and_then(|ssh| ssh.session.as_ref());
+        let session = session.map_or("", |session| session.id.get(..6).unwrap_or(&session.id));
         let head = format!(
             "{}  {session:<6}  {}  {}  {event:<7}  {}  ",
-            self.time(record.time),
-            cell(&who(record), WHO),
-            cell(&from(record), FROM),
+            self.time(finding.time.0),
+            cell(&who(finding), WHO),
+            cell(&from(finding), FROM),
             cell(&result, RESULT),
         );
-        let mut what = printable(what(record).as_bytes());
+        let mut what = printable(what(finding).as_bytes());
         if let Some(width) = self.width {
             what = cut(&what, width.saturating_sub(head.width()).max(20));
         }
@@ -110,85 +113,79 @@ fn event(action: Action) -> (&'static str, &'static str) {
 }
 
 /// Processes of the SSH server itself.
-fn is_sshd_internal(record: &Record) -> bool {
-    matches!(record.action, Action::ProcessStarted | Action::ProcessEnded) && record.sensor.sshd_internal
+fn is_sshd_internal(finding: &Finding) -> bool {
+    matches!(finding.kind, FindingKind::ProcessStarted | FindingKind::ProcessEnded(_)) && finding.quality.sshd_internal
 }
 
 /// A connection to an SSH server that ended before anybody had logged in.
-fn is_failed_login(record: &Record) -> bool {
-    record.action == Action::ConnectionClosed
-        && record.ssh.is_some()
-        && record.network.as_ref().is_some_and(|network| network.direction == "ingress")
+fn is_failed_login(finding: &Finding) -> bool {
+    let network = finding.subject.flow.as_ref().and_then(|flow| flow.network.as_ref());
+    matches!(finding.kind, FindingKind::ConnectionClosed(_))
+        && finding.subject.ssh.is_some()
+        && network.is_some_and(|network| network.direction == Direction::Ingress)
 }
 
 /// The login user; `alice>root` where it acts as another one.
-fn who(record: &Record) -> String {
-    let Some(user) = &record.user else { return String::new() };
-    let text = |id: &Option<String>, name: &Option<std::sync::Arc<str>>| {
-        name.as_deref().map(str::to_owned).or_else(|| id.clone()).unwrap_or_default()
+fn who(finding: &Finding) -> String {
+    let Some(user) = &finding.subject.user else { return String::new() };
+    let text = |account: &Account| match (&account.name, account.id) {
+        (Some(name), _) => name.to_string(),
+        (None, id) => id.map(|id| id.to_string()).unwrap_or_default(),
     };
-    let own = user.effective.as_ref().map_or_else(|| text(&user.id, &user.name), |e| text(&e.id, &e.name));
-    match user.audit.as_ref().map(|audit| text(&audit.id, &audit.name)) {
+    let own = text(user.effective.as_ref().unwrap_or(&user.real));
+    match user.audit.as_ref().map(text) {
         Some(login) if login != own && !own.is_empty() => printable(format!("{login}>{own}").as_bytes()),
         Some(login) => printable(login.as_bytes()),
         None => printable(own.as_bytes()),
     }
 }
 
-fn from(record: &Record) -> String {
-    match record.action {
-        action if action.meaning().dataset == "sensor.ssh" => record.source.as_ref().map(endpoint).unwrap_or_default(),
-        _ if is_failed_login(record) => record.source.as_ref().map(endpoint).unwrap_or_default(),
-        _ => {
-            let process = record.process.as_ref();
-            let entry = process.and_then(|process| process.entry_leader.as_ref());
-            entry.map(|leader| leader.entry_meta.source.ip.clone()).unwrap_or_default()
-        }
+/// Of SSH the peer, of a process where its session came from.
+fn from(finding: &Finding) -> String {
+    let subject = &finding.subject;
+    if finding.action().is_ssh() || is_failed_login(finding) {
+        return subject.flow.as_ref().and_then(|flow| flow.source.as_ref()).map(source).unwrap_or_default();
+    }
+    let entry = subject.process.as_ref().and_then(|process| process.entry_leader.as_ref());
+    entry.map(|leader| leader.source.to_string()).unwrap_or_default()
+}
+
+fn source(source: &Source) -> String {
+    source.port.map_or_else(|| source.ip.to_string(), |port| endpoint(source.ip, port))
+}
+
+fn endpoint(ip: IpAddr, port: u16) -> String {
+    match ip {
+        IpAddr::V4(ip) => format!("{ip}:{port}"),
+        IpAddr::V6(ip) => format!("[{ip}]:{port}"),
     }
 }
 
-fn endpoint(endpoint: &Endpoint) -> String {
-    match endpoint.port {
-        Some(port) if endpoint.ip.contains(':') => format!("[{}]:{port}", endpoint.ip),
-        Some(port) => format!("{}:{port}", endpoint.ip),
-        None => endpoint.ip.clone(),
-    }
-}
-
-fn what(record: &Record) -> String {
-    let process = record.process.as_deref();
-    let sensor = &record.sensor;
-    match record.action {
-        Action::ProcessStarted | Action::ProcessEnded => process.map(command).unwrap_or_default(),
-        Action::SshSessionStarted => match sensor.adopted_by {
+fn what(finding: &Finding) -> String {
+    let process = finding.subject.process.as_deref();
+    match &finding.kind {
+        FindingKind::ProcessStarted | FindingKind::ProcessEnded(_) => process.map(command).unwrap_or_default(),
+        FindingKind::SshSessionStarted(_) => match finding.quality.adopted_by {
             Some(_) => "session was open before the sensor".into(),
             None => String::new(),
         },
-        Action::SshSessionEnded => {
-            let session = record.ssh.as_ref().map(|ssh| ssh.session.clone()).unwrap_or_default();
-            let mut text = plural(session.commands.unwrap_or(0), "command")
+        FindingKind::SshSessionEnded(ended) => {
+            let mut text = plural(ended.commands.unwrap_or(0), "command")
                 + ", "
-                + &plural(session.processes.unwrap_or(0), "process");
-            if let Some(left @ 1..) = session.processes_surviving {
+                + &plural(ended.processes.unwrap_or(0), "process");
+            if let Some(left @ 1..) = ended.processes_surviving {
                 let _ = write!(text, ", {left} still running");
             }
             text
         }
-        Action::ConnectionOpened | Action::ConnectionClosed | Action::ConnectionFailed => {
-            let destination = record.destination.as_ref();
-            let ip = destination.and_then(|d| d.ip.as_deref()).unwrap_or("?");
-            let port = destination.and_then(|d| d.port).unwrap_or(0);
-            let name = process.and_then(|p| p.name.as_deref()).unwrap_or("?");
-            if is_failed_login(record) {
-                "nobody logged in".into()
-            } else if ip.contains(':') {
-                format!("{name} to [{ip}]:{port}")
-            } else {
-                format!("{name} to {ip}:{port}")
-            }
+        FindingKind::ConnectionClosed(_) if is_failed_login(finding) => "nobody logged in".into(),
+        FindingKind::ConnectionOpened | FindingKind::ConnectionClosed(_) | FindingKind::ConnectionFailed(_) => {
+            let to = finding.subject.flow.as_ref().map(|flow| &flow.destination);
+            let name = process.and_then(|process| process.name.as_deref()).unwrap_or("?");
+            let to = to.and_then(|to| to.ip.map(|ip| endpoint(ip, to.port.unwrap_or(0))));
+            format!("{name} to {}", to.as_deref().unwrap_or("?:0"))
         }
-        Action::SensorStarted => {
-            let probes = sensor.probes.as_deref().unwrap_or_default();
+        FindingKind::SensorStarted(probes) => {
             let missing: Vec<&str> = probes.iter().filter(|p| p.state == "missing").map(|p| p.name.as_str()).collect();
             if missing.is_empty() {
                 format!("{} probes attached", probes.len())
@@ -196,33 +193,22 @@ fn what(record: &Record) -> String {
                 format!("without {}", missing.join(", "))
             }
         }
-        Action::SshConnection
-        | Action::SshHostKey
-        | Action::SshKeyOffered
-        | Action::SshAuthentication
-        | Action::SshChannelOpened
-        | Action::SshChannelClosed
-        | Action::SshForwardRequested
-        | Action::SshCommandStarted
-        | Action::SshCommandEnded
-        | Action::SshProtocolError => ssh::what(record),
-        Action::DeployConfigChanged => config(record),
-        Action::DeployStarted | Action::DeployStep | Action::DeployFinished => deploy::what(record),
-        Action::SensorStopped => "stopped".into(),
-        Action::SensorConfigReloaded => "configuration reloaded".into(),
-        Action::SensorDegraded => {
-            sensor.degraded.as_ref().map(|d| format!("{}: {}: {}", d.what, d.why, d.effect)).unwrap_or_default()
+        FindingKind::DeployConfigChanged(change) => config(finding, change),
+        FindingKind::DeployStarted(_) | FindingKind::DeployStep(_) | FindingKind::DeployFinished(_) => {
+            deploy::what(&finding.kind)
         }
-        Action::SensorSuppressed => sensor
-            .suppressed
-            .as_ref()
-            .map(|held| format!("{} records suppressed ({})", held.count, held.limit))
-            .unwrap_or_default(),
-        Action::SensorEventsLost => sensor
-            .lost
-            .as_ref()
-            .map(|l| format!("{} events lost ({}, {})", l.count, l.stage, l.kind))
-            .unwrap_or_default(),
+        FindingKind::SensorStopped(_) => "stopped".into(),
+        FindingKind::SensorConfigReloaded => "configuration reloaded".into(),
+        FindingKind::SensorDegraded(degraded) => {
+            format!("{}: {}: {}", degraded.what, degraded.why, degraded.effect)
+        }
+        FindingKind::SensorSuppressed(held) => {
+            format!("{} records suppressed ({})", held.count, held.limit.word())
+        }
+        FindingKind::SensorEventsLost(lost) => {
+            format!("{} events lost ({}, {})", lost.count, lost.stage, lost.kind)
+        }
+        _ => ssh::what(finding),
     }
 }
 
@@ -239,43 +225,38 @@ fn command(process: &Process) -> String {
 }
 
 /// Which file, and by whom it was changed if that is known.
-fn config(record: &Record) -> String {
-    let Some(change) = &record.config else { return String::new() };
-    let by = record.process.as_ref().and_then(|process| process.name.as_deref());
+fn config(finding: &Finding, change: &ConfigChange) -> String {
+    let by = finding.subject.process.as_ref().and_then(|process| process.name.as_deref());
     let by = by.map(|name| format!(" by {name}")).unwrap_or_default();
-    let removed = if change.deploy.config.removed == Some(true) { " removed" } else { "" };
-    let inferred = if record.sensor.inferred == Some(true) { " (inferred)" } else { "" };
-    format!("{}{removed}{by}{inferred}", change.file.path)
+    let removed = if change.now.is_none() { " removed" } else { "" };
+    let inferred = if finding.quality.inferred { " (inferred)" } else { "" };
+    format!("{}{removed}{by}{inferred}", change.path)
 }
 
-fn result(record: &Record) -> String {
-    let mut text = match (record.action, &record.process) {
-        _ if let Some(result) = ssh::result(record).or_else(|| deploy::result(record)) => result,
-        (Action::ProcessEnded, Some(process)) => match (process.exit_signal, process.exit_code) {
-            (Some(signal), _) => format!("signal {signal}"),
-            (None, Some(0)) => "ok".into(),
-            (None, Some(code)) => format!("exit {code}"),
-            (None, None) => String::new(),
+fn result(finding: &Finding) -> String {
+    let failed = |failure: &Failure| failure.code.as_deref().unwrap_or("failed").to_owned();
+    let mut text = match &finding.kind {
+        _ if let Some(result) = ssh::result(finding).or_else(|| deploy::result(finding)) => result,
+        FindingKind::ProcessEnded(exit) => match exit.signal {
+            Some(signal) => format!("signal {signal}"),
+            None if exit.code == 0 => "ok".into(),
+            None => format!("exit {}", exit.code),
         },
-        (Action::ConnectionFailed | Action::ConnectionClosed, _) => match &record.error {
-            Some(error) => error.code.clone().unwrap_or_else(|| "failed".into()),
-            None => "ok".into(),
-        },
-        (Action::ConnectionOpened | Action::SshSessionStarted, _) => "ok".into(),
-        (Action::ProcessStarted, _) if record.sensor.lineage.is_some() => "delegates".into(),
+        FindingKind::ConnectionFailed(failure) => failed(failure),
+        FindingKind::ConnectionClosed(closed) => closed.failure.as_ref().map_or_else(|| "ok".into(), failed),
+        FindingKind::ConnectionOpened | FindingKind::SshSessionStarted(_) => "ok".into(),
+        FindingKind::ProcessStarted if finding.quality.lineage.is_some() => "delegates".into(),
         _ => String::new(),
     };
-    if let (Some(ns), true) = (
-        record.duration,
-        !matches!(
-            record.action,
-            Action::ConnectionOpened
-                | Action::SshCommandStarted
-                | Action::SshChannelOpened
-                | Action::SshKeyOffered
-                | Action::SshConnection
-        ),
-    ) {
+    let is_shown = !matches!(
+        finding.action(),
+        Action::ConnectionOpened
+            | Action::SshCommandStarted
+            | Action::SshChannelOpened
+            | Action::SshKeyOffered
+            | Action::SshConnection
+    );
+    if let (Some(ns), true) = (finding.duration, is_shown) {
         let _ = write!(text, "{}{}", if text.is_empty() { "" } else { "  " }, duration(ns));
     }
     text
@@ -366,13 +347,21 @@ mod tests {
     /// The fuzzer found it: the peer chooses the name of the signal that ended its command.
     #[test]
     fn no_column_forges_a_line() {
-        use crate::event::record::{Command, Ssh};
-        let mut record = Record::new(0, Action::SshCommandEnded, Outcome::Failure);
-        let command =
-            Command { exit_signal: Some("\nfake\x1b[2J".into()), line: Some("a\nb".into()), ..Command::default() };
-        record.ssh = Some(Ssh { command: Some(command), ..Ssh::default() });
+        use crate::finding::{
+            Time,
+            ssh::{Command, CommandKind},
+        };
+        let command = Command {
+            kind: CommandKind::Exec,
+            line: Some("a\nb".into()),
+            labels: Vec::new(),
+            pty: false,
+            exit_status: None,
+            exit_signal: Some("\nfake\x1b[2J".into()),
+        };
+        let finding = Finding::new(Time(0), Outcome::Failure, FindingKind::SshCommandEnded(Box::new(command)));
         let mut out = Vec::new();
-        Table::new(false, None, true).render(&record, &mut out);
+        Table::new(false, None, true).render(&finding, &mut out);
         let line = String::from_utf8(out).unwrap();
         assert_eq!((line.matches('\n').count(), line.matches('\x1b').count()), (1, 0), "{line:?}");
         assert!(line.contains("signal \\n"), "{line:?}");

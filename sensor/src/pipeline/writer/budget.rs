@@ -9,7 +9,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use crate::event::record::{Action, ActionCount, Degraded, Outcome, Record, Ssh, Suppressed, User};
+use crate::{
+    event::stream::Degraded,
+    finding::{
+        Action, Direction, Finding, FindingKind, Outcome, SessionId, Ssh, Time, User,
+        health::{Limit, Suppressed},
+    },
+};
 
 /// Seconds' worth of records that may come at once: 20,000 of the default.
 const RECORDS_AT_ONCE: i64 = 10;
@@ -35,26 +41,17 @@ pub struct Rates {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Key {
-    Session(Arc<str>),
-    User(String),
+    Session(SessionId),
+    User(u32),
     Others,
 }
 
-/// Limits, as the configuration calls them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Limit {
-    Records,
-    Bytes,
-    File,
-}
-
-impl Limit {
-    fn key(self) -> &'static str {
-        match self {
-            Self::Records => "limits.session_records_per_second",
-            Self::Bytes => "limits.session_bytes_per_second",
-            Self::File => "output.max_bytes",
-        }
+/// A limit, as the configuration calls it.
+fn key_of(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Records => "limits.session_records_per_second",
+        Limit::Bytes => "limits.session_bytes_per_second",
+        Limit::File => "output.max_bytes",
     }
 }
 
@@ -84,7 +81,7 @@ pub(super) struct Budget {
     buckets: HashMap<Key, Bucket>,
     /// Limits that were reached: said once.
     reached: Vec<Limit>,
-    notices: Vec<Record>,
+    notices: Vec<Finding>,
     /// Time of the next look for summaries.
     next: i64,
     suppressed: u64,
@@ -96,8 +93,8 @@ impl Budget {
     }
 
     /// Is the record to be written? `size`: bytes of the file by now.
-    pub(super) fn admits(&mut self, record: &Record, size: Option<u64>) -> bool {
-        if !can_be_suppressed(record) {
+    pub(super) fn admits(&mut self, finding: &Finding, size: Option<u64>) -> bool {
+        if !can_be_suppressed(finding) {
             return true;
         }
         let full = self.rates.file > 0 && size.is_some_and(|size| size >= self.rates.file);
@@ -105,8 +102,8 @@ impl Budget {
             return true;
         }
         let rates = self.rates;
-        let bucket = self.bucket(record);
-        bucket.fill(record.time, rates);
+        let bucket = self.bucket(finding);
+        bucket.fill(finding.time.0, rates);
         let limit = match () {
             () if full => Limit::File,
             () if rates.records > 0 && bucket.records <= 0 => Limit::Records,
@@ -116,16 +113,16 @@ impl Budget {
                 return true;
             }
         };
-        bucket.hold(limit, record);
+        bucket.hold(limit, finding);
         self.suppressed += 1;
-        self.reach(limit, record.time);
+        self.reach(limit, finding.time.0);
         false
     }
 
     /// A record that was admitted has this size. The last one may overdraw: its size is known only when it is rendered.
-    pub(super) fn charge(&mut self, record: &Record, bytes: usize) {
-        if self.rates.bytes > 0 && can_be_suppressed(record) {
-            self.bucket(record).bytes -= i64::try_from(bytes).unwrap_or(i64::MAX);
+    pub(super) fn charge(&mut self, finding: &Finding, bytes: usize) {
+        if self.rates.bytes > 0 && can_be_suppressed(finding) {
+            self.bucket(finding).bytes -= i64::try_from(bytes).unwrap_or(i64::MAX);
         }
     }
 
@@ -139,7 +136,7 @@ impl Budget {
     }
 
     /// Notices and summaries that are due at this time (ns since the epoch).
-    pub(super) fn due(&mut self, now: i64, out: &mut Vec<Record>) {
+    pub(super) fn due(&mut self, now: i64, out: &mut Vec<Finding>) {
         out.append(&mut self.notices);
         if now < self.next {
             return;
@@ -161,15 +158,15 @@ impl Budget {
         self.buckets.len()
     }
 
-    fn bucket(&mut self, record: &Record) -> &mut Bucket {
-        let key = key(record);
+    fn bucket(&mut self, finding: &Finding) -> &mut Bucket {
+        let key = key(finding);
         let known = self.buckets.len() < BUCKETS_MAX || self.buckets.contains_key(&key);
         let key = if known { key } else { Key::Others };
         let rates = self.rates;
         self.buckets.entry(key).or_insert_with(|| Bucket {
             records: at_once(rates.records, RECORDS_AT_ONCE),
             bytes: at_once(rates.bytes, BYTES_AT_ONCE),
-            filled: record.time,
+            filled: finding.time.0,
             held: None,
         })
     }
@@ -179,18 +176,18 @@ impl Budget {
             return;
         }
         self.reached.push(limit);
-        let mut record = Record::new(time, Action::SensorDegraded, Outcome::Failure);
         let value = match limit {
             Limit::Records => self.rates.records,
             Limit::Bytes => self.rates.bytes,
             Limit::File => self.rates.file,
         };
-        record.sensor.degraded = Some(Degraded {
+        let degraded = Degraded {
             what: "records of processes and connections".into(),
-            why: format!("the limit {} = {value} was reached", limit.key()),
+            why: format!("the limit {} = {value} was reached", key_of(limit)),
             effect: "what is over it is not recorded one by one but counted in sensor-suppressed records".into(),
-        });
-        self.notices.push(record);
+        };
+        let kind = FindingKind::SensorDegraded(Box::new(degraded));
+        self.notices.push(Finding::new(Time(time), Outcome::Failure, kind));
     }
 }
 
@@ -219,25 +216,25 @@ impl Bucket {
         self.records >= at_once(rates.records, RECORDS_AT_ONCE) && self.bytes >= at_once(rates.bytes, BYTES_AT_ONCE)
     }
 
-    fn hold(&mut self, limit: Limit, record: &Record) {
+    fn hold(&mut self, limit: Limit, finding: &Finding) {
         let held = self.held.get_or_insert_with(|| {
-            let ssh = record.ssh.as_ref().map(|ssh| Ssh { command: None, ..ssh.clone() });
+            let ssh = finding.subject.ssh.as_ref().map(|ssh| Ssh { command: None, ..ssh.clone() });
             Box::new(Held {
                 limit,
-                first: record.time,
-                last: record.time,
+                first: finding.time.0,
+                last: finding.time.0,
                 actions: Vec::new(),
                 executables: Vec::new(),
-                user: record.user.clone(),
+                user: finding.subject.user.clone(),
                 ssh,
             })
         });
-        held.last = held.last.max(record.time);
-        match held.actions.iter_mut().find(|(action, _)| *action == record.action) {
+        held.last = held.last.max(finding.time.0);
+        match held.actions.iter_mut().find(|(action, _)| *action == finding.action()) {
             Some((_, count)) => *count += 1,
-            None => held.actions.push((record.action, 1)),
+            None => held.actions.push((finding.action(), 1)),
         }
-        let executable = record.process.as_ref().and_then(|process| process.executable.as_ref());
+        let executable = finding.subject.process.as_ref().and_then(|process| process.executable.as_ref());
         if let Some(executable) = executable
             && held.executables.len() < EXECUTABLES_MAX
             && !held.executables.contains(executable)
@@ -248,36 +245,37 @@ impl Bucket {
 }
 
 impl Held {
-    fn summary(self) -> Record {
-        let mut record = Record::new(self.last, Action::SensorSuppressed, Outcome::Unknown);
-        record.span = Some((self.first, self.last));
-        record.user = self.user;
-        record.ssh = self.ssh;
-        let count = |(action, count): &(Action, u64)| ActionCount { action: action.meaning().name, count: *count };
-        record.sensor.suppressed = Some(Suppressed {
+    fn summary(self) -> Finding {
+        let kind = FindingKind::SensorSuppressed(Box::new(Suppressed {
             count: self.actions.iter().map(|(_, count)| count).sum(),
-            limit: self.limit.key(),
-            actions: self.actions.iter().map(count).collect(),
-            executables: (!self.executables.is_empty()).then_some(self.executables),
-        });
-        record
+            limit: self.limit,
+            actions: self.actions,
+            executables: self.executables,
+        }));
+        let mut finding = Finding::new(Time(self.last), Outcome::Unknown, kind);
+        finding.span = Some((Time(self.first), Time(self.last)));
+        (finding.subject.user, finding.subject.ssh) = (self.user, self.ssh);
+        finding
     }
 }
 
 /// Records that one user can make without end. The end of a connection on which nobody logged in is not among them: it
 /// is a login that failed.
-fn can_be_suppressed(record: &Record) -> bool {
-    match record.action {
+fn can_be_suppressed(finding: &Finding) -> bool {
+    match finding.action() {
         Action::ProcessStarted | Action::ProcessEnded | Action::ConnectionOpened | Action::ConnectionFailed => true,
-        Action::ConnectionClosed => record.network.as_ref().is_none_or(|network| network.direction != "ingress"),
+        Action::ConnectionClosed => {
+            let network = finding.subject.flow.as_ref().and_then(|flow| flow.network.as_ref());
+            network.is_none_or(|network| network.direction != Direction::Ingress)
+        }
         _ => false,
     }
 }
 
-fn key(record: &Record) -> Key {
-    let session = record.ssh.as_ref().map(|ssh| &ssh.session.id).filter(|id| !id.is_empty());
-    let user = record.user.as_ref().and_then(|user| user.id.clone());
-    session.map_or_else(|| user.map_or(Key::Others, Key::User), |id| Key::Session(id.clone()))
+fn key(finding: &Finding) -> Key {
+    let session = finding.subject.ssh.as_ref().and_then(|ssh| ssh.session.as_ref());
+    let user = finding.subject.user.as_ref().and_then(|user| user.real.id);
+    session.map_or_else(|| user.map_or(Key::Others, Key::User), |session| Key::Session(session.id.clone()))
 }
 
 fn at_once(rate: u64, seconds: i64) -> i64 {

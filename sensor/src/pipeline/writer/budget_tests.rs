@@ -1,27 +1,33 @@
 //! What a budget admits, holds back and says.
 
 use super::{Rates, budget::Budget};
-use crate::event::record::{Action, Network, Outcome, Process, Record, Ssh, SshSession, User};
+use crate::{
+    finding::{
+        Account, Action, Direction, Finding, FindingKind, Flow, Network, Outcome, Process, Protocol, Session, Ssh,
+        Subject, Time, User,
+    },
+    schema::sample,
+};
 
 const SECOND: i64 = 1_000_000_000;
 
-fn record(action: Action, session: &str, uid: u32, time: i64) -> Record {
-    let mut record = Record::new(time, action, Outcome::Success);
-    record.ssh = (!session.is_empty())
-        .then(|| Ssh { session: SshSession { id: session.into(), ..SshSession::default() }, ..Ssh::default() });
-    record.user = Some(User { id: Some(uid.to_string()), ..User::default() });
-    record
+fn finding(action: Action, session: &str, uid: u32, time: i64) -> Finding {
+    let session = Session { id: session.into(), ..Session::default() };
+    let ssh = (!session.id.is_empty()).then(|| Ssh { session: Some(session), ..Ssh::default() });
+    let real = Account { id: Some(uid), name: None };
+    let subject = Subject { ssh, user: Some(User { real, ..User::default() }), ..Subject::default() };
+    Finding { subject, ..Finding::new(Time(time), Outcome::Success, sample::finding(action, "x").kind) }
 }
 
-fn exec(session: &str, time: i64) -> Record {
-    record(Action::ProcessStarted, session, 1001, time)
+fn exec(session: &str, time: i64) -> Finding {
+    finding(Action::ProcessStarted, session, 1001, time)
 }
 
 fn budget(records: u64, bytes: u64, file: u64) -> Budget {
     Budget::new(Rates { records, bytes, file })
 }
 
-fn due(budget: &mut Budget, now: i64) -> Vec<Record> {
+fn due(budget: &mut Budget, now: i64) -> Vec<Finding> {
     let mut out = Vec::new();
     budget.due(now, &mut out);
     out
@@ -49,7 +55,7 @@ fn what_says_who_came_and_what_the_sensor_is_is_never_suppressed() {
     while budget.admits(&exec("a", SECOND), None) {
         budget.charge(&exec("a", SECOND), 1000);
     }
-    for action in Action::ALL {
+    for action in Action::ALL.iter().copied() {
         let flood = matches!(
             action,
             Action::ProcessStarted
@@ -58,16 +64,11 @@ fn what_says_who_came_and_what_the_sensor_is_is_never_suppressed() {
                 | Action::ConnectionClosed
                 | Action::ConnectionFailed
         );
-        assert_eq!(budget.admits(&record(action, "a", 1001, SECOND), Some(1 << 40)), !flood, "{action:?}");
+        assert_eq!(budget.admits(&finding(action, "a", 1001, SECOND), Some(1 << 40)), !flood, "{action:?}");
     }
-    let mut failed_login = record(Action::ConnectionClosed, "a", 1001, SECOND);
-    failed_login.network = Some(Network {
-        transport: "tcp",
-        protocol: Some("ssh"),
-        kind: "ipv4",
-        direction: "ingress",
-        community_id: None,
-    });
+    let mut failed_login = finding(Action::ConnectionClosed, "a", 1001, SECOND);
+    let network = Network { direction: Direction::Ingress, protocol: Some(Protocol::Ssh), community_id: None };
+    failed_login.subject.flow = Some(Flow { network: Some(network), ..Flow::default() });
     assert!(budget.admits(&failed_login, None));
 }
 
@@ -88,28 +89,30 @@ fn bytes_are_limited_as_records_are() {
 fn a_summary_names_what_was_held_back_and_a_notice_comes_once() {
     let mut budget = budget(1, 0, 0);
     let mut flood = |time, executable: &str| {
-        let mut record = exec("a", time);
-        record.process = Some(Box::new(Process { executable: Some(executable.into()), ..Process::default() }));
-        budget.admits(&record, None)
+        let mut finding = exec("a", time);
+        let process = Process { executable: Some(executable.into()), ..Process::default() };
+        finding.subject.process = Some(Box::new(process));
+        budget.admits(&finding, None)
     };
     let admitted = (0..30).filter(|_| flood(SECOND, "/bin/true")).count();
     assert_eq!(admitted, 10);
     flood(2 * SECOND - 1, "/usr/bin/curl");
-    budget.admits(&record(Action::ProcessEnded, "a", 1001, 2 * SECOND - 1), None);
+    budget.admits(&finding(Action::ProcessEnded, "a", 1001, 2 * SECOND - 1), None);
     let notices = due(&mut budget, 2 * SECOND);
     assert_eq!(notices.len(), 1);
-    let degraded = notices[0].sensor.degraded.as_ref().unwrap();
+    let FindingKind::SensorDegraded(degraded) = &notices[0].kind else { panic!("{notices:?}") };
     assert!(degraded.why.contains("limits.session_records_per_second = 1"), "{degraded:?}");
     let summaries = due(&mut budget, 12 * SECOND);
     assert_eq!(summaries.len(), 1);
-    let (summary, held) = (&summaries[0], summaries[0].sensor.suppressed.as_ref().unwrap());
-    assert_eq!((summary.action, held.count), (Action::SensorSuppressed, 22));
-    let actions: Vec<_> = held.actions.iter().map(|count| (count.action, count.count)).collect();
-    assert_eq!(actions, [("process-started", 21), ("process-ended", 1)]);
-    assert_eq!(held.executables.as_deref().unwrap(), ["/bin/true".into(), "/usr/bin/curl".into()]);
-    assert_eq!(summary.span, Some((SECOND, 2 * SECOND - 1)));
-    assert_eq!(summary.ssh.as_ref().unwrap().session.id.as_ref(), "a");
-    assert_eq!(summary.user.as_ref().unwrap().id.as_deref(), Some("1001"));
+    let summary = &summaries[0];
+    let FindingKind::SensorSuppressed(held) = &summary.kind else { panic!("{summary:?}") };
+    assert_eq!(held.count, 22);
+    assert_eq!(held.actions, [(Action::ProcessStarted, 21), (Action::ProcessEnded, 1)]);
+    assert_eq!(held.executables, ["/bin/true".into(), "/usr/bin/curl".into()]);
+    assert_eq!(summary.span, Some((Time(SECOND), Time(2 * SECOND - 1))));
+    let subject = &summary.subject;
+    assert_eq!(subject.ssh.as_ref().unwrap().session.as_ref().unwrap().id.as_str(), "a");
+    assert_eq!(subject.user.as_ref().unwrap().real.id, Some(1001));
     // The notice is not repeated; at the end what is held comes out whenever it began.
     for _ in 0..50 {
         budget.admits(&exec("a", 13 * SECOND), None);
@@ -123,7 +126,7 @@ fn a_full_file_takes_no_floods_until_it_is_another_one() {
     let mut budget = budget(0, 0, 1000);
     assert!(budget.admits(&exec("a", SECOND), Some(999)) && budget.admits(&exec("a", SECOND), None));
     assert!(!budget.admits(&exec("a", SECOND), Some(1000)));
-    assert!(budget.admits(&record(Action::SshCommandStarted, "a", 1001, SECOND), Some(1000)));
+    assert!(budget.admits(&finding(Action::SshCommandStarted, "a", 1001, SECOND), Some(1000)));
     assert_eq!(due(&mut budget, SECOND).len(), 1);
     budget.reopened();
     assert!(budget.admits(&exec("a", SECOND), Some(0)));

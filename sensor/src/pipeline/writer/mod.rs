@@ -1,6 +1,6 @@
-//! The last stages: filter, budget, render, sink, and the recording on the side.
+//! The last stages: filter, budget, number, render, sink, and the recording on the side.
 //!
-//! In: records, and events for the recording. Out: lines, with the account of those that are missing: a record that was
+//! In: findings, and events for the recording. Out: lines, with the account of those that are missing: a record that was
 //! rendered has a number (`event.sequence`), and is written or reported as lost. The reports are made here, not by the
 //! middle, since only the writer knows what became of a line, and a report that is lost is made again. `sensor-stopped`
 //! is kept until all else is written: it bears the account of the run. What no record could say at the end is said on
@@ -9,6 +9,7 @@
 mod budget;
 #[cfg(test)]
 mod budget_tests;
+mod stamper;
 
 use std::{
     io,
@@ -18,14 +19,17 @@ use std::{
 
 use budget::Budget;
 pub use budget::Rates;
+use stamper::Stamper;
 
 use crate::{
     decode::recording,
-    event::{
-        record::{Action, Degraded, KindCount, Lost, Outcome, Range, Record, Records},
-        stream::{Event, EventKind},
+    event::stream::{Degraded, Event, EventKind},
+    finding::{
+        Finding, FindingKind, Outcome, Time,
+        health::{Lost, RecordCounts},
     },
     render::{filter::Filter, json::Json, table::Table},
+    schema::Stamp,
     sink::{Chunk, Loss, OpenError, Recorder, Sink, stderr, wall},
 };
 
@@ -43,19 +47,16 @@ pub enum Format {
 }
 
 impl Format {
-    fn render(&mut self, record: &Record, out: &mut Vec<u8>) {
+    fn render(&self, stamp: &Stamp, finding: &Finding, out: &mut Vec<u8>) {
         match self {
-            Self::Json(json) => json.render(record, out),
-            Self::Table(table) => table.render(record, out),
+            Self::Json(json) => json.render(stamp, finding, out),
+            Self::Table(table) => table.render(finding, out),
         }
     }
 
-    /// The number of the last line; 0: lines have none.
-    fn sequence(&self) -> u64 {
-        match self {
-            Self::Json(json) => json.sequence(),
-            Self::Table(_) => 0,
-        }
+    /// Do its lines show their numbers?
+    fn is_numbered(&self) -> bool {
+        matches!(self, Self::Json(_))
     }
 }
 
@@ -65,11 +66,12 @@ pub struct Writer {
     budget: Option<Budget>,
     sink: Sink,
     recording: Option<recording::Writer<Recorder>>,
-    pending: Vec<Record>,
+    stamper: Stamper,
+    pending: Vec<Finding>,
     /// Lines that are not handed over yet.
     chunk: Chunk,
     /// `sensor-stopped`, until all else is written.
-    last: Option<Record>,
+    last: Option<Finding>,
     filtered: u64,
     finished: bool,
 }
@@ -87,6 +89,7 @@ impl Writer {
             budget: None,
             sink,
             recording: None,
+            stamper: Stamper::default(),
             pending: Vec::new(),
             chunk,
             last: None,
@@ -124,20 +127,20 @@ impl Writer {
         }
     }
 
-    /// Where the middle puts records.
-    pub(super) fn records(&mut self) -> &mut Vec<Record> {
+    /// Where the middle puts findings.
+    pub(super) fn findings(&mut self) -> &mut Vec<Finding> {
         &mut self.pending
     }
 
     pub(super) fn render(&mut self) {
         let mut pending = std::mem::take(&mut self.pending);
-        for record in pending.drain(..) {
-            if !self.filter.admits(&record) {
+        for finding in pending.drain(..) {
+            if !self.filter.admits(&finding) {
                 self.filtered += 1;
-            } else if record.action == Action::SensorStopped && self.sink.is_queued() {
-                self.last = Some(record);
-            } else if self.admits(&record) {
-                self.line(&record);
+            } else if matches!(finding.kind, FindingKind::SensorStopped(_)) && self.sink.is_queued() {
+                self.last = Some(finding);
+            } else if self.admits(&finding) {
+                self.line(&finding);
             }
         }
         // The room is used again.
@@ -174,7 +177,9 @@ impl Writer {
             self.sink.settle(before_last);
         }
         if let Some(mut last) = self.last.take() {
-            last.sensor.records = Some(self.account());
+            if let FindingKind::SensorStopped(stopped) = &mut last.kind {
+                stopped.records = Some(self.account());
+            }
             self.line(&last);
             self.hand_over();
         }
@@ -210,26 +215,28 @@ impl Writer {
         self.filtered
     }
 
-    fn admits(&mut self, record: &Record) -> bool {
+    fn admits(&mut self, finding: &Finding) -> bool {
         let Some(budget) = &mut self.budget else { return true };
         let waiting = self.chunk.bytes.len() as u64;
-        budget.admits(record, self.sink.size().map(|size| size + waiting))
+        budget.admits(finding, self.sink.size().map(|size| size + waiting))
     }
 
-    /// Renders a record, if its format shows it.
-    fn line(&mut self, record: &Record) {
+    /// Numbers and renders a finding, if its format shows it.
+    fn line(&mut self, finding: &Finding) {
         let before = self.chunk.bytes.len();
-        self.format.render(record, &mut self.chunk.bytes);
+        let stamp = self.stamper.next(finding.time);
+        self.format.render(&stamp, finding, &mut self.chunk.bytes);
         let bytes = self.chunk.bytes.len() - before;
         if bytes == 0 {
+            self.stamper.take_back();
             return;
         }
         if self.chunk.lines == 0 {
-            self.chunk.first = self.format.sequence();
+            self.chunk.first = if self.format.is_numbered() { stamp.sequence } else { 0 };
         }
         self.chunk.lines += 1;
         if let Some(budget) = &mut self.budget {
-            budget.charge(record, bytes);
+            budget.charge(finding, bytes);
         }
         if self.chunk.bytes.len() >= LARGE {
             self.hand_over();
@@ -245,10 +252,10 @@ impl Writer {
     /// What the budget has to say.
     fn limits(&mut self, now: i64) {
         let Some(budget) = &mut self.budget else { return };
-        let mut records = Vec::new();
-        budget.due(now, &mut records);
-        for record in records {
-            self.line(&record);
+        let mut findings = Vec::new();
+        budget.due(now, &mut findings);
+        for finding in findings {
+            self.line(&finding);
         }
     }
 
@@ -256,24 +263,19 @@ impl Writer {
     fn report(&mut self, loss: Loss) {
         self.hand_over();
         let now = wall();
-        let mut record = Record::new(now, Action::SensorEventsLost, Outcome::Failure);
-        record.span = Some((loss.since.min(now), now));
-        let ranges: Vec<Range> = loss.ranges.iter().map(|(first, last)| Range { first: *first, last: *last }).collect();
-        record.sensor.lost = Some(Lost {
-            stage: "sink".into(),
-            kind: loss.kind.clone(),
-            count: loss.count,
-            sequence: (!ranges.is_empty()).then_some(ranges),
-        });
-        self.line(&record);
+        let lost =
+            Lost { stage: "sink".into(), kind: loss.kind.clone(), count: loss.count, sequence: loss.ranges.clone() };
+        let kind = FindingKind::SensorEventsLost(Box::new(lost));
+        let mut finding = Finding::new(Time(now), Outcome::Failure, kind);
+        finding.span = Some((Time(loss.since.min(now)), Time(now)));
+        self.line(&finding);
         self.chunk.report = Some(loss);
         self.hand_over();
     }
 
-    fn account(&self) -> Records {
-        let lost = self.sink.totals().into_iter().map(|(kind, count)| KindCount { kind, count }).collect();
+    fn account(&self) -> RecordCounts {
         let suppressed = self.budget.as_ref().map_or(0, Budget::suppressed);
-        Records { written: self.sink.written(), suppressed, lost }
+        RecordCounts { written: self.sink.written(), suppressed, lost: self.sink.totals() }
     }
 
     fn flush_recording(&mut self) {
@@ -281,10 +283,10 @@ impl Writer {
         // Collecting does not fail.
         let _ = recording.flush();
         let Some(why) = recording.get_ref().failure() else { return };
-        let mut record = Record::new(wall(), Action::SensorDegraded, Outcome::Failure);
         let effect = "the recording ends before this record; records are not affected".into();
-        record.sensor.degraded = Some(Degraded { what: "recording of the event stream".into(), why, effect });
-        self.line(&record);
+        let degraded = Degraded { what: "recording of the event stream".into(), why, effect };
+        let kind = FindingKind::SensorDegraded(Box::new(degraded));
+        self.line(&Finding::new(Time(wall()), Outcome::Failure, kind));
         self.hand_over();
     }
 }
