@@ -91,6 +91,7 @@ mod tests {
             config_file::Unread,
             stream::{Credentials, Event, EventKind, Exec, Exit, Fork, Limits, Names, Path, ProcessId, Status, Task},
         },
+        finding::Time,
     };
 
     const OLD: Contents = Contents::Hash([1; 32]);
@@ -145,7 +146,12 @@ mod tests {
         ConfigFile { path, secret: false, cause, at: 9, now, before, inferred: false }
     }
 
-    fn told(ended: bool, file: ConfigFile) -> Vec<Record> {
+    fn change(finding: &Finding) -> &ConfigChange {
+        let FindingKind::DeployConfigChanged(change) = &finding.kind else { panic!("{finding:?}") };
+        change
+    }
+
+    fn told(ended: bool, file: ConfigFile) -> Vec<Finding> {
         let mut out = Vec::new();
         correlate(ended).observe(&Event { time: 10, what: EventKind::ConfigFile(Box::new(file)) }, &mut out);
         out
@@ -160,14 +166,14 @@ mod tests {
         ] {
             let records = told(ended, file(Cause::Changed(author), NEW, Some(OLD)));
             let [record] = records.as_slice() else { panic!("{records:?}") };
-            assert_eq!((record.action, record.time), (Action::DeployConfigChanged, 9));
-            let process = record.process.as_ref().unwrap();
+            assert_eq!(record.time, Time(9));
+            let process = record.subject.process.as_ref().unwrap();
             assert_eq!((process.pid, process.executable.as_deref()), (7, Some("/usr/bin/sed")), "{author:?}");
-            assert_eq!(record.user.as_ref().unwrap().id.as_deref(), Some("1000"));
-            let config = record.config.as_ref().unwrap();
-            assert_eq!(config.file.hash.as_ref().unwrap().sha256, "02".repeat(32));
-            assert_eq!(config.deploy.config.previous_sha256, Some("01".repeat(32)));
-            assert!(record.ssh.is_none() && record.sensor.inferred.is_none());
+            assert_eq!(record.subject.user.as_ref().unwrap().real.id, Some(1000));
+            let config = change(record);
+            assert_eq!(config.now.unwrap().sha256, [2; 32]);
+            assert_eq!(config.previous, Some([1; 32]));
+            assert!(record.subject.ssh.is_none() && !record.quality.inferred);
         }
     }
 
@@ -186,19 +192,19 @@ mod tests {
         let large = |bytes| Contents::Unread(Unread::TooLarge { bytes });
         let records = told(false, file(Cause::Deploy(task(7).id), large(5 << 20), Some(OLD)));
         assert_eq!(records.len(), 1);
-        let degraded = records[0].sensor.degraded.as_ref().unwrap();
+        let FindingKind::SensorDegraded(degraded) = &records[0].kind else { panic!("{records:?}") };
         assert!(degraded.what.contains("/srv/a/config/deploy.yml") && degraded.why.contains("5242880"), "{degraded:?}");
         assert_eq!(told(false, file(Cause::Deploy(task(7).id), large(6 << 20), Some(large(5 << 20)))).len(), 0);
         // What it was before that is not known: nothing is made up.
         let back = told(false, file(Cause::Start, NEW, Some(large(5))));
-        assert_eq!(back[0].config.as_ref().unwrap().deploy.config.previous_sha256, None);
+        assert_eq!(change(&back[0]).previous, None);
     }
 
     #[test]
     fn a_secret_is_marked_as_keyed_and_related_to_nothing() {
         let secret = ConfigFile { secret: true, inferred: true, ..file(Cause::Start, NEW, Some(OLD)) };
         let records = told(false, secret);
-        assert_eq!(records[0].config.as_ref().unwrap().deploy.config.keyed, Some(true));
-        assert!(records[0].related.is_none() && records[0].sensor.inferred == Some(true));
+        let change = change(&records[0]);
+        assert!(change.keyed && change.now.unwrap().secret && records[0].quality.inferred);
     }
 }

@@ -5,12 +5,13 @@ mod unexamined;
 use std::net::SocketAddr;
 
 use super::{Correlate, Scope};
-use crate::event::{
-    record::{Action, Outcome, Record},
-    stream::{
+use crate::{
+    event::stream::{
         Args, Connect, Credentials, Event, EventKind, Exec, Exit, Fork, Limits, Names, Path, ProcessId,
         ProcessSnapshot, Role, Served, Status, Task, TcpChange, TcpState,
     },
+    finding::{Action, Failure, Finding, FindingKind, Outcome, SessionId, ssh::SessionEnded},
+    schema::ecs::Words as _,
 };
 
 const LISTENER: u32 = 10;
@@ -18,7 +19,7 @@ const LISTENER: u32 = 10;
 struct Story {
     correlate: Correlate,
     time: u64,
-    records: Vec<Record>,
+    records: Vec<Finding>,
 }
 
 fn id(tgid: u32) -> ProcessId {
@@ -131,16 +132,26 @@ impl Story {
     }
 
     fn actions(&self) -> Vec<&'static str> {
-        self.records.iter().map(|record| record.action.meaning().name).collect()
+        self.records.iter().map(|record| record.action().word()).collect()
     }
 
-    fn of(&self, action: Action) -> Vec<&Record> {
-        self.records.iter().filter(|record| record.action == action).collect()
+    fn of(&self, action: Action) -> Vec<&Finding> {
+        self.records.iter().filter(|record| record.action() == action).collect()
     }
 
-    fn session(record: &Record) -> Option<String> {
-        record.ssh.as_ref().map(|ssh| ssh.session.id.to_string())
+    fn session(record: &Finding) -> Option<SessionId> {
+        record.subject.ssh.as_ref()?.session.as_ref().map(|session| session.id.clone())
     }
+}
+
+fn counts(record: &Finding) -> &SessionEnded {
+    let FindingKind::SshSessionEnded(ended) = &record.kind else { panic!("{record:?}") };
+    ended
+}
+
+fn failure(record: &Finding) -> &Failure {
+    let FindingKind::ConnectionFailed(failure) = &record.kind else { panic!("{record:?}") };
+    failure
 }
 
 #[test]
@@ -170,7 +181,7 @@ fn a_session_has_one_start_one_end_and_its_counts() {
         ]
     );
     let [end] = story.of(Action::SshSessionEnded)[..] else { panic!("one end") };
-    let session = &end.ssh.as_ref().unwrap().session;
+    let session = counts(end);
     assert_eq!((session.commands, session.processes, session.processes_surviving), (Some(1), Some(2), Some(0)));
     assert_eq!((session.bytes_in, session.bytes_out), (Some(7), Some(9)));
     assert_eq!(story.correlate.sizes(), (1, 0, 0), "only the listener is left");
@@ -216,7 +227,7 @@ fn a_server_without_a_net_child_is_logged_in_when_it_runs_a_command() {
         .tcp(20, TcpState::Close, None)
         .exit(20, LISTENER, 0);
     let [end] = story.of(Action::SshSessionEnded)[..] else { panic!("one end") };
-    assert_eq!(end.ssh.as_ref().unwrap().session.commands, Some(1));
+    assert_eq!(counts(end).commands, Some(1));
     assert_eq!(story.of(Action::SshSessionStarted).len(), 1);
 }
 
@@ -236,9 +247,9 @@ fn survivors_keep_the_id_of_a_session_that_ended() {
         .exit(23, 1, 0);
     let [start] = story.of(Action::SshSessionStarted)[..] else { panic!("one start") };
     let [end] = story.of(Action::SshSessionEnded)[..] else { panic!("one end") };
-    assert_eq!(end.ssh.as_ref().unwrap().session.processes_surviving, Some(1));
+    assert_eq!(counts(end).processes_surviving, Some(1));
     let last = story.records.last().unwrap();
-    assert_eq!(last.action, Action::ProcessEnded);
+    assert_eq!(last.action(), Action::ProcessEnded);
     assert_eq!(Story::session(last), Story::session(start));
     assert_eq!(story.correlate.sizes(), (1, 0, 0));
 }
@@ -302,7 +313,7 @@ fn an_open_session_is_adopted_under_the_same_id() {
         .event(EventKind::SnapshotComplete);
     let [start] = second.of(Action::SshSessionStarted)[..] else { panic!("one start") };
     assert_eq!(Story::session(start), id);
-    assert_eq!(start.ssh.as_ref().unwrap().session.adopted, Some(true));
+    assert!(start.subject.ssh.as_ref().unwrap().session.as_ref().unwrap().adopted);
     second.exit(22, 20, 0).exit(20, LISTENER, 0);
     assert_eq!(second.of(Action::SshSessionEnded).len(), 1);
     assert_eq!(second.correlate.sizes(), (1, 0, 0));
@@ -315,7 +326,10 @@ fn what_a_limit_refuses_is_counted() {
     let lost: Vec<(String, u64)> = story
         .of(Action::SensorEventsLost)
         .iter()
-        .map(|record| record.sensor.lost.as_ref().map(|lost| (lost.kind.clone(), lost.count)).unwrap())
+        .map(|record| match &record.kind {
+            FindingKind::SensorEventsLost(lost) => (lost.kind.clone(), lost.count),
+            other => panic!("{other:?}"),
+        })
         .collect();
     assert!(lost.contains(&("session-refused".into(), 1)), "{lost:?}");
     assert!(lost.iter().any(|(kind, _)| kind == "process-evicted"), "{lost:?}");
@@ -342,10 +356,10 @@ fn connections_are_told_with_what_became_of_them() {
     let [opened] = story.of(Action::ConnectionOpened)[..] else { panic!() };
     let [closed] = story.of(Action::ConnectionClosed)[..] else { panic!() };
     let [refused, at_once] = story.of(Action::ConnectionFailed)[..] else { panic!() };
-    assert_eq!(opened.destination.as_ref().unwrap().port, Some(443));
-    assert_eq!(closed.destination.as_ref().unwrap().bytes, Some(7));
-    assert_eq!(refused.error.as_ref().unwrap().code.as_deref(), Some("ECONNREFUSED"));
-    assert!(at_once.error.as_ref().unwrap().message.as_ref().unwrap().contains("no packet was sent"));
+    assert_eq!(opened.subject.flow.as_ref().unwrap().destination.port, Some(443));
+    assert_eq!(closed.subject.flow.as_ref().unwrap().destination.bytes, Some(7));
+    assert_eq!(failure(refused).code.as_deref(), Some("ECONNREFUSED"));
+    assert!(failure(at_once).message.as_ref().unwrap().contains("no packet was sent"));
 }
 
 #[test]

@@ -7,10 +7,11 @@ use crate::{
     correlate::{Correlate, Scope, outlet::HOLD_NS},
     event::{
         host_key::{Extent, KnownHosts},
-        record::{Action, Outcome, Record},
         ssh::{AuthRequest, ChannelOpen, Direction, KexInit, Key, MalformedWhat, Message, Packet, Request},
         stream::{Event, EventKind, Limits, ProcessId, TcpChange, TcpState},
     },
+    finding::{Action, Capture, Finding, FindingKind, Outcome, Role, ssh::HostKey},
+    schema::ecs::Words as _,
 };
 
 const LIMITS: Limits = Limits { processes: 100, sessions: 4, connections: 100 };
@@ -18,7 +19,7 @@ const LIMITS: Limits = Limits { processes: 100, sessions: 4, connections: 100 };
 struct Bench {
     correlate: Correlate,
     time: u64,
-    records: Vec<Record>,
+    records: Vec<Finding>,
 }
 
 fn text(text: &str) -> ByteBuf {
@@ -88,7 +89,7 @@ impl Bench {
     }
 
     fn told(&self) -> Vec<(&'static str, Outcome)> {
-        self.records.iter().map(|record| (record.action.meaning().name, record.outcome)).collect()
+        self.records.iter().map(|record| (record.action().word(), record.outcome)).collect()
     }
 }
 
@@ -106,8 +107,8 @@ fn an_interactive_login_is_one_attempt_whatever_it_asks() {
     }
     bench.answer(1, Message::AuthSuccess);
     assert_eq!(bench.told(), [("ssh-connection", Outcome::Success), ("ssh-authentication", Outcome::Success)]);
-    let ssh = bench.records[1].ssh.as_ref().unwrap();
-    assert_eq!((ssh.role, ssh.capture), (Some("server"), "full"));
+    let ssh = bench.records[1].subject.ssh.as_ref().unwrap();
+    assert_eq!((ssh.role, ssh.capture), (Some(Role::Server), Some(Capture::Full)));
     assert!(ssh.connection.is_some());
 }
 
@@ -162,9 +163,9 @@ fn what_was_never_confirmed_says_so() {
             bench.answer(1, Message::Rekey);
         }
         bench.end(1);
-        let started: Vec<_> = bench.records.iter().filter(|r| r.action == Action::SshCommandStarted).collect();
+        let started: Vec<_> = bench.records.iter().filter(|r| r.action() == Action::SshCommandStarted).collect();
         assert_eq!(started.len(), 1, "{cipher}");
-        assert_eq!(started[0].sensor.unconfirmed, unconfirmed.then_some(true), "{cipher} {goes_on}");
+        assert_eq!(started[0].quality.unconfirmed, unconfirmed, "{cipher} {goes_on}");
     }
 }
 
@@ -179,7 +180,7 @@ fn what_is_held_is_told_soon_if_the_connection_stays_open() {
     bench.time += HOLD_NS;
     bench.observe(EventKind::Tick);
     assert_eq!(bench.told()[before..], [("ssh-protocol-error", Outcome::Failure)]);
-    assert_eq!(bench.records[before].sensor.unconfirmed, None);
+    assert!(!bench.records[before].quality.unconfirmed);
 }
 
 #[test]
@@ -202,16 +203,21 @@ fn shown_a_key(bench: &mut Bench, connection: u64) {
     bench.packet(connection, Direction::In, true, Message::HostKey(key));
 }
 
+fn shown(record: &Finding) -> Option<&HostKey> {
+    match &record.kind {
+        FindingKind::SshHostKey(shown) => Some(shown),
+        _ => None,
+    }
+}
+
 fn host_keys(bench: &Bench) -> Vec<(Option<&'static str>, Outcome)> {
-    let of = bench.records.iter().filter(|record| record.action == Action::SshHostKey);
-    let status = |record: &Record| record.ssh.as_ref()?.protocol.as_ref()?.host_key.as_ref()?.status;
-    of.map(|record| (status(record), record.outcome)).collect()
+    let word = |shown: &HostKey| shown.status.map(|status| status.word());
+    bench.records.iter().filter_map(|record| Some((word(shown(record)?), record.outcome))).collect()
 }
 
 /// Of the last.
 fn host_key_reason(bench: &Bench) -> Option<&'static str> {
-    let mut of = bench.records.iter().filter(|record| record.action == Action::SshHostKey);
-    of.next_back()?.ssh.as_ref()?.protocol.as_ref()?.host_key.as_ref()?.status_reason
+    bench.records.iter().filter_map(shown).next_back()?.status_reason.map(|reason| reason.word())
 }
 
 #[test]
@@ -258,7 +264,8 @@ fn a_scanner_is_a_failed_connection() {
     bench.packet(1, Direction::Out, true, Message::Identification(text("Test")));
     bench.end(1);
     assert_eq!(bench.told(), [("ssh-connection", Outcome::Failure)]);
-    assert!(bench.records[0].error.is_some());
+    let FindingKind::SshConnection(handshake) = &bench.records[0].kind else { panic!("{:?}", bench.records) };
+    assert!(handshake.failure.is_some());
 }
 
 #[test]
@@ -269,7 +276,7 @@ fn a_program_that_cannot_be_decrypted_has_its_connection_all_the_same() {
     bench.time += KEYED_WAIT_NS;
     bench.observe(EventKind::Tick);
     assert_eq!(bench.told(), [("ssh-connection", Outcome::Success)]);
-    assert_eq!(bench.records[0].ssh.as_ref().unwrap().capture, "handshake");
+    assert_eq!(bench.records[0].subject.ssh.as_ref().unwrap().capture, Some(Capture::Handshake));
 }
 
 #[test]
@@ -291,7 +298,11 @@ fn held_forwardings_leave_room_for_a_command_and_the_limit_is_said_once() {
     let told = bench.told();
     let count = |name: &str| told.iter().filter(|(told, _)| *told == name).count();
     assert_eq!((count("ssh-command-started"), count("sensor-degraded")), (1, 1), "{told:?}");
-    let degraded = bench.records.iter().find_map(|record| record.sensor.degraded.as_ref()).unwrap();
+    let degraded = bench.records.iter().find_map(|record| match &record.kind {
+        FindingKind::SensorDegraded(degraded) => Some(degraded),
+        _ => None,
+    });
+    let degraded = degraded.unwrap();
     assert!(degraded.why.contains("over 1024 channels that are no sessions"), "{degraded:?}");
 }
 
@@ -316,8 +327,10 @@ fn channels_and_connections_have_their_limits_and_refusals_are_told() {
     let lost: Vec<(String, u64)> = bench
         .records
         .iter()
-        .filter_map(|r| r.sensor.lost.as_ref())
-        .map(|lost| (lost.kind.clone(), lost.count))
+        .filter_map(|record| match &record.kind {
+            FindingKind::SensorEventsLost(lost) => Some((lost.kind.clone(), lost.count)),
+            _ => None,
+        })
         .collect();
     assert!(lost.contains(&("ssh-channel-refused".into(), 10_000 - connection::SESSIONS_MAX as u64)), "{lost:?}");
     assert!(lost.contains(&("ssh-connection-refused".into(), 15)), "{lost:?}");

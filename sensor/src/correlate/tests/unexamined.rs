@@ -36,7 +36,7 @@ fn a_server_that_was_not_examined_is_known_by_its_identification() {
     story.found(UNKNOWN, 1, Role::Other, None);
     story.login_at(20, None);
     let [end] = story.of(Action::SshSessionEnded)[..] else { panic!("one end: {:?}", story.actions()) };
-    assert_eq!(end.ssh.as_ref().unwrap().session.commands, Some(1));
+    assert_eq!(counts(end).commands, Some(1));
     assert_eq!(story.of(Action::SshSessionStarted).len(), 1);
     assert_eq!(story.of(Action::ProcessStarted).len(), 1, "the command");
 }

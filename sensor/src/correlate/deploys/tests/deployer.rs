@@ -25,12 +25,13 @@ fn a_deploy_is_told_with_who_what_and_where_to() {
         (config.files.as_slice(), config.unread.as_slice()),
         (&["config/deploy.yml".to_owned()][..], &["config/deploy.production.yml: too-large".to_owned()][..])
     );
-    let user = started.user.as_ref().unwrap();
-    assert_eq!((user.id.as_deref(), user.audit.as_ref().unwrap().id.as_deref()), (Some("1000"), Some("1000")));
-    assert_eq!(started.process.as_ref().unwrap().args.as_ref().unwrap()[2], "deploy");
+    let user = started.subject.user.as_ref().unwrap();
+    assert_eq!((user.real.id, user.audit.as_ref().unwrap().id), (Some(1000), Some(1000)));
+    assert_eq!(started.subject.process.as_ref().unwrap().args[2], "deploy");
     // Everything of it bears its id, outside of any session.
     assert!(story.records.iter().all(|record| deploy(record) == deploy(started)), "{:?}", story.records);
-    assert_eq!(story.finished().process.as_ref().unwrap().exit_code, Some(0));
+    let FindingKind::DeployFinished(finished) = &story.finished().kind else { panic!() };
+    assert_eq!(finished.exit.unwrap().code, 0);
 }
 
 #[test]
@@ -113,9 +114,9 @@ fn commands_over_its_own_connections_are_steps_and_prove_what_happened() {
     let told = fields(finished);
     assert_eq!((told.version.as_deref(), told.previous_version.as_deref()), (Some("5f95e7b"), Some("aaaaaaa")));
     assert_eq!((told.performer.as_deref(), told.steps), (Some("dev@example.test"), Some(15)));
-    let connection = story.of(Action::SshConnection)[0].ssh.as_ref().unwrap().connection.as_ref().unwrap().id.clone();
+    let connection = story.of(Action::SshConnection)[0].subject.ssh.as_ref().unwrap().connection.clone().unwrap();
     assert_eq!(told.connections, [connection]);
-    let own = |record: &&Record| record.ssh.is_some() && deploy(record) != deploy(finished);
+    let own = |record: &&Finding| record.subject.ssh.is_some() && deploy(record) != deploy(finished);
     assert_eq!(story.records.iter().filter(own).count(), 0);
     let boot = story.of(Action::DeployStep)[10];
     let step = fields(boot).step.clone().unwrap();
@@ -123,10 +124,9 @@ fn commands_over_its_own_connections_are_steps_and_prove_what_happened() {
         (step.kind.as_str(), step.role.as_deref(), step.host.as_deref()),
         ("boot", Some("web"), Some("10.0.0.1"))
     );
-    let container = boot.container.as_ref().unwrap();
-    assert_eq!(container.name.as_deref(), Some("myapp-web-production-5f95e7b"));
-    assert_eq!(container.image.as_ref().unwrap().tag.as_deref(), Some("5f95e7b"));
-    assert_eq!(boot.ssh.as_ref().unwrap().role, Some("client"));
+    assert_eq!(step.container.as_deref(), Some("myapp-web-production-5f95e7b"));
+    assert_eq!(step.image.as_ref().unwrap().tag.as_deref(), Some("5f95e7b"));
+    assert_eq!(boot.subject.ssh.as_ref().unwrap().role, Some(crate::finding::Role::Client));
 }
 
 /// Runs kamal with these commands on one host.
@@ -177,7 +177,7 @@ fn a_failure_has_the_reason_of_the_step_that_failed() {
         let story = fails(*at, *status, tail);
         let finished = story.finished();
         assert_eq!(ended(finished), (Outcome::Failure, Some(*reason)), "{line}");
-        let message = finished.error.as_ref().unwrap().message.as_ref().unwrap();
+        let message = fields(finished).message.as_ref().unwrap();
         assert!(message.contains(line) && message.contains(&format!("ended with {status} on 10.0.0.1")), "{message}");
     }
 }
@@ -219,7 +219,7 @@ fn hooks_hosts_and_interruptions_are_reasons_too() {
     story.child(201, 200, &["/bin/sh", ".kamal/hooks/pre-deploy"], 7);
     story.exit(200, SHELL, 1);
     assert_eq!(ended(story.finished()), (Outcome::Failure, Some("hook-failed")));
-    let message = story.finished().error.as_ref().unwrap().message.as_ref().unwrap();
+    let message = fields(story.finished()).message.as_ref().unwrap();
     assert!(message.contains(".kamal/hooks/pre-deploy") && message.contains("ended with 7"), "{message}");
 
     let mut story = Story::new();
@@ -234,7 +234,7 @@ fn hooks_hosts_and_interruptions_are_reasons_too() {
     }
     story.exit(200, SHELL, 1);
     assert_eq!(ended(story.finished()), (Outcome::Failure, Some("unreachable")));
-    let message = story.finished().error.as_ref().unwrap().message.as_ref().unwrap();
+    let message = fields(story.finished()).message.as_ref().unwrap();
     assert!(message.contains("10.0.0.1") && message.contains("ECONNREFUSED"), "{message}");
     assert_eq!(deploy(story.of(Action::ConnectionFailed)[0]), deploy(story.finished()));
 
@@ -274,7 +274,7 @@ fn a_child_that_outlives_the_deploy_still_bears_its_id_and_starts_no_step() {
     story.exit(201, 1, 0);
     assert_eq!(story.steps(), [""; 0]);
     let last = story.records.last().unwrap();
-    assert_eq!((last.action, deploy(last)), (Action::ProcessEnded, deploy(story.finished())));
+    assert_eq!((last.action(), deploy(last)), (Action::ProcessEnded, deploy(story.finished())));
 }
 
 #[test]

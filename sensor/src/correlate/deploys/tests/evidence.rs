@@ -40,8 +40,8 @@ fn evidence(story: &Story) -> (Outcome, Option<&str>) {
     (story.finished().outcome, fields(story.finished()).evidence)
 }
 
-fn message(record: &Record) -> &str {
-    record.error.as_ref().and_then(|error| error.message.as_deref()).unwrap_or_default()
+fn message(record: &Finding) -> &'static str {
+    fields(record).message.as_deref().unwrap_or_default()
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_name_and_a_hook_are_no_evidence_and_what_they_say_is_claimed() {
         (Some("ceo@corp.example"), Some("abc123"), Some("shop"))
     );
     assert_eq!(reported.claimed, ["deploy.performer", "deploy.service", "deploy.version"]);
-    assert_eq!(finished.user.as_ref().unwrap().id.as_deref(), Some("1000"));
+    assert_eq!(finished.subject.user.as_ref().unwrap().real.id, Some(1000));
     assert_eq!(message(finished), "a program named kamal ran; it did nothing that the sensor saw");
     assert!(fields(story.of(Action::DeployStarted)[0]).evidence.is_none());
     // Nor does its exit code make a failure, or a name of another tool a success.
@@ -153,7 +153,7 @@ fn an_act_confirms_what_was_claimed_and_nothing_confirms_a_performer() {
     story.closes(end);
     story.exit(200, SHELL, 0);
     assert_eq!(evidence(&story), (Outcome::Success, Some("traffic-switched")));
-    let claimed = |record: &Record| fields(record).claimed.clone();
+    let claimed = |record: &Finding| fields(record).claimed.clone();
     let started = claimed(story.of(Action::DeployStarted)[0]);
     for field in ["deploy.version", "deploy.service", "deploy.destination", "deploy.roles", "deploy.hosts"] {
         assert!(started.contains(&field), "{started:?}");

@@ -13,7 +13,7 @@ fn a_deploy_that_runs_when_the_sensor_starts_is_told_as_inferred_and_seen_from_t
     story.found(202, 201, &["git", "fetch"]);
     story.event(EventKind::SnapshotComplete);
     let started = story.of(Action::DeployStarted);
-    assert_eq!((started.len(), started[0].sensor.inferred), (1, Some(true)));
+    assert_eq!((started.len(), started[0].quality.inferred), (1, true));
     assert_eq!(
         (fields(started[0]).service.as_deref(), fields(started[0]).destination.as_deref()),
         (Some("myapp"), Some("production"))
@@ -28,7 +28,7 @@ fn a_deploy_that_runs_when_the_sensor_starts_is_told_as_inferred_and_seen_from_t
     story.exit(200, SHELL, 0);
     assert_eq!(story.steps(), ["hook 0", "git 0", "pull 0"]);
     let finished = story.finished();
-    assert_eq!((ended(finished), finished.sensor.inferred), ((Outcome::Unknown, None), Some(true)));
+    assert_eq!((ended(finished), finished.quality.inferred), ((Outcome::Unknown, None), true));
     assert_eq!(fields(finished).evidence, Some("commands"));
     // From when the tool began, which is before the sensor.
     assert!(finished.duration.unwrap() < story.time);
@@ -66,7 +66,7 @@ fn of_a_deploy_that_ran_before_that_nothing_was_seen_is_not_that_nothing_was() {
         story.exit(200, 1, code);
         let finished = story.finished();
         assert_eq!((ended(finished), fields(finished).evidence), ((Outcome::Unknown, None), None), "{args:?} {code}");
-        let message = finished.error.as_ref().unwrap().message.as_ref().unwrap();
+        let message = fields(finished).message.as_ref().unwrap();
         assert!(message.contains("before the sensor"), "{message}");
     }
 }

@@ -5,19 +5,25 @@ mod evidence;
 mod found;
 mod target;
 
+use std::sync::Arc;
+
 use serde_bytes::ByteBuf;
 
 use crate::{
     correlate::{Correlate, Scope},
     event::{
         deploy::{Facts, FileState, Project, ProjectFile},
-        record::{Action, DeployFields, Outcome, Record},
         ssh::{AuthRequest, ChannelOpen, Direction, KexInit, Key, Message, Packet, Request},
         stream::{
             Args, Connect, Credentials, Event, EventKind, Exec, Exit, Fork, Limits, Names, Path, ProcessId,
             ProcessSnapshot, Role, Status, Task, TcpChange, TcpState,
         },
     },
+    finding::{
+        Action, Finding, FindingKind, Outcome, SshConnectionId,
+        deploy::{ConfigFiles, DeployStep, Description, Extent},
+    },
+    schema::ecs::Words as _,
 };
 
 const LIMITS: Limits = Limits { processes: 100, sessions: 50, connections: 100 };
@@ -27,7 +33,7 @@ const CHACHA: &str = "chacha20-poly1305@openssh.com";
 struct Story {
     correlate: Correlate,
     time: u64,
-    records: Vec<Record>,
+    records: Vec<Finding>,
 }
 
 /// One end of a connection.
@@ -240,23 +246,23 @@ impl Story {
         }));
     }
 
-    fn of(&self, action: Action) -> Vec<&Record> {
-        self.records.iter().filter(|record| record.action == action).collect()
+    fn of(&self, action: Action) -> Vec<&Finding> {
+        self.records.iter().filter(|record| record.action() == action).collect()
     }
 
-    fn finished(&self) -> &Record {
+    fn finished(&self) -> &Finding {
         let found = self.of(Action::DeployFinished);
         assert_eq!(found.len(), 1, "{:?}", self.actions());
         found[0]
     }
 
     fn actions(&self) -> Vec<&'static str> {
-        self.records.iter().map(|record| record.action.meaning().name).collect()
+        self.records.iter().map(|record| record.action().word()).collect()
     }
 
     /// `kind exit` of each step.
     fn steps(&self) -> Vec<String> {
-        let step = |record: &&Record| {
+        let step = |record: &&Finding| {
             let step = fields(record).step.clone().unwrap();
             format!("{} {}", step.kind, step.exit_status.map_or("?".into(), |status| status.to_string()))
         };
@@ -264,15 +270,78 @@ impl Story {
     }
 }
 
-fn fields(record: &Record) -> &DeployFields {
-    record.deploy.as_ref().and_then(|deploy| deploy.fields.as_deref()).unwrap()
+/// What a finding says of its deploy, in the words of records.
+#[derive(Debug, Default)]
+struct Told {
+    tool: Option<Arc<str>>,
+    action: Option<&'static str>,
+    verb: Option<String>,
+    service: Option<String>,
+    destination: Option<String>,
+    version: Option<String>,
+    previous_version: Option<String>,
+    performer: Option<String>,
+    claimed: Vec<&'static str>,
+    hosts: Vec<String>,
+    roles: Vec<String>,
+    secrets: Vec<String>,
+    config: Option<ConfigFiles>,
+    connections: Vec<SshConnectionId>,
+    contacted: Vec<String>,
+    steps: Option<u64>,
+    evidence: Option<&'static str>,
+    reason: Option<String>,
+    message: Option<String>,
+    step: Option<DeployStep>,
 }
 
-fn deploy(record: &Record) -> Option<&str> {
-    record.deploy.as_ref().map(|deploy| &*deploy.id)
+impl Told {
+    fn of(description: &Description, extent: Option<&Extent>) -> Self {
+        let extent = extent.cloned().unwrap_or_default();
+        let description = description.clone();
+        Self {
+            tool: description.tool,
+            action: description.action.map(|action| action.word()),
+            verb: description.verb,
+            service: description.service,
+            destination: description.destination,
+            version: description.version,
+            previous_version: description.previous_version,
+            performer: description.performer,
+            claimed: description.claimed.iter().map(|claim| claim.word()).collect(),
+            hosts: extent.hosts,
+            roles: extent.roles,
+            secrets: extent.secrets,
+            config: extent.config,
+            ..Self::default()
+        }
+    }
 }
 
-fn ended(record: &Record) -> (Outcome, Option<&str>) {
+fn fields(record: &Finding) -> &'static Told {
+    Box::leak(Box::new(match &record.kind {
+        FindingKind::DeployStarted(started) => Told::of(&started.description, Some(&started.extent)),
+        FindingKind::DeployStep(step) => {
+            Told { step: Some(DeployStep::clone(step)), ..Told::of(&step.description, None) }
+        }
+        FindingKind::DeployFinished(finished) => Told {
+            connections: finished.connections.clone(),
+            contacted: finished.contacted.clone(),
+            steps: finished.steps,
+            evidence: finished.evidence.map(|evidence| evidence.word()),
+            reason: finished.reason.as_ref().map(ToString::to_string),
+            message: finished.message.as_ref().map(ToString::to_string),
+            ..Told::of(&finished.description, Some(&finished.extent))
+        },
+        other => panic!("{other:?}"),
+    }))
+}
+
+fn deploy(record: &Finding) -> Option<&str> {
+    record.subject.deploy.as_deref()
+}
+
+fn ended(record: &Finding) -> (Outcome, Option<&'static str>) {
     (record.outcome, fields(record).reason.as_deref())
 }
 

@@ -1,6 +1,11 @@
 //! The target's side: sessions that run what a tool sends, alone and joined with the deployer on the same host.
 
 use super::*;
+use crate::finding::{self, SessionId};
+
+fn session(record: &Finding) -> &SessionId {
+    &record.subject.ssh.as_ref().unwrap().session.as_ref().unwrap().id
+}
 
 const NET_SSH: &str = "Ruby/Net::SSH_7.3.3 x86_64-linux-gnu";
 
@@ -22,7 +27,7 @@ fn a_session_with_a_tools_marks_is_a_deploys_from_its_first_command() {
             (told.tool.as_deref(), told.service.as_deref(), told.destination.as_deref()),
             (Some("kamal"), Some("myapp"), Some("production"))
         );
-        assert_eq!(record.ssh.as_ref().unwrap().role, Some("server"));
+        assert_eq!(record.subject.ssh.as_ref().unwrap().role, Some(finding::Role::Server));
         assert_eq!(told.step.as_ref().unwrap().host.as_deref(), Some("10.0.0.1"));
     }
     let switch = fields(steps[11]);
@@ -97,7 +102,7 @@ fn ordinary_sessions_are_no_deploys() {
     }
     story.closes(end);
     assert_eq!(story.steps(), [""; 0]);
-    assert!(story.records.iter().all(|record| record.deploy.is_none()));
+    assert!(story.records.iter().all(|record| record.subject.deploy.is_none()));
 }
 
 #[test]
@@ -142,9 +147,9 @@ fn a_session_that_names_its_service_late_is_of_the_deploy_that_runs() {
     }
     let of = |socket: u8| {
         let steps = story.of(Action::DeployStep);
-        let own = |record: &&&Record| {
-            let id = &story.of(Action::SshConnection)[usize::from(socket) - 1].ssh.as_ref().unwrap().session.id;
-            record.ssh.as_ref().unwrap().session.id == *id
+        let own = |record: &&&Finding| {
+            let id = session(story.of(Action::SshConnection)[usize::from(socket) - 1]);
+            session(record) == id
         };
         let ids: std::collections::HashSet<String> =
             steps.iter().filter(own).map(|record| deploy(record).unwrap().to_owned()).collect();
@@ -172,7 +177,8 @@ fn on_one_host_both_sides_are_one_deploy_and_count_once() {
     let steps = story.of(Action::DeployStep);
     assert_eq!(steps.len(), 30);
     assert!(steps.iter().all(|record| deploy(record) == deploy(finished)));
-    let servers = steps.iter().filter(|record| record.ssh.as_ref().unwrap().role == Some("server")).count();
+    let servers =
+        steps.iter().filter(|record| record.subject.ssh.as_ref().unwrap().role == Some(finding::Role::Server)).count();
     assert_eq!(servers, 15);
 }
 
