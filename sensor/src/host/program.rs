@@ -28,10 +28,11 @@ const SECTIONS_MAX: usize = 4096;
 
 /// Classifies an executable.
 pub fn classify(path: &Path) -> io::Result<Role> {
-    classify_open(Place::at(path)?.open()?)
+    classify_open(&Place::at(path)?.open()?)
 }
 
-pub(super) fn classify_open(file: File) -> io::Result<Role> {
+/// The same of an open file.
+pub fn classify_open(file: &File) -> io::Result<Role> {
     if file.metadata()?.len() > FILE_MAX {
         return Ok(Role::Other);
     }
@@ -85,7 +86,7 @@ fn search<'a, H: FileHeader<Endian = Endianness>>(file: impl ReadRef<'a>) -> Opt
 
 /// Which of the tell-tale texts were seen.
 #[derive(Default)]
-#[allow(clippy::struct_excessive_bools, reason = "seven independent observations")]
+#[allow(clippy::struct_excessive_bools, reason = "eight independent observations")]
 struct Markers {
     openssh: bool,
     dropbear: bool,
@@ -94,6 +95,7 @@ struct Markers {
     original_command: bool,
     identification: bool,
     library: bool,
+    client: bool,
 }
 
 impl Markers {
@@ -105,6 +107,7 @@ impl Markers {
         self.identification |= holds(data, "SSH-%d.%d-", |next| next == b'%');
         // libssh's `SSH-2.0-libssh_%s`
         self.library |= holds(data, "SSH-2.0-", |next| next.is_ascii_alphabetic());
+        self.client |= holds(data, "Pseudo-terminal will not be allocated", is_space);
         self.original_command |= holds(data, "SSH_ORIGINAL_COMMAND", |next| next == 0);
     }
 
@@ -114,6 +117,7 @@ impl Markers {
             Self { openssh: true, user_child: true, .. } => Role::ServerSession,
             Self { openssh: true, original_command: true, .. } => Role::ServerAuth,
             Self { dropbear: true, listener: true, original_command: true, .. } => Role::Server,
+            Self { openssh: true, client: true, .. } => Role::Client,
             _ => Role::Other,
         }
     }
@@ -137,7 +141,18 @@ mod tests {
     fn what_is_no_ssh_server_is_other() {
         assert_eq!(classify("/proc/self/exe".as_ref()).unwrap(), Role::Other);
         assert_eq!(classify("/etc/passwd".as_ref()).unwrap(), Role::Other);
+        assert_eq!(classify("/usr/bin/ssh-keyscan".as_ref()).unwrap(), Role::Other);
         assert!(classify("/no/such/file".as_ref()).is_err());
+    }
+
+    #[test]
+    fn openssh_is_known_by_its_messages_under_any_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for (program, role) in [("/usr/bin/ssh", Role::Client), ("/usr/sbin/sshd", Role::Server)] {
+            let copy = folder.path().join("kamal");
+            std::fs::copy(program, &copy).unwrap();
+            assert_eq!(classify(&copy).unwrap(), role, "{program}");
+        }
     }
 
     /// An ELF file whose sections all hold the same `data`.
