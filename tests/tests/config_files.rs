@@ -144,14 +144,20 @@ fn a_change_by_any_program_in_any_way_is_told_once_with_who_made_it() {
 #[test]
 fn what_changes_nothing_or_is_another_file_is_not_told() {
     let mut stage = Stage::new("config-nothing");
+    let before = keyed(&stage.folder, &stage.config);
     stage.sh(
         "touch $f; cat $f > /dev/null; cp $f /tmp/sensor-same-$$; cat /tmp/sensor-same-$$ > $f; rm /tmp/sensor-same-$$",
     );
     stage.sh("echo other > $(dirname $f)/database.yml; echo x > $(dirname $f)/deploy.yml.bak");
     // An editor's way back: what is there in the end is what was there before.
     stage.sh("mv $f $f~; cp $f~ $f; rm $f~");
+    // Time for a wrong record, and then a change that has to be seen: the sensor was awake all the while.
     sleep(Duration::from_secs(1));
-    assert_eq!(changes(&stage.sensor.stop()), Vec::<Record>::new());
+    stage.sh("echo loud >> $f");
+    let found = stage.until_changes(1);
+    assert_eq!(found[0].text("deploy.config.previous_sha256"), before);
+    assert_eq!(found[0].text("file.hash.sha256"), keyed(&stage.folder, &stage.config));
+    assert_eq!(changes(&stage.sensor.stop()), found);
 }
 
 #[test]
@@ -238,7 +244,8 @@ fn a_watched_project_can_be_unmounted_and_removed() {
     running::succeed(Command::new("mount").args(["-t", "tmpfs", "tmpfs"]).arg(&mount));
     fs::write(mount.join("deploy.yml"), "x").unwrap();
     stage.sensor.stop();
-    let settings = format!("[deploy]\nstate = \"\"\nwatch = [\"{}\"]\n", mount.join("deploy.yml").display());
+    let watched = [mount.join("deploy.yml"), stage.config.clone()].map(|path| path.display().to_string());
+    let settings = format!("[deploy]\nstate = \"\"\nwatch = {watched:?}\n");
     let mut sensor = Sensor::run(&stage.folder, &settings);
     sleep(Duration::from_millis(500));
     fs::write(mount.join("deploy.yml"), "y").unwrap();
@@ -246,6 +253,9 @@ fn a_watched_project_can_be_unmounted_and_removed() {
     running::succeed(Command::new("umount").arg(&mount));
     fs::remove_dir(&mount).unwrap();
     sleep(Duration::from_millis(500));
+    // The sensor still watches.
+    stage.sh("echo loud >> $f");
+    sensor.until("the other project's change", |record| record.text("file.path") == watched[1]);
     let records = sensor.stop();
     let own = |record: &Record| record.text("file.path").ends_with("mount/deploy.yml");
     assert_eq!(changes(&records).iter().filter(|record| own(record)).count(), 1, "a folder that is gone is no change");

@@ -30,6 +30,10 @@ use sensor_tests::Folder;
 struct Watched {
     files: ConfigFiles,
     path: PathBuf,
+    /// What it held at the start.
+    first: Contents,
+    /// Another watched file, in a folder of its own.
+    control: PathBuf,
     found: Vec<ConfigFile>,
     folder: Folder,
 }
@@ -38,13 +42,17 @@ impl Watched {
     fn new(name: &str) -> Self {
         let folder = Folder::new(name);
         fs::create_dir(folder.join("config")).unwrap();
-        let path = folder.join("config/deploy.yml");
+        fs::create_dir(folder.join("control")).unwrap();
+        let (path, control) = (folder.join("config/deploy.yml"), folder.join("control/deploy.yml"));
         fs::write(&path, "service: myapp\n").unwrap();
-        let mut files =
-            ConfigFiles::new("/proc".as_ref(), Settings { folder: None, files: vec![path.clone()], key: None });
+        fs::write(&control, "silent\n").unwrap();
+        let settings = Settings { folder: None, files: vec![path.clone(), control.clone()], key: None };
+        let mut files = ConfigFiles::new("/proc".as_ref(), settings);
         files.begin();
-        let mut watched = Self { files, path, found: Vec::new(), folder };
-        watched.until(1);
+        let mut watched = Self { files, path, first: Contents::Missing, control, found: Vec::new(), folder };
+        watched.until(2);
+        let own = watched.path.as_os_str().as_encoded_bytes();
+        watched.first = watched.found.iter().find(|file| file.path.bytes == own).unwrap().now;
         watched.found.clear();
         watched
     }
@@ -155,11 +163,21 @@ fn what_changes_nothing_in_the_end_is_no_fact() {
     let script = format!("f={}; {script}", watched.path.display());
     assert!(Command::new("bash").args(["-c", &script]).status().unwrap().success());
     watched.settle();
-    assert_eq!(watched.found, []);
-    // The whole checkout goes: nobody changed its configuration.
+    // A change that has to be seen: what came before it was seen too, and was none.
+    fs::write(&watched.path, "loud\n").unwrap();
+    watched.until(1);
+    watched.settle();
+    assert_eq!(watched.found.len(), 1, "{:#?}", watched.found);
+    assert_eq!(watched.found[0].before, Some(watched.first));
+    // The whole checkout goes: no change of its configuration.
+    watched.found.clear();
     fs::remove_dir_all(watched.folder.join("config")).unwrap();
     watched.settle();
-    assert_eq!(watched.found, []);
+    fs::write(&watched.control, "loud\n").unwrap();
+    watched.until(1);
+    watched.settle();
+    let found: Vec<&[u8]> = watched.found.iter().map(|file| file.path.bytes.as_slice()).collect();
+    assert_eq!(found, [watched.control.as_os_str().as_encoded_bytes()]);
 }
 
 #[test]

@@ -11,7 +11,10 @@ use serde_json::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
 
 use super::{Invocation, definition::ConfigFile, version};
-use crate::event::deploy::{Facts, FileState, Project, ProjectFile};
+use crate::event::{
+    config_file::holds_secrets,
+    deploy::{Facts, FileState, Project, ProjectFile},
+};
 
 /// A configuration file is some KiB; its reader takes microseconds for each.
 pub const FILE_MAX: usize = 256 << 10;
@@ -54,7 +57,11 @@ pub fn wanted(invocation: &Invocation) -> Vec<Wanted> {
             continue;
         }
         let beside = destination.as_deref().filter(|_| file.per_destination).map(|name| beside(&path, name));
-        let want = |path: String, file: &ConfigFile| Wanted { path, secret: false, read: file.yaml, locks: None };
+        // An option may name a file of secrets: `-var-file production.tfvars`.
+        let want = |path: String, file: &ConfigFile| {
+            let secret = holds_secrets(path.as_ref());
+            Wanted { path, secret, read: file.yaml && !secret, locks: None }
+        };
         files.push(want(path, file));
         files.extend(beside.map(|path| want(path, file)));
     }
@@ -261,6 +268,26 @@ mod tests {
         assert_eq!(beside("config/deploy.yml", "production"), "config/deploy.production.yml");
         assert_eq!(beside("/deploy.yml", "a"), "/deploy.a.yml");
         assert_eq!(beside("deploy", "a"), "deploy.a");
+    }
+
+    /// One rule for what tools name and for what an administrator has watched.
+    #[test]
+    fn what_a_shipped_definition_calls_secret_is_secret_by_its_name_too() {
+        let tools = super::super::Tools::shipped();
+        let files: Vec<&str> =
+            tools.iter().flat_map(|tool| &tool.definition.secrets).map(|file| file.path.as_str()).collect();
+        assert!(files.len() >= 7, "{files:?}");
+        for file in files {
+            assert!(holds_secrets(file.as_ref()), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_secrets_that_an_option_names_is_not_read() {
+        let argv = ["terraform", "apply", "-var-file", "envs/production.tfvars"];
+        let invocation = super::super::Tools::shipped().recognise(&argv, None, &[]).unwrap();
+        let named = wanted(&invocation).into_iter().find(|file| file.path == argv[3]).unwrap();
+        assert!(named.secret && !named.read);
     }
 
     #[test]

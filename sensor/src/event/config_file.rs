@@ -87,12 +87,16 @@ impl fmt::Display for Unread {
     }
 }
 
-/// Does a file of this name hold secrets? Tools' definitions may know better.
+/// Does a file of this name hold secrets? Its hash is then a keyed one, and nothing in it is read. Tools' definitions
+/// name further files; what this names is secret whatever they say.
 pub fn holds_secrets(path: &FsPath) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let path = path.to_string_lossy();
     let is_key = name.rsplit('.').next() == Some("key");
-    path.contains(".kamal/secrets") || name.starts_with(".env") || is_key && path.contains("config/")
+    path.contains(".kamal/secrets")
+        || [".env", ".vault_pass"].iter().any(|begin| name.starts_with(begin))
+        || [".tfvars", ".tfvars.json"].iter().any(|end| name.ends_with(end))
+        || is_key && path.contains("config/")
 }
 
 #[cfg(test)]
@@ -122,6 +126,8 @@ mod tests {
             ".env.staging",
             "config/master.key",
             "/a/config/credentials/production.key",
+            ".vault_pass.txt",
+            "envs/production.auto.tfvars",
         ] {
             assert!(holds_secrets(path.as_ref()), "{path}");
         }

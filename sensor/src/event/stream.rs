@@ -162,6 +162,8 @@ pub enum Role {
     /// sshd-auth of OpenSSH 10: the process before authentication.
     ServerAuth,
     Other,
+    /// OpenSSH's ssh. (Last: recordings number them.)
+    Client,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -344,7 +346,7 @@ impl Status {
 impl Role {
     /// Part of an SSH server?
     pub fn is_server(self) -> bool {
-        self != Self::Other
+        matches!(self, Self::Server | Self::ServerSession | Self::ServerAuth)
     }
 }
 

@@ -13,7 +13,11 @@ use std::{
 
 use serde_bytes::ByteBuf;
 
-use super::{beneath::Beneath, known_hosts::Shown};
+use super::{
+    beneath::Beneath,
+    known_hosts::Shown,
+    passwd::{self, PASSWD_MAX},
+};
 use crate::{
     decode::ssh::{
         known_hosts::{self, Wanted},
@@ -23,7 +27,6 @@ use crate::{
 };
 
 const FILE_MAX: u64 = 1 << 20;
-const PASSWD_MAX: u64 = 4 << 20;
 /// Configuration files read for one key.
 const CONFIGS_MAX: usize = 64;
 const NAMES_MAX: usize = 16;
@@ -74,7 +77,7 @@ pub fn examine(root: &Beneath, cmdline: Option<&File>, shown: &Shown) -> KnownHo
         }
         fact.entries.extend(entries);
     }
-    // OpenSSH asks if nobody told it otherwise.
+    // OpenSSH asks where nothing says otherwise.
     let by_default = || (shown.args.is_some() && !settings.unclear).then_some(Checking::Ask);
     fact.checking = settings.checking.or_else(by_default);
     fact
@@ -203,12 +206,8 @@ fn is_missing(error: &io::Error) -> bool {
 }
 
 fn home(root: &Beneath, uid: u32) -> Option<String> {
-    let bytes = root.read("/etc/passwd".as_ref(), PASSWD_MAX).ok()?;
-    bytes.split(|byte| *byte == b'\n').find_map(|line| {
-        let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
-        let (id, home) = (fields.get(2)?, fields.get(5)?);
-        (str::from_utf8(id).ok()?.parse() == Ok(uid)).then(|| str::from_utf8(home).ok().map(str::to_owned))?
-    })
+    let bytes = root.read("/etc/passwd".as_ref(), PASSWD_MAX as u64).ok()?;
+    passwd::entries(&bytes).find(|entry| entry.uid == uid).map(|entry| entry.home.to_owned())
 }
 
 /// Words of a command line that can be a server's name: `host`, `user@host:port`, `--host=host`.

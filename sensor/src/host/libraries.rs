@@ -49,6 +49,7 @@ impl Call {
         let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
         let program = path(&exec.executable.as_ref()?.bytes);
         let name = program.file_name().map(OsStr::as_bytes).unwrap_or_default();
+        // By the beginning (`python3.13t`): one that is taken for an interpreter wrongly costs a look at some folders.
         let known = is_python(name) || name.starts_with(b"ruby");
         known.then(|| Self {
             program: program.clone(),

@@ -15,6 +15,7 @@ pub mod known_hosts;
 pub mod known_hosts_read;
 pub mod libraries;
 pub mod mounts;
+pub mod passwd;
 pub mod private;
 pub mod program;
 pub mod sites;

@@ -4,7 +4,7 @@
 //! Debian's 9.2 (sshd) and 10.0 (sshd, sshd-session, sshd-auth) and dropbear 2022. Only read-only sections of an ELF
 //! file of bounded size are searched; a file that cannot be read is `Other`, and the caller says so.
 
-use std::{convert::Infallible, io, path::Path};
+use std::{convert::Infallible, fs::File, io, path::Path};
 
 use memchr::memmem;
 use object::{
@@ -30,11 +30,15 @@ const SECTIONS_MAX: usize = 4096;
 
 /// Classifies an executable.
 pub fn classify(path: &Path) -> io::Result<Role> {
-    let file = Place::at(path)?.open()?;
+    classify_open(&Place::at(path)?.open()?)
+}
+
+/// The same of an open file.
+pub fn classify_open(file: &File) -> io::Result<Role> {
     if file.metadata()?.len() > FILE_MAX {
         return Ok(Role::Other);
     }
-    Ok(role(&Opened::new(&file)))
+    Ok(role(&Opened::new(file)))
 }
 
 /// What the bytes of an executable say it is.
@@ -82,7 +86,7 @@ fn search<H: FileHeader<Endian = Endianness>>(file: Content<'_>) -> Option<Marke
 
 /// Which of the tell-tale texts were seen.
 #[derive(Default)]
-#[allow(clippy::struct_excessive_bools, reason = "seven independent observations")]
+#[allow(clippy::struct_excessive_bools, reason = "eight independent observations")]
 pub(super) struct Markers {
     openssh: bool,
     dropbear: bool,
@@ -93,6 +97,7 @@ pub(super) struct Markers {
     pub(super) identification: bool,
     /// A library that speaks SSH itself holds its identification.
     pub(super) library: bool,
+    client: bool,
 }
 
 impl Markers {
@@ -104,6 +109,7 @@ impl Markers {
         self.identification |= holds(data, "SSH-%d.%d-", |next| next == b'%');
         // libssh's `SSH-2.0-libssh_%s`
         self.library |= holds(data, "SSH-2.0-", |next| next.is_ascii_alphabetic());
+        self.client |= holds(data, "Pseudo-terminal will not be allocated", is_space);
         self.original_command |= holds(data, "SSH_ORIGINAL_COMMAND", |next| next == 0);
     }
 
@@ -113,6 +119,7 @@ impl Markers {
             Self { openssh: true, user_child: true, .. } => Role::ServerSession,
             Self { openssh: true, original_command: true, .. } => Role::ServerAuth,
             Self { dropbear: true, listener: true, original_command: true, .. } => Role::Server,
+            Self { openssh: true, client: true, .. } => Role::Client,
             _ => Role::Other,
         }
     }
@@ -136,7 +143,18 @@ mod tests {
     fn what_is_no_ssh_server_is_other() {
         assert_eq!(classify("/proc/self/exe".as_ref()).unwrap(), Role::Other);
         assert_eq!(classify("/etc/passwd".as_ref()).unwrap(), Role::Other);
+        assert_eq!(classify("/usr/bin/ssh-keyscan".as_ref()).unwrap(), Role::Other);
         assert!(classify("/no/such/file".as_ref()).is_err());
+    }
+
+    #[test]
+    fn openssh_is_known_by_its_messages_under_any_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for (program, role) in [("/usr/bin/ssh", Role::Client), ("/usr/sbin/sshd", Role::Server)] {
+            let copy = folder.path().join("kamal");
+            std::fs::copy(program, &copy).unwrap();
+            assert_eq!(classify(&copy).unwrap(), role, "{program}");
+        }
     }
 
     /// An ELF file whose sections all hold the same `data`.

@@ -86,7 +86,9 @@ impl Question {
             }
             Self::Project(_) | Self::Configuration { .. } => Needs { cwd: true, ..Needs::default() },
             Self::Variables { .. } => Needs { environ: true, ..Needs::default() },
-            Self::KnownHosts(shown) => Needs { cmdline: shown.args.is_none(), ..Needs::default() },
+            Self::KnownHosts(shown) => {
+                Needs { cmdline: shown.args.is_none() || !shown.examined, content: !shown.examined, ..Needs::default() }
+            }
             #[cfg(test)]
             Self::Trial(trial) => trial.needs(),
         }

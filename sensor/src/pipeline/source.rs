@@ -183,7 +183,7 @@ impl Source {
         deploys.want(&mut event, found_in, gate, asking, &mut waits);
         facts.want(&event, gate, asking, &mut waits);
         programs.observe(&event, &mut waits, &mut Hands { gate, asking, attacher, out });
-        if let Some((task, shown)) = self.known_hosts.observe(&event) {
+        if let Some((task, shown)) = self.known_hosts.observe(&event, |file| self.programs.role(file)) {
             let subject = self.asking.subject(&task);
             let purpose = Purpose::KnownHosts(shown.connection);
             self.asking.ask_for_record(&subject, Question::KnownHosts(Box::new(shown)), purpose);

@@ -42,7 +42,7 @@ pub(super) fn answer(question: Question, place: Place) -> Answered {
         }
         Question::Project(invoked) => project::answer(place, &invoked).into(),
         Question::Variables { names } => project::variables(&place, &names).into(),
-        Question::KnownHosts(shown) => Ok(known_hosts::answer(&place, &shown)).into(),
+        Question::KnownHosts(shown) => Ok(known_hosts::answer(&place, *shown)).into(),
         Question::Configuration { working_directory, files } => {
             Ok(configuration::answer(place, working_directory.as_deref(), &files)).into()
         }

@@ -39,6 +39,7 @@ impl Programs {
             }
             (About::Ranges, Some(Answer::Ranges(found))) => self.ranges(found, &subject, group, hands),
             (About::Files { watched, .. }, Some(Answer::Examined(found))) => {
+                self.learn_roles(&found);
                 self.examined(found, descriptors, watched, &subject, group, hands);
             }
             (About::Mapped { .. }, Some(Answer::Examined(found))) => {
@@ -75,6 +76,13 @@ impl Programs {
         self.done_with(group, hands);
     }
 
+    /// What is found in the usual places is known before it is executed for the first time.
+    fn learn_roles(&mut self, found: &[Examined]) {
+        for Examined { file, role, .. } in found.iter().filter(|examined| examined.role != Role::Other) {
+            self.executables.entry(*file).or_default().1 = Some(*role);
+        }
+    }
+
     fn executable(
         &mut self,
         executable: &Executable,
@@ -89,8 +97,9 @@ impl Programs {
         if let Some((_, known)) = self.executables.get_mut(&file) {
             *known = Some(role);
         }
-        // A server's next exec is of the same file, for a connection, and may be right behind this one.
-        if served || role.is_server() {
+        // A server's next exec is of the same file, for a connection, and may be right behind this one. Whether a
+        // process is OpenSSH's ssh counts for its connections.
+        if served || role != Role::Other {
             self.before(group, |time| Event { time, what: EventKind::Program { file, role } });
         }
         if self.examined(found, descriptors, false, subject, group, hands) {
