@@ -31,15 +31,6 @@ const COPIES: usize = 510;
 /// So many in one attack, whose time is bounded.
 const PART: usize = 255;
 
-/// A key with which the attacker's own programs can log in.
-fn key(siege: &Siege) -> PathBuf {
-    let path = siege.attacker.home.join("key");
-    fs::copy(siege.sshd.file("user_key"), &path).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    chown(&path, Some(siege.attacker.uid), None).unwrap();
-    path
-}
-
 /// Connections of clients whose executable lies in a home of the attacker's: all, and those that were read in full.
 fn clients(siege: &Siege, records: &Records) -> (usize, usize) {
     let own = records.of_clients(siege.sshd.port);
@@ -58,7 +49,7 @@ fn clients(siege: &Siege, records: &Records) -> (usize, usize) {
 #[test]
 fn a_copy_of_ssh_that_its_user_cannot_read_is_read_in_full() {
     let mut siege = Siege::new("hostile-unreadable", "");
-    let key = key(&siege);
+    let key = siege.key();
     for mode in ["111", "4111", "555"] {
         let ended = siege.attack(&format!("copies.sh 3 {mode} {} {}", siege.sshd.port, key.display()));
         assert_eq!(ended.code(), 0, "{ended:?}");
@@ -121,7 +112,7 @@ fn assert_full(siege: &Siege, sensor: &Sensor, sshd: &Sshd, what: &str) {
 fn copies_of_ssh_take_no_other_programs_place_and_delay_no_stop() {
     let copies = std::env::var("SENSOR_SLOTS").map_or(COPIES, |count| count.parse().unwrap());
     let mut siege = Siege::new("hostile-slots", "");
-    let key = key(&siege);
+    let key = siege.key();
     let before = Instant::now();
     // It accepts and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

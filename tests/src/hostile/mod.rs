@@ -166,6 +166,15 @@ impl Siege {
         stop(&mut self.sensor)
     }
 
+    /// A key with which the attacker's own programs can log in.
+    pub fn key(&self) -> PathBuf {
+        let path = self.attacker.home.join("key");
+        fs::copy(self.sshd.file("user_key"), &path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        chown(&path, Some(self.attacker.uid), None).unwrap();
+        path
+    }
+
     /// A folder in the attacker's home.
     pub fn home(&self, name: &str) -> PathBuf {
         let path = self.attacker.home.join(name);

@@ -11,6 +11,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use rustix::process::Signal;
+
 use super::fixture;
 use crate::{Account, Running, running};
 
@@ -23,8 +25,23 @@ impl SlowFileSystem {
     /// `silent`: the operation that is not answered: `open`, `reopen`, `read` or `lookup`, of names that begin with
     /// `slow`.
     pub fn mount(owner: &Account, path: &Path, silent: &str) -> Self {
+        Self::serve(owner, path, &[silent])
+    }
+
+    /// One that answers, until it is stopped: every name in it is this program. `how`: `none`, or `nameless` where
+    /// statfs(2) fails.
+    pub fn of(owner: &Account, path: &Path, how: &str, program: &str) -> Self {
+        Self::serve(owner, path, &[how, program])
+    }
+
+    /// SIGSTOP and SIGCONT.
+    pub fn signal(&self, signal: Signal) {
+        self.server.signal(signal);
+    }
+
+    fn serve(owner: &Account, path: &Path, how: &[&str]) -> Self {
         let mut command = Command::new("/usr/bin/python3");
-        command.arg(fixture("hostile/slow_file_system.py")).arg(path).args([&owner.uid.to_string(), silent]);
+        command.arg(fixture("hostile/slow_file_system.py")).arg(path).arg(owner.uid.to_string()).args(how);
         let mut server = Running::start(command.stdin(Stdio::null()).stdout(Stdio::piped()));
         let mut lines = BufReader::new(server.child().stdout.take().unwrap()).lines();
         assert_eq!(lines.next().expect("the file system ended before it was ready").unwrap(), "ready");
