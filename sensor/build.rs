@@ -1,6 +1,6 @@
 //! Builds the eBPF object with what `cargo xtask setup` put into `target/tools`.
 
-use std::{env, fs, path::Path, process::exit};
+use std::{env, fs, io, path::Path, process::exit};
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -38,4 +38,25 @@ fn main() {
         eprintln!("cannot build the eBPF half: {error:#}");
         exit(1);
     }
+    if !features.is_empty()
+        && let Err(error) = rename_in_btf()
+    {
+        eprintln!("cannot name a type of the eBPF half anew: {error}");
+        exit(1);
+    }
+}
+
+/// Gives the type of aya-log's level, a union, a name that the kernel takes: bpf-linker 0.10 does so for structs only.
+/// The kernel refuses a BTF with another, aya then loads the object without one, and without it no function is global:
+/// the verifier would walk each with every caller, and give up.
+fn rename_in_btf() -> io::Result<()> {
+    let (old, new) = (b"\0MaybeUninit<u8>\0", b"\0MaybeUninit_u8_\0");
+    let object = Path::new(&env::var_os("OUT_DIR").unwrap_or_default()).join("sensor");
+    let mut bytes = fs::read(&object)?;
+    let places: Vec<usize> =
+        bytes.windows(old.len()).enumerate().filter(|(_, window)| window == old).map(|(at, _)| at).collect();
+    for at in places {
+        bytes.splice(at..at + new.len(), new.iter().copied());
+    }
+    fs::write(&object, bytes)
 }

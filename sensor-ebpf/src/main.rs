@@ -16,6 +16,7 @@ mod connect;
 mod control;
 mod exec;
 mod field;
+mod log;
 mod maps;
 mod path;
 mod process;

@@ -10,6 +10,7 @@ use sensor_common::{Head, VERSION};
 use crate::{
     control,
     field::patched,
+    log,
     maps::{COUNTERS, EVENTS, WAKE_BYTES},
     program_slot::ProgramSlot,
 };
@@ -55,8 +56,14 @@ pub fn count_result(row: u32, slot: ProgramSlot, result: Result<Sent, Lost>) {
                 increment(&raw mut (*counters).truncated);
                 &raw mut (*counters).sent
             }
-            Err(Lost::Full) => &raw mut (*counters).lost_full,
-            Err(Lost::Unreadable) => &raw mut (*counters).lost_read,
+            Err(Lost::Full) => {
+                log::lost_full(row);
+                &raw mut (*counters).lost_full
+            }
+            Err(Lost::Unreadable) => {
+                log::lost_unreadable(row);
+                &raw mut (*counters).lost_read
+            }
         });
     }
 }
@@ -76,6 +83,7 @@ pub fn count_ignored(row: u32, slot: ProgramSlot) {
 /// Counts a socket that found no room in the map of tracked sockets.
 #[inline(always)]
 pub fn untracked(row: u32) {
+    log::untracked(row);
     if let Some(counters) = COUNTERS.get_ptr_mut(row) {
         // SAFETY: as above.
         increment(unsafe { &raw mut (*counters).untracked });

@@ -24,10 +24,13 @@ pub(crate) fn lint() -> Result<()> {
         "-D",
         "warnings",
     ]))?;
-    bpf()
+    bpf(&[])?;
+    // What a normal build leaves out.
+    bpf(&["--features", "log"])?;
+    run(cargo().args(["clippy", "--quiet", "--package", "sensor", "--features", "ebpf-log", "--", "-D", "warnings"]))
 }
 
-fn bpf() -> Result<()> {
+fn bpf(features: &[&str]) -> Result<()> {
     let tools = root().join("target/tools");
     let toolchain = fs::read_to_string(tools.join("toolchain"))?;
     if toolchain == setup::DEBIAN {
@@ -61,6 +64,7 @@ fn bpf() -> Result<()> {
         ])
         .arg("--target-dir")
         .arg(root().join("target/lint-bpf"))
+        .args(features)
         .args(["--", "-D", "warnings"])
         .env("RUSTC_BOOTSTRAP", "1")
         .env("PATH", path);

@@ -25,7 +25,7 @@ use super::{
     stream, thread,
 };
 use crate::{
-    control,
+    control, log,
     program_slot::ProgramSlot,
     shared::{get, set},
     stack,
@@ -108,6 +108,7 @@ fn passes(cipher: u64, out: u64, input: u64, len: u32) -> Option<bool> {
             Some(claimed.is_some_and(|claimed| claimed.splits))
         }
         None => {
+            log::direction_unproven(cipher, len);
             count_result(program::SSH_PACKET, ProgramSlot::First, Err(Lost::Unreadable));
             None
         }

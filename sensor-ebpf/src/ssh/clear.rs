@@ -26,7 +26,7 @@ use super::{
     memory,
     phase::{Bytes, LIMIT, SSH, advance, copy, identification},
 };
-use crate::{control, field::Addr, shared::get, socket, stats::untracked};
+use crate::{control, field::Addr, log, shared::get, socket, stats::untracked};
 
 const ALLOW: i32 = 1;
 const IPPROTO_TCP: u8 = 6;
@@ -149,6 +149,7 @@ fn first(skb: *mut __sk_buff, sk: Addr, direction: u8) {
         }
     };
     if begin(ConnectionKey { place: sk }, id) {
+        log::ssh_begins(id);
         follow(skb, sk, &segment, direction);
     }
 }

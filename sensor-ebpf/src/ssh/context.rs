@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     field::Addr,
+    log,
     program_slot::ProgramSlot,
     shared::{get, set},
     stats::{count_result, untracked},
@@ -105,8 +106,8 @@ pub fn rekeyed(address: u64, connection: u64, direction: u32) {
 pub const KEEPS: u32 = 2;
 pub const READABLE: u32 = 4;
 
-/// `known_as`: the place of the connection's key; 0 where that knows the context's predecessor. Returns 0 where there was
-/// no room.
+/// `known_as`: the place of the connection's key; 0 where that knows the context's predecessor. Returns 0 where there
+/// was no room.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn bind_context(address: u64, connection: u64, known_as: Addr, how: u32) -> u32 {
@@ -120,6 +121,7 @@ pub extern "C" fn bind_context(address: u64, connection: u64, known_as: Addr, ho
         untracked(program::SSH_PACKET);
         return 0;
     }
+    log::context_bound(address, connection, how);
     let mut flags = 0;
     let owner = Tgid { tgid: key.tgid };
     match PROCESSES.get_ptr_mut(owner) {

@@ -19,6 +19,7 @@ use sensor_common::{
 use super::{connection, first, maps::PROCESSES, memory::read};
 use crate::{
     field::{Addr, at, pointer, value},
+    log,
     program_slot::ProgramSlot,
     served::connected_socket,
     shared::{get, set},
@@ -83,6 +84,7 @@ pub fn bind_by_first_ciphertext(tgid: u32, input: u64) {
     let Some(first) = first::take(first::hash16(read(input).0), direction::IN as u32) else { return };
     let (_, start) = task::key(task::current());
     if start != 0 {
+        log::bound_by_ciphertext(tgid, first.connection);
         remember(tgid, start, connection::socket(first.key), first.connection, 0);
     }
 }
@@ -121,6 +123,11 @@ pub extern "C" fn bind(tgid: u32) -> u32 {
                 }
             }
         }
+    }
+    if sk != 0 {
+        log::bound_by_descriptor(tgid, connection);
+    } else {
+        log::bound_without_socket(tgid, connection);
     }
     remember(tgid, start, sk, connection, flags)
 }

@@ -21,6 +21,7 @@ use super::{
     stream,
 };
 use crate::{
+    log,
     program_slot::ProgramSlot,
     shared::{get, set},
     stats::{Lost, Sent, count_result, reserve, submit, untracked, write_head},
@@ -64,6 +65,7 @@ pub extern "C" fn observe(base: u64, len: u32, direction: u32, cipher: u64, avai
     }
     let owner = if cipher == BY_PROCESS { owner::current() } else { context::owner(cipher) };
     let Some(owner) = owner else {
+        log::owner_unknown(number);
         count_result(program::SSH_PACKET, ProgramSlot::First, Err(Lost::Unreadable));
         return number;
     };

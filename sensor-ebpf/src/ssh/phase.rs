@@ -156,8 +156,8 @@ pub fn identification(bytes: &impl Bytes, total: u32) -> u32 {
     0
 }
 
-/// What follows NEWKEYS: the first encrypted bytes, by which a cipher context is known to be this connection's. A packet
-/// has more of them.
+/// What follows NEWKEYS: the first encrypted bytes, by which a cipher context is known to be this connection's. A
+/// packet has more of them.
 #[inline(always)]
 fn encrypted(bytes: &impl Bytes, at: u32, id: u64, key: ConnectionKey, direction: u32) {
     if let (Some(first), Some(second), Some(third)) =

@@ -107,6 +107,9 @@ pub struct Kernel {
     stale_entries: StaleEntryGc,
     layout: Layout,
     probes: Vec<Probe>,
+    /// Kept for its end.
+    #[cfg(feature = "ebpf-log")]
+    _log: super::log::Log,
 }
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor"));
@@ -123,12 +126,18 @@ impl Kernel {
         abi::check(OBJECT)?;
         let layout = layout::read(BTF.as_ref())?;
         let wake = u64::from(options.ring_bytes / 4);
-        let mut ebpf = EbpfLoader::new()
+        let preempted = u64::from(preempts_programs());
+        let mut loader = EbpfLoader::new();
+        loader
             .override_global("LAYOUT", &layout, true)
             .override_global("WAKE_BYTES", &wake, true)
-            .override_global("PREEMPTED", &u64::from(preempts_programs()), true)
-            .map_max_entries("EVENTS", options.ring_bytes)
-            .load(OBJECT)?;
+            .override_global("PREEMPTED", &preempted, true)
+            .map_max_entries("EVENTS", options.ring_bytes);
+        #[cfg(feature = "ebpf-log")]
+        let level = super::log::level();
+        #[cfg(feature = "ebpf-log")]
+        loader.override_global(aya_log::LEVEL, &level, true);
+        let mut ebpf = loader.load(OBJECT)?;
         let control = ebpf.map(CONTROL_MAP).ok_or(Error::Map(CONTROL_MAP))?;
         if let Some(holder) = &options.holder {
             holder.set_control(Control::map(control)?).map_err(Error::Holder)?;
@@ -150,6 +159,8 @@ impl Kernel {
             marks: HashSet::new(),
             listeners: open(&mut ebpf, "LISTENERS")?,
             stale_entries: StaleEntryGc::new(&mut ebpf)?,
+            #[cfg(feature = "ebpf-log")]
+            _log: super::log::Log::start(&mut ebpf)?,
             ebpf,
             control,
             layout,
@@ -274,21 +285,6 @@ impl Kernel {
             let inserted = self.listeners.insert(Tgid { tgid }, Mark::SET, 0);
             inserted.map_err(|error| Error::MapUse { map: "LISTENERS", why: error.to_string() })?;
         }
-        Ok(())
-    }
-
-    /// Forwards what the programs log (feature `ebpf-log`).
-    #[cfg(feature = "ebpf-log")]
-    pub fn log(&mut self) -> Result<(), Error> {
-        let mut logger = aya_log::EbpfLogger::init(&mut self.ebpf)
-            .map_err(|error| Error::MapUse { map: "AYA_LOGS", why: error.to_string() })?;
-        tokio::task::spawn_local(async move {
-            let mut tick = tokio::time::interval(std::time::Duration::from_millis(100));
-            loop {
-                tick.tick().await;
-                logger.flush();
-            }
-        });
         Ok(())
     }
 }

@@ -18,6 +18,8 @@ mod holder_wire;
 mod layout;
 mod links;
 mod load;
+#[cfg(feature = "ebpf-log")]
+mod log;
 mod memory;
 mod multi;
 mod readable;
