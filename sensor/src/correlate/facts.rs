@@ -53,8 +53,8 @@ pub(super) struct CommandView<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Unreachable<'a> {
     pub(super) process: ProcessId,
-    /// The process's name.
-    pub(super) name: Option<&'a str>,
+    /// The process runs OpenSSH's ssh.
+    pub(super) by_ssh: bool,
     pub(super) deploy: &'a DeployId,
     pub(super) remote: SocketAddr,
     pub(super) why: &'a str,

@@ -8,7 +8,7 @@
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use sensor::{
     event::hidden::is_hidden,
-    render::review::Look,
+    render::review::{self, Look},
     review::{DeployDetail, Index, Node, lines},
 };
 use serde_json::{Value, json};
@@ -48,13 +48,13 @@ fn read(log: &[u8]) {
     lines::read(log, &mut lines::Report::default(), |line| index.observe(line)).expect("memory can be read");
     let deploys = index.deploys();
     let look = Look { color: false, width: Some(100), zone: jiff::tz::TimeZone::UTC };
-    assert_harmless(&look.list(&deploys));
+    assert_harmless(&review::list(&look, &deploys));
     for deploy in deploys.into_iter().take(3) {
         let mut story = DeployDetail::new(deploy).expect("few ids");
         lines::read(log, &mut lines::Report::default(), |line| story.observe(line)).expect("memory can be read");
         let (deploy, tree) = story.tell();
         assert!(tree.iter().map(depth).max().unwrap_or(0) <= DEPTH);
-        assert_harmless(&look.show(&deploy, &tree));
+        assert_harmless(&review::show(&look, &deploy, &tree));
         serde_json::to_string(&(&deploy, &tree)).expect("it is plain data");
     }
 }

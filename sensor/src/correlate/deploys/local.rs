@@ -239,7 +239,7 @@ impl Deploys {
     pub(in crate::correlate) fn unreachable(&mut self, failed: &Unreachable<'_>) {
         let Some(run) = self.get_mut(failed.deploy) else { return };
         let own = [Some(run.root), run.inner].contains(&Some(failed.process));
-        if own || failed.name == Some("ssh") {
+        if own || failed.by_ssh {
             run.seen.unreachable.get_or_insert_with(|| (failed.remote.ip().to_string(), failed.why.to_owned()));
         }
     }

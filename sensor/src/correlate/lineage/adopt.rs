@@ -14,7 +14,7 @@ use super::{
     sessions::{Session, SessionKey},
 };
 use crate::{
-    event::stream::{ProcessId, ProcessSnapshot},
+    event::stream::{ProcessId, ProcessSnapshot, Role},
     finding::AdoptedBy,
 };
 
@@ -31,6 +31,7 @@ impl Lineage {
         process.command_line = None;
         process.title = None;
         process.server = server;
+        process.client = found.role == Role::Client;
         process.watched |= self.scope.pids.contains(&id.tgid);
         let inherited = process.session;
         let mut key = inherited;

@@ -98,6 +98,7 @@ impl Lineage {
         process.command_line.clone_from(&program.command_line);
         process.application.clone_from(&program.application);
         process.server = server;
+        process.client = exec.role == Some(Role::Client);
         process.user = exec.task.credentials.map(|credentials| (credentials.uid, exec.task.names.user.clone()));
         process.watched |= self.scope.pids.contains(&id.tgid);
         let deploy = process.marks.deploy.is_some();

@@ -51,6 +51,8 @@ pub(in crate::correlate) struct Process {
     pub session: Option<SessionKey>,
     /// Runs an SSH server's own program.
     pub server: bool,
+    /// Runs OpenSSH's ssh, by what is in the file.
+    pub client: bool,
     /// One of the processes asked for, or descends from one.
     pub watched: bool,
     /// A `process-started` record was written.
@@ -177,6 +179,7 @@ impl Processes {
             began: task.id.start.saturating_mul(NS_PER_TICK),
             session: maker.and_then(|p| p.session),
             server: maker.is_some_and(|p| p.server),
+            client: maker.is_some_and(|p| p.client),
             watched: maker.is_some_and(|p| p.watched),
             emitted: false,
             application: maker.and_then(|p| p.application.clone()),

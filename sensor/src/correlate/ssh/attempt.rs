@@ -1,7 +1,7 @@
 //! Is a connection that was only attempted one of SSH? What fails has no identification to tell it by.
 //!
 //! It is, if it goes to SSH's own port or to an address and port where SSH was spoken before; if the program is
-//! OpenSSH's ssh; or if the process speaks SSH and all its connections so far were SSH. A web server that also speaks
+//! OpenSSH's ssh (by its content); or if the process speaks SSH and all its connections so far were SSH. A web server that also speaks
 //! SSH has others: of its failures it is not known.
 
 use std::net::SocketAddr;
@@ -15,8 +15,6 @@ use crate::{
 
 /// RFC 4250, 4.
 const PORT: u16 = 22;
-/// Where distributions put ssh.
-const CLIENTS: &[&str] = &["/usr/bin/ssh", "/bin/ssh", "/usr/local/bin/ssh"];
 
 impl Ssh {
     /// An outgoing connection has begun with an identification.
@@ -32,9 +30,8 @@ impl Ssh {
 
     pub(super) fn is_ssh(&self, process: Option<&Process>, connect: &Connect) -> bool {
         let by_process = |process: &Process| {
-            let is_client = process.executable.as_deref().is_some_and(|path| CLIENTS.contains(&path));
             let speaker = self.speakers.get(&process.id).copied().unwrap_or_default();
-            is_client || speaker.spoken > 0 && speaker.spoken >= speaker.connected
+            process.client || speaker.spoken > 0 && speaker.spoken >= speaker.connected
         };
         connect.remote.port() == PORT || self.servers.contains(&connect.remote) || process.is_some_and(by_process)
     }

@@ -50,7 +50,7 @@ impl Ssh {
             remote: connect.remote,
             has_ssh: about.ssh.is_some(),
             deploy: about.deploy.clone(),
-            name: process.and_then(|process| process.name.clone()),
+            by_ssh: process.is_some_and(|process| process.client),
             about: Box::new(about),
             local: None,
             attempted: time,
@@ -140,8 +140,8 @@ impl TcpConnection {
     /// A deploy could not reach a host.
     fn unreachable(&self, why: &str, out: &mut Outlet<'_>) {
         if let Some(deploy) = &self.deploy {
-            let (process, remote, name) = (self.process, self.remote, self.name.as_deref());
-            out.unreachable(&Unreachable { process, name, deploy, remote, why });
+            let (process, remote, by_ssh) = (self.process, self.remote, self.by_ssh);
+            out.unreachable(&Unreachable { process, by_ssh, deploy, remote, why });
         }
     }
 

@@ -3,7 +3,7 @@
 //! An attempt is known before the kernel acts on it. SYN_SENT follows at once unless it fails on the spot (no route,
 //! refused by policy), which no hook reports: the next close of the socket, or a second without SYN_SENT, tells.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr};
 
 use crate::{
     event::ids::ProcessId,
@@ -31,8 +31,8 @@ pub(super) struct TcpConnection {
     pub has_ssh: bool,
     /// The deploy that it belongs to.
     pub deploy: Option<DeployId>,
-    /// The process's name.
-    pub name: Option<Arc<str>>,
+    /// The process runs OpenSSH's ssh.
+    pub by_ssh: bool,
     /// Where it comes from, once the kernel has chosen. A closed socket knows its port no more.
     pub local: Option<SocketAddr>,
     pub attempted: u64,
