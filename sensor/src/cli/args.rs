@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use super::{deploys::args::DeploysArgs, duration::duration, stdout::Output};
-use crate::{finding::Action, render::filter::Filter, schema::ecs::Words as _};
+use crate::{finding::Action, render::filter::Filter, schema::ecs::Words};
 
 #[derive(Parser)]
 #[command(
@@ -172,7 +172,7 @@ fn action(text: &str) -> Result<Actions, String> {
         _ => A::ALL.iter().copied().filter(|action| action.word() == text).collect(),
     };
     if short.is_empty() {
-        let names: Vec<&str> = A::ALL.iter().map(|action| action.word()).collect();
+        let names: Vec<&str> = A::ALL.iter().copied().map(Words::word).collect();
         return Err(format!("known are exec, exit, login, logout, connect, {}", names.join(", ")));
     }
     Ok(Actions(short))

@@ -5,7 +5,7 @@ use crate::{
         Finding, FindingKind, Outcome,
         deploy::{Description, Evidence, Extent},
     },
-    schema::ecs::Words as _,
+    schema::ecs::Words,
 };
 
 /// The column WHAT.
@@ -48,7 +48,7 @@ fn described(description: &Description, extent: &Extent, steps: Option<u64>, mes
 pub(super) fn result(finding: &Finding) -> Option<String> {
     Some(match (&finding.kind, finding.outcome) {
         (FindingKind::DeployStarted(started), _) => {
-            started.description.action.map(|action| action.word()).unwrap_or_default().to_owned()
+            started.description.action.map(Words::word).unwrap_or_default().to_owned()
         }
         (FindingKind::DeployFinished(_), Outcome::Success) => "ok".into(),
         (FindingKind::DeployFinished(finished), Outcome::Unknown) => match finished.evidence {

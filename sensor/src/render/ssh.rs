@@ -7,7 +7,7 @@ use crate::{
         Capture, Finding, FindingKind, Outcome,
         ssh::{Address, Auth, Channel, Command, Forward, Handshake, HostKey, Key},
     },
-    schema::ecs::Words as _,
+    schema::ecs::Words,
 };
 
 /// The column WHAT.
@@ -41,7 +41,7 @@ fn handshake(finding: &Finding, shown: &Handshake) -> String {
 }
 
 fn host_key(shown: &HostKey) -> String {
-    let mut text = shown.status.map_or("not known", |status| status.word()).to_owned();
+    let mut text = shown.status.map_or("not known", Words::word).to_owned();
     if let Some(reason) = shown.status_reason {
         let _ = write!(text, " ({})", reason.word());
     }

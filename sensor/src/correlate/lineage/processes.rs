@@ -34,6 +34,7 @@ pub(in crate::correlate) struct Marks {
 
 /// A process that is alive.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub(in crate::correlate) struct Process {
     pub id: ProcessId,
     pub parent: Option<ProcessId>,

@@ -211,6 +211,6 @@ fn with_ssh(mut closed: Finding, left: Finding) -> Finding {
 }
 
 fn failure(errno: u16) -> Failure {
-    let name = errno_name(errno.into()).map_or_else(|| format!("errno {errno}"), |name| name.to_string());
+    let name = errno_name(errno.into()).unwrap_or_else(|| format!("errno {errno}"));
     Failure { code: Some(name.into()), message: None }
 }

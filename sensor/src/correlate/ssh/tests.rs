@@ -11,7 +11,7 @@ use crate::{
         stream::{Event, EventKind, Limits, ProcessId, TcpChange, TcpState},
     },
     finding::{Action, Capture, Finding, FindingKind, Outcome, Role, ssh::HostKey},
-    schema::ecs::Words as _,
+    schema::ecs::Words,
 };
 
 const LIMITS: Limits = Limits { processes: 100, sessions: 4, connections: 100 };
@@ -211,13 +211,13 @@ fn shown(record: &Finding) -> Option<&HostKey> {
 }
 
 fn host_keys(bench: &Bench) -> Vec<(Option<&'static str>, Outcome)> {
-    let word = |shown: &HostKey| shown.status.map(|status| status.word());
+    let word = |shown: &HostKey| shown.status.map(Words::word);
     bench.records.iter().filter_map(|record| Some((word(shown(record)?), record.outcome))).collect()
 }
 
 /// Of the last.
 fn host_key_reason(bench: &Bench) -> Option<&'static str> {
-    bench.records.iter().filter_map(shown).next_back()?.status_reason.map(|reason| reason.word())
+    bench.records.iter().filter_map(shown).next_back()?.status_reason.map(Words::word)
 }
 
 #[test]

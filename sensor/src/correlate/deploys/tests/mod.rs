@@ -23,7 +23,7 @@ use crate::{
         Action, Finding, FindingKind, Outcome, SshConnectionId,
         deploy::{ConfigFiles, DeployStep, Description, Extent},
     },
-    schema::ecs::Words as _,
+    schema::ecs::Words,
 };
 
 const LIMITS: Limits = Limits { processes: 100, sessions: 50, connections: 100 };
@@ -301,14 +301,14 @@ impl Told {
         let description = description.clone();
         Self {
             tool: description.tool,
-            action: description.action.map(|action| action.word()),
+            action: description.action.map(Words::word),
             verb: description.verb,
             service: description.service,
             destination: description.destination,
             version: description.version,
             previous_version: description.previous_version,
             performer: description.performer,
-            claimed: description.claimed.iter().map(|claim| claim.word()).collect(),
+            claimed: description.claimed.iter().copied().map(Words::word).collect(),
             hosts: extent.hosts,
             roles: extent.roles,
             secrets: extent.secrets,
@@ -328,7 +328,7 @@ fn fields(record: &Finding) -> &'static Told {
             connections: finished.connections.clone(),
             contacted: finished.contacted.clone(),
             steps: finished.steps,
-            evidence: finished.evidence.map(|evidence| evidence.word()),
+            evidence: finished.evidence.map(Words::word),
             reason: finished.reason.as_ref().map(ToString::to_string),
             message: finished.message.as_ref().map(ToString::to_string),
             ..Told::of(&finished.description, Some(&finished.extent))
