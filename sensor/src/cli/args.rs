@@ -45,7 +45,7 @@ pub(super) enum Verb {
         [deploy]\n  tools = \"/etc/sensor/tools\"   # definitions of your own deploy tools (*.toml)"
     )]
     Run(RunArgs),
-    /// Tell whether this machine can run the sensor, and what it would not see
+    /// Check whether this machine can run the sensor, and what it would not see
     Check(CheckArgs),
     /// Show a recorded stream again
     #[command(after_help = "Example:\n  sensor replay /tmp/s --session 3f9a --format json")]
@@ -157,8 +157,8 @@ impl ShowArgs {
 
     /// With `--ssh`: the actions of the protocol, and what the sensor says about itself.
     fn protocol(&self) -> impl Iterator<Item = Action> {
-        let told = |action: &Action| matches!(action.meaning().dataset, "sensor.ssh" | "sensor.health");
-        Action::ALL.into_iter().filter(move |action| self.ssh && told(action))
+        let of_protocol = |action: &Action| matches!(action.meaning().dataset, "sensor.ssh" | "sensor.health");
+        Action::ALL.into_iter().filter(move |action| self.ssh && of_protocol(action))
     }
 }
 
