@@ -5,7 +5,7 @@ use crate::Record;
 
 /// An attempt or offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct Attempt {
     pub user: String,
     pub method: String,
     /// `success`, `failure`, `partial`.
@@ -13,7 +13,7 @@ pub struct Told {
     pub fingerprint: String,
 }
 
-impl Told {
+impl Attempt {
     pub fn new(user: &str, method: &str, outcome: &str, fingerprint: &str) -> Self {
         let [user, method, outcome, fingerprint] = [user, method, outcome, fingerprint].map(str::to_owned);
         Self { user, method, outcome, fingerprint }
@@ -28,21 +28,21 @@ impl Told {
 }
 
 /// sshd's lines about the connections from a port: `Failed METHOD for USER from IP port PORT ssh2: TYPE FINGERPRINT`.
-pub fn by_sshd(log: &str, port: u64) -> Vec<Vec<Told>> {
+pub fn by_sshd(log: &str, port: u64) -> Vec<Vec<Attempt>> {
     let (begin, from) =
         (format!("Connection from 127.0.0.1 port {port} on "), format!(" from 127.0.0.1 port {port} ssh2"));
     let mut connections = Vec::new();
     for line in log.lines() {
         if line.starts_with(&begin) {
             connections.push(Vec::new());
-        } else if let (Some(told), Some(last)) = (attempt(line, &from), connections.last_mut()) {
-            last.push(told);
+        } else if let (Some(recorded), Some(last)) = (attempt(line, &from), connections.last_mut()) {
+            last.push(recorded);
         }
     }
     connections
 }
 
-fn attempt(line: &str, from: &str) -> Option<Told> {
+fn attempt(line: &str, from: &str) -> Option<Attempt> {
     let (before, after) = line.split_once(from)?;
     let mut words = before.split(' ');
     let outcome = match words.next()? {
@@ -56,15 +56,15 @@ fn attempt(line: &str, from: &str) -> Option<Told> {
     let method = words.next()?.split('/').next()?;
     let user = before.rsplit(' ').next()?;
     let fingerprint = after.split(' ').find(|word| word.starts_with("SHA256:")).unwrap_or_default();
-    Some(Told::new(user, method, outcome, fingerprint))
+    Some(Attempt::new(user, method, outcome, fingerprint))
 }
 
-pub fn by_records<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<Told> {
+pub fn by_records<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<Attempt> {
     records
         .filter(|record| record.is("ssh-authentication") || record.is("ssh-key-offered"))
         .map(|record| {
             let partial = record.get("ssh.auth.partial").is_some();
-            Told::new(
+            Attempt::new(
                 record.text("destination.user.name"),
                 record.text("ssh.auth.method"),
                 if partial { "partial" } else { record.text("event.outcome") },
@@ -76,20 +76,20 @@ pub fn by_records<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<Told> {
 
 /// Paramiko's log. It signs at once, and does not name the key as others do: `fingerprint` is that of the only one it
 /// has.
-pub fn by_paramiko(log: &str, user: &str, fingerprint: &str) -> Vec<Told> {
+pub fn by_paramiko(log: &str, user: &str, fingerprint: &str) -> Vec<Attempt> {
     let lines =
         log.lines().filter_map(|line| line.split_once("paramiko.transport: Authentication (")?.1.split_once(") "));
     lines
         .map(|(method, rest)| {
             let outcome = if rest.starts_with("successful") { "success" } else { "failure" };
-            Told::new(user, method, outcome, if method == "publickey" { fingerprint } else { "" })
+            Attempt::new(user, method, outcome, if method == "publickey" { fingerprint } else { "" })
         })
         .collect()
 }
 
 /// The log of Net::SSH, which offers its only key before it signs.
-pub fn by_net_ssh(log: &str, user: &str, fingerprint: &str) -> Vec<Told> {
-    let mut told = Vec::new();
+pub fn by_net_ssh(log: &str, user: &str, fingerprint: &str) -> Vec<Attempt> {
+    let mut recorded = Vec::new();
     let mut offered = false;
     for line in log.lines().filter(|line| line.contains("net.ssh.authentication.")) {
         let said = line.split_once("]: ").map_or("", |(_, said)| said);
@@ -98,15 +98,19 @@ pub fn by_net_ssh(log: &str, user: &str, fingerprint: &str) -> Vec<Told> {
             ["trying", "publickey", _] => offered = true,
             ["publickey", "succeeded", ..] => {
                 offered = false;
-                told.extend([fingerprint; 2].map(|key| Told::new(user, "publickey", "success", key)));
+                recorded.extend([fingerprint; 2].map(|key| Attempt::new(user, "publickey", "success", key)));
             }
             ["all", "authorization", "methods", "failed", ..] if offered => {
-                told.push(Told::new(user, "publickey", "failure", fingerprint));
+                recorded.push(Attempt::new(user, "publickey", "failure", fingerprint));
             }
-            [method @ ("none" | "password"), "failed"] => told.push(Told::new(user, method, "failure", "")),
-            [method @ ("none" | "password"), "succeeded"] => told.push(Told::new(user, method, "success", "")),
+            [method @ ("none" | "password"), "failed"] => {
+                recorded.push(Attempt::new(user, method, "failure", ""));
+            }
+            [method @ ("none" | "password"), "succeeded"] => {
+                recorded.push(Attempt::new(user, method, "success", ""));
+            }
             _ => {}
         }
     }
-    told
+    recorded
 }

@@ -93,7 +93,7 @@ impl Audit {
         execs
     }
 
-    /// Executes something that nobody else does, and reads until it is there.
+    /// Executes something that no other process does, and reads until it is there.
     fn mark(&self, what: &str) -> Vec<Exec> {
         running::succeed(Command::new("/bin/true").args([MARK, what]));
         let mut execs = Vec::new();

@@ -1,9 +1,9 @@
 //! Applications that speak SSH from inside: real programs on Paramiko and Net::SSH (`fixtures/`), run as a user of
 //! their own, with that user's known_hosts.
 //!
-//! A program does the acts that it is given, tells each on its standard output, and writes the library's own debug log.
-//! PyPI's versions of Paramiko live in virtual environments under `target/clients`, made once with the distribution's
-//! Python; a test gets a copy, whose files nobody has run before.
+//! A program does the acts that it is given, prints each on its standard output, and writes the library's own debug
+//! log. PyPI's versions of Paramiko live in virtual environments under `target/clients`, made once with the
+//! distribution's Python; a test gets a copy, whose files have not been run before.
 
 use std::{
     fs,
@@ -162,7 +162,7 @@ impl App {
         self.account.home.join(name)
     }
 
-    /// A file in its home that nobody else can read.
+    /// A file in its home that no other user can read.
     pub fn give(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.home(name);
         fs::write(&path, text).unwrap();
@@ -231,7 +231,7 @@ impl App {
 impl Done {
     /// What it said of an act.
     pub fn of<'a>(&'a self, act: &'a str) -> impl Iterator<Item = &'a Value> {
-        self.acts.iter().filter(move |told| told["act"] == act)
+        self.acts.iter().filter(move |recorded| recorded["act"] == act)
     }
 
     /// What it said of the only act of this name.

@@ -13,7 +13,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The name tells whose it is.
+    /// The name shows whose it is.
     pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("sensor-tests-{}-{name}", process::id()));
         let _ = fs::remove_dir_all(&path);

@@ -107,7 +107,7 @@ fn keygen(args: &[&str], path: &Path) {
     running::succeed(Command::new("ssh-keygen").args(["-q", "-N", "", "-C", ""]).args(args).arg("-f").arg(path));
 }
 
-/// 24 characters that nobody can guess and no shell changes.
+/// 24 characters that cannot be guessed and no shell changes.
 pub fn random() -> String {
     use std::{fmt::Write as _, io::Read as _};
     let mut bytes = [0u8; 12];

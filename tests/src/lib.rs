@@ -1,5 +1,5 @@
 //! Harness of the tests on a real kernel: `tests/*.rs` beside it say what `sensor` does, this starts what they need and
-//! tells the truth they compare with.
+//! provides the truth that they compare with.
 //!
 //! | module | what it is |
 //! |---|---|

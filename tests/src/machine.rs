@@ -1,4 +1,4 @@
-//! The machine: users, audit rules and kernel probes are its own, so one test has it at a time, whatever runs the
+//! The machine: users, audit rules and kernel probes are its own, so one test uses it at a time, whatever runs the
 //! tests.
 //!
 //! A lock on a file, whatever TMPDIR is; the kernel drops it with the process. Without root nothing here can be tested,

@@ -125,7 +125,7 @@ fn ip(args: &[&str]) {
     running::succeed(Command::new("ip").args(args));
 }
 
-/// A file of /proc/sys/net/ipv4 shows the settings of whoever opens it.
+/// A file of /proc/sys/net/ipv4 shows the settings of the process that opens it.
 fn set(place: Place, name: &str, value: &str) {
     let line: OsString = format!("echo {value} >/proc/sys/net/ipv4/{name}").into();
     running::succeed(&mut place.inside(Command::new("sh").arg("-c").arg(line)));

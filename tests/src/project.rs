@@ -21,7 +21,7 @@ use crate::{
 
 /// The hosts.
 pub const HOSTS: [&str; 3] = ["127.0.0.2", "127.0.0.3", "127.0.0.4"];
-/// Nobody listens there.
+/// No server listens there.
 pub const NOBODY: &str = "127.0.0.99";
 /// What the containers run that are there before.
 pub const BEFORE: &str = "aaaaaaa";
@@ -254,7 +254,7 @@ impl Log {
     }
 }
 
-/// Steps of a deploy on one host, as one side tells them.
+/// Steps of a deploy on one host, as one side records them.
 pub fn steps(records: &Records, deploy: &str, role: &str, host: &str) -> Vec<Sent> {
     let own = |record: &&Record| {
         record.text("deploy.id") == deploy && record.text("ssh.role") == role && record.text("deploy.step.host") == host

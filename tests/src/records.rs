@@ -175,7 +175,7 @@ impl Records {
     }
 
     pub fn assert_nothing_lost(&self) {
-        // Since 7.0 the kernel can skip both programs of a tracepoint; what is told of that is an upper bound
+        // Since 7.0 the kernel can skip both programs of a tracepoint; what is recorded of that is an upper bound
         // (sensor/src/kernel/counters.rs). Every test looks for its own events besides.
         let bound = |record: &&Record| record.text("sensor.lost.kind").ends_with(": skipped by the kernel");
         let lost = self.of("sensor-events-lost").filter(|record| !bound(record));

@@ -93,7 +93,7 @@ impl Sshd {
         running::finish(self.ssh(user, &[]).arg(command))
     }
 
-    /// Starts a session that goes on: `command` says `ready` on a line when it is where the test wants it.
+    /// Starts a session that stays open: `command` says `ready` on a line when it is where the test wants it.
     pub fn open_session(&self, user: &str, command: &str) -> Running {
         use std::io::{BufRead as _, BufReader};
         let mut client = Running::start(self.ssh(user, &[]).arg(command).stdin(Stdio::piped()).stdout(Stdio::piped()));
@@ -113,7 +113,7 @@ impl Sshd {
         self.folder.join(name)
     }
 
-    /// A key that nobody may log in with.
+    /// A key that no user may log in with.
     pub fn unknown_key(&self) -> PathBuf {
         self.folder.join("unknown_key")
     }

@@ -47,7 +47,7 @@ impl Stage {
         self.sshd.ssh(&self.account.name, options)
     }
 
-    /// A session that goes on, from where it says `ready`.
+    /// A session that stays open, from where it says `ready`.
     pub fn open_session(&self, command: &str) -> Running {
         self.sshd.open_session(&self.account.name, command)
     }

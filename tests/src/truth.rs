@@ -1,8 +1,8 @@
 //! The comparison: the execs of a user's sessions as the audit log has them, against the sensor's records of the same
 //! sessions.
 //!
-//! Sessions are told apart by what the kernel says (audit session ids, set by PAM at login), so the sensor's own idea
-//! of a session is what is tested. Execs are compared as multisets, in both directions.
+//! Sessions are distinguished by what the kernel says (audit session ids, set by PAM at login), so the sensor's own
+//! idea of a session is what is tested. Execs are compared as multisets, in both directions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What is compared of an exec: pid, real uid, executable, argv.
-type Told = (u32, String, String, Vec<String>);
+type ExecKey = (u32, String, String, Vec<String>);
 
 pub struct Truth {
     execs: Vec<Exec>,
@@ -49,10 +49,10 @@ impl Truth {
         assert!(!self.sessions().is_empty(), "the audit log has no session: there is nothing to compare with");
         let login = self.login.to_string();
         let in_login = |record: &&Record| record.text("user.audit.id") == login;
-        let told: Vec<&Record> = records.iter().filter(|record| record.is("process-started")).collect();
+        let recorded: Vec<&Record> = records.iter().filter(|record| record.is("process-started")).collect();
         for session in self.sessions() {
             let id = session.to_string();
-            let own = told.iter().copied().filter(in_login).filter(|record| record.text("auditd.session") == id);
+            let own = recorded.iter().copied().filter(in_login).filter(|record| record.text("auditd.session") == id);
             let expected = self.execs.iter().filter(|exec| exec.session == Some(session));
             same(&format!("audit session {id}"), expected, own.clone());
             let ids: BTreeSet<&str> = own.map(Record::session).collect();
@@ -63,9 +63,9 @@ impl Truth {
         }
         // At its start a session has the name that logged in; the id that it became shows later.
         let ends: BTreeSet<&str> = records.of("ssh-session-ended").filter(in_login).map(Record::session).collect();
-        assert_eq!(ends.len(), self.sessions().len(), "sessions told and sessions there were");
+        assert_eq!(ends.len(), self.sessions().len(), "sessions recorded and sessions there were");
         let before = self.execs.iter().filter(|exec| exec.login.is_none() && exec.parent == self.listener);
-        let sshd_internal = told.iter().copied().filter(|record| {
+        let sshd_internal = recorded.iter().copied().filter(|record| {
             record.number("process.parent.pid") == Some(self.listener.into()) && record.get("auditd.session").is_none()
         });
         same("processes before a login", before, sshd_internal);
@@ -94,7 +94,7 @@ fn so_far_processes<'a>(records: impl Iterator<Item = &'a Record>) -> usize {
 }
 
 fn same<'a>(what: &str, truth: impl Iterator<Item = &'a Exec>, records: impl Iterator<Item = &'a Record>) {
-    let mut balance: BTreeMap<Told, i64> = BTreeMap::new();
+    let mut balance: BTreeMap<ExecKey, i64> = BTreeMap::new();
     for exec in truth {
         let argv = exec.argv.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
         *balance.entry((exec.pid, exec.uid.to_string(), exec.exe.clone(), argv)).or_default() += 1;
@@ -104,10 +104,11 @@ fn same<'a>(what: &str, truth: impl Iterator<Item = &'a Exec>, records: impl Ite
         let (uid, exe) = (record.text("user.id").to_owned(), record.text("process.executable").to_owned());
         *balance.entry((record.pid(), uid, exe, args)).or_default() -= 1;
     }
-    let missed: Vec<&Told> = balance.iter().filter(|(_, count)| **count > 0).map(|(told, _)| told).collect();
-    let made_up: Vec<&Told> = balance.iter().filter(|(_, count)| **count < 0).map(|(told, _)| told).collect();
+    let missed: Vec<&ExecKey> = balance.iter().filter(|(_, count)| **count > 0).map(|(recorded, _)| recorded).collect();
+    let made_up: Vec<&ExecKey> =
+        balance.iter().filter(|(_, count)| **count < 0).map(|(recorded, _)| recorded).collect();
     assert!(
         missed.is_empty() && made_up.is_empty(),
-        "{what}: execs that the sensor does not tell: {missed:#?}\nand that it tells but the audit log does not: {made_up:#?}"
+        "{what}: execs that the sensor does not record: {missed:#?}\nand that it records but the audit log does not: {made_up:#?}"
     );
 }

@@ -11,7 +11,7 @@ use std::{fs, path::Path};
 
 use sensor_tests::{Account, Folder, Machine, Record, Sshd, Stage, Trace};
 
-/// The kernel side copies this much of an argv; the true size is told.
+/// The kernel side copies this much of an argv; the true size is recorded.
 const ARGS_MAX: usize = 32 << 10;
 
 /// The exec of /bin/true with this first argument, by a session that ran `command`.
@@ -45,10 +45,10 @@ fn two_hundred_kilobytes_of_arguments_are_cut_and_their_true_size_is_told() {
     assert_eq!(exec.number("sensor.original_size"), Some(argv.len() as u64));
     assert_eq!(exec.number("process.args_count"), Some(22));
     assert_eq!(exec.list("sensor.truncated"), ["process.args", "process.command_line"]);
-    // What is told is the beginning, not a selection.
-    let told = exec.list("process.args").join("\0");
-    assert_eq!(told.len(), ARGS_MAX);
-    assert!(argv.starts_with(told.as_bytes()));
+    // What is recorded is the beginning, not a selection.
+    let recorded = exec.list("process.args").join("\0");
+    assert_eq!(recorded.len(), ARGS_MAX);
+    assert!(argv.starts_with(recorded.as_bytes()));
 }
 
 #[test]
@@ -98,8 +98,8 @@ fn a_secret_in_a_command_line_is_in_no_record_and_in_no_recording() {
 
     for (program, shown) in [("mysql", 1), ("curl", 2), ("docker", 1), ("git", 1)] {
         let redacted = |r: &&Record| r.args_contain("[REDACTED]") && r.list("sensor.redacted") == ["process.args"];
-        let told = records.of("process-started").filter(|r| r.text("process.name") == program);
-        assert_eq!(told.filter(redacted).count(), shown, "{program}");
+        let recorded = records.of("process-started").filter(|r| r.text("process.name") == program);
+        assert_eq!(recorded.filter(redacted).count(), shown, "{program}");
     }
     records.exec(&["mysql", "-u", "root", "-p[REDACTED]", "db"]);
     records.exec(&["env", "API_TOKEN=[REDACTED]", "/bin/true", "with-a-token"]);

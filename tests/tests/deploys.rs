@@ -153,8 +153,8 @@ fn a_deploy_is_told_from_both_sides_as_it_was() {
         ("hook", "", 3),
     ] {
         let by = |role: &str| kinds(kind).iter().filter(|record| record.text("ssh.role") == role).count();
-        let told = (by("client"), by("server"), by(""));
-        assert_eq!(told, if role.is_empty() { (0, 0, count) } else { (count, count, 0) }, "{kind}");
+        let recorded = (by("client"), by("server"), by(""));
+        assert_eq!(recorded, if role.is_empty() { (0, 0, count) } else { (count, count, 0) }, "{kind}");
     }
     let boot = kinds("boot").into_iter().find(|record| record.text("deploy.step.host") == "127.0.0.4").unwrap();
     assert_eq!(boot.text("deploy.step.role"), "job");
@@ -217,8 +217,8 @@ fn a_rollback_is_what_it_did_and_not_what_it_exits_with() {
     assert_eq!((back.ended.code(), missing.ended.code()), (0, 0));
     let records = test.records(2);
     let all = deploys(&records);
-    let told: Vec<_> = all.iter().map(|(_, finished)| (ended(finished), finished.text("deploy.version"))).collect();
-    assert_eq!(told, [(("success", ""), "5f95e7b"), (("failure", "version-not-found"), "missing")]);
+    let recorded: Vec<_> = all.iter().map(|(_, finished)| (ended(finished), finished.text("deploy.version"))).collect();
+    assert_eq!(recorded, [(("success", ""), "5f95e7b"), (("failure", "version-not-found"), "missing")]);
     for ((started, finished), run) in all.iter().zip([&back, &missing]) {
         assert_eq!(finished.text("deploy.action"), "rollback");
         assert_steps(&records, started.text("deploy.id"), &run.log);
@@ -250,8 +250,8 @@ fn every_other_verb_has_its_action_and_its_steps() {
         assert_eq!((started.text("deploy.action"), started.text("deploy.verb")), (*action, *verb));
         // What the tool does not know it does not do: it ended with 1, and that is all.
         let (outcome, evidence) = if *verb == "frobnicate" { ("unknown", "none") } else { ("success", "commands") };
-        let told = (finished.text("event.outcome"), finished.text("deploy.evidence"));
-        assert_eq!(told, (outcome, evidence), "{args:?}: {:?}", run.ended);
+        let recorded = (finished.text("event.outcome"), finished.text("deploy.evidence"));
+        assert_eq!(recorded, (outcome, evidence), "{args:?}: {:?}", run.ended);
         assert_steps(&records, started.text("deploy.id"), &run.log);
     }
     let performer = |n: usize| all[n].1.text("deploy.performer");

@@ -1,8 +1,8 @@
-//! Precision: ordinary work, of which nothing is a deploy, and no deploy is told of it. `fixtures/ordinary_day.sh` does
-//! it: real builds in Rust and Ruby, apt, git, shell loops, SSH by hand and by a Ruby program over SSHKit, and every
-//! use of the deploy tools' names that is none.
+//! Precision: ordinary work, of which nothing is a deploy, and no deploy is recorded of it. `fixtures/ordinary_day.sh`
+//! does it: real builds in Rust and Ruby, apt, git, shell loops, SSH by hand and by a Ruby program over SSHKit, and
+//! every use of the deploy tools' names that is none.
 //!
-//! At the end one real start of a tool shows that it would have been told. `SENSOR_PRECISION_EXECS` says how many
+//! At the end one real start of a tool shows that it would have been recorded. `SENSOR_PRECISION_EXECS` says how many
 //! programs are to be executed; a day has 50,000.
 #![allow(
     clippy::unwrap_used,
@@ -87,8 +87,8 @@ fn false_deploys(records: &Records, known: &str) -> Vec<String> {
         let line = [record.text("process.command_line"), record.text("deploy.step.line")].join(" / ");
         format!("{} {} {}: {line}", record.action(), record.text("deploy.tool"), record.text("deploy.verb"))
     };
-    let told = records.iter().filter(|record| record.get("deploy").is_some() && record.text("deploy.id") != known);
-    told.map(shown).collect()
+    let recorded = records.iter().filter(|record| record.get("deploy").is_some() && record.text("deploy.id") != known);
+    recorded.map(shown).collect()
 }
 
 #[test]
@@ -118,13 +118,13 @@ fn a_day_of_ordinary_work_has_no_deploy() {
     records.assert_nothing_lost();
 
     let known = records.one("deploy-started", real).text("deploy.id").to_owned();
-    let (told, count) = (false_deploys(&records, &known), records.count("process-started"));
+    let (recorded, count) = (false_deploys(&records, &known), records.count("process-started"));
     let (own, all) = (execs.count, records.len());
     println!(
         "{own} programs executed ({count} on this machine), {all} records, {} of deploys that are none",
-        told.len()
+        recorded.len()
     );
-    assert_eq!(told, Vec::<String>::new());
+    assert_eq!(recorded, Vec::<String>::new());
     assert!(own >= wanted && count >= own, "{own} of {count}");
 
     let mut replay = sensor::command(&["replay", "--all", "--format", "json"]);

@@ -276,7 +276,7 @@ fn a_log_that_is_being_written_is_read_and_broken_lines_are_counted() {
     let whole = deploys(&[], &[folder.write("whole.json", &bytes)]);
     bytes.extend_from_slice(b"{\"@timestamp\":\"2026-11-21T21:19:30.0000");
     let torn = deploys(&[], &[folder.write("torn.json", &bytes)]);
-    assert_eq!((torn.text(), torn.stderr.as_str()), (whole.text(), ""), "a torn last line is nobody's fault");
+    assert_eq!((torn.text(), torn.stderr.as_str()), (whole.text(), ""), "a torn last line is no fault");
     let mut damaged = b"\0\0\0\0\n{\"event\":{\"action\":\"deploy-started\"}}\n{\"half\n".to_vec();
     damaged.extend(logs[0].bytes());
     let damaged = deploys(&[], &[folder.write("damaged.json", &damaged)]);

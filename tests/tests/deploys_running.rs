@@ -1,4 +1,5 @@
-//! A deploy that runs when the sensor starts, or starts again: told as inferred, under one id, and seen from then on.
+//! A deploy that runs when the sensor starts, or starts again: recorded as inferred, under one id, and seen from then
+//! on.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -42,14 +43,14 @@ fn a_deploy_that_runs_when_the_sensor_starts_is_told_with_everything_after() {
     let kamal = deploy_up_to(&project, "pre-connect");
     let pid = kamal.pid();
     let mut sensor = Sensor::run(&folder, "");
-    let told = |sensor: &Sensor| {
+    let recorded = |sensor: &Sensor| {
         sensor.until("the deploy", |record| record.is("deploy-started") && record.text("deploy.tool") == "kamal")
     };
-    let first = told(&sensor);
+    let first = recorded(&sensor);
     // A restart in the middle: the same deploy, under the same id.
     sensor.stop();
     let mut sensor = Sensor::run(&folder, "");
-    let started = told(&sensor);
+    let started = recorded(&sensor);
     for record in [&first, &started] {
         assert_eq!((record.pid(), record.get("sensor.inferred")), (pid, Some(&true.into())), "{}", record.0);
         for (field, expected) in [

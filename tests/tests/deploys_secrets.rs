@@ -142,7 +142,7 @@ fn no_secret_of_a_deploy_is_anywhere_and_its_name_is_told() {
     }
     assert!(!holds(log.as_bytes(), &secret), "a secret is in the log: {log}");
 
-    // What was handled is told by its name.
+    // What was handled is recorded by its name.
     let started: Vec<_> = records.of("deploy-started").filter(|record| record.text("deploy.tool") == "kamal").collect();
     assert_eq!(started.len(), runs.len());
     let mut expected = names.clone();
@@ -160,7 +160,7 @@ fn no_secret_of_a_deploy_is_anywhere_and_its_name_is_told() {
     for name in ["GREETING=", "BUNDLE_TOKEN="] {
         assert!(build.text("deploy.step.line").contains(name), "{}", build.text("deploy.step.line"));
     }
-    let told: String =
+    let recorded: String =
         records.of("deploy-step").map(|record| record.text("deploy.step.line").to_owned() + "\n").collect();
     for name in [
         "API_TOKEN=",
@@ -170,6 +170,6 @@ fn no_secret_of_a_deploy_is_anywhere_and_its_name_is_told() {
         "mysql -h db -p[REDACTED]",
         "redis://u:[REDACTED]@h/0",
     ] {
-        assert!(told.contains(name), "{name} is not told");
+        assert!(recorded.contains(name), "{name} is not recorded");
     }
 }

@@ -117,7 +117,7 @@ fn a_host_that_does_not_see_the_deployer_knows_the_deploy_all_the_same() {
     let mut ids: Vec<&str> = records.of("deploy-step").map(|record| record.text("deploy.id")).collect();
     ids.dedup();
     assert!(ids.iter().all(|id| !id.is_empty()));
-    // Two deploys of two versions, and a login of which nothing tells more.
+    // Two deploys of two versions, and a login of which nothing more is known.
     for (host, (_, log)) in HOSTS.iter().flat_map(|host| runs.iter().map(move |run| (host, run))) {
         let sent = log.sent(host);
         let found = ids.iter().filter(|id| steps(&records, id, "server", host) == sent).count();

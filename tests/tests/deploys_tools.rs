@@ -30,9 +30,9 @@ fn a_definition_is_in_force_after_sighup_and_a_wrong_one_changes_nothing() {
     ship();
     let again = |n: usize| {
         sensor.signal(Signal::HUP);
-        let told = |action: &str| sensor.records().count(action);
+        let recorded = |action: &str| sensor.records().count(action);
         wait::until("the answer to SIGHUP", || {
-            (told("sensor-config-reloaded") + told("sensor-degraded") >= n).then_some(())
+            (recorded("sensor-config-reloaded") + recorded("sensor-degraded") >= n).then_some(())
         });
     };
     let before = sensor.records().count("sensor-degraded");
@@ -56,6 +56,6 @@ fn a_definition_is_in_force_after_sighup_and_a_wrong_one_changes_nothing() {
     let refused = records.one("sensor-degraded", |record| record.text("sensor.degraded.what") == "new configuration");
     let why = refused.text("sensor.degraded.why");
     assert!(why.contains("own.toml") && why.contains("from.destination") && why.contains("option:--name"), "{why}");
-    // `secret` is the definition's word: without it nobody knew that this option is one.
+    // `secret` is the definition's word: without it nothing shows that this option is one.
     assert!(!records.of("deploy-started").any(|record| record.0.to_string().contains("s3cr3t-code")));
 }

@@ -252,8 +252,8 @@ fn with_errors(name: &str, stderr: Stdio) {
     let records = Records::parse(&fs::read(test.folder.join("sensor.json")).unwrap());
     records.assert_contract();
     records.assert_nothing_lost();
-    let told = records.of("process-started").filter(|record| record.list("process.args") == ["/bin/true", "said"]);
-    assert_eq!(told.count(), 20);
+    let recorded = records.of("process-started").filter(|record| record.list("process.args") == ["/bin/true", "said"]);
+    assert_eq!(recorded.count(), 20);
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! Applications in containers. Where the libraries are files of the container's own, the first connection is told whole
-//! or says that it is not, and the second is told whole; where containers share the files of an image, each thing is
-//! told once.
+//! Applications in containers. Where the libraries are files of the container's own, the first connection is recorded
+//! whole or says that it is not, and the second is recorded whole; where containers share the files of an image, each
+//! thing is recorded once.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

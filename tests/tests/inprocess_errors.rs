@@ -71,7 +71,7 @@ fn errors_say_where_in_the_protocol() {
             runs.push((library, code, port, done.pid));
         }
     }
-    // And where nobody listens any more, though SSH was spoken there a moment ago.
+    // And where no server listens any more, though SSH was spoken there a moment ago.
     let port = lab.sshd.port;
     let gone = app.run(&mut app.command(Library::ParamikoNewest, &["--key", "ed25519"], &["exec=exit 7"]));
     assert_eq!(gone.one("exec")["status"], 7);
@@ -83,15 +83,15 @@ fn errors_say_where_in_the_protocol() {
     for (library, code, port, pid) in runs {
         let own = Records(records.iter().filter(|record| record.pid() == pid).cloned().collect());
         for action in ["ssh-connection", "connection-closed"] {
-            let told = own.one(action, |_| true);
-            let shown = format!("{library:?} {code}: {action}: {told:?}");
-            assert_eq!((told.text("error.code"), told.text("event.outcome")), (code, "failure"), "{shown}");
+            let recorded = own.one(action, |_| true);
+            let shown = format!("{library:?} {code}: {action}: {recorded:?}");
+            assert_eq!((recorded.text("error.code"), recorded.text("event.outcome")), (code, "failure"), "{shown}");
             assert_eq!(
-                (told.text("ssh.role"), told.number("destination.port")),
+                (recorded.text("ssh.role"), recorded.number("destination.port")),
                 ("client", Some(port.into())),
                 "{shown}"
             );
-            assert!(!told.text("error.message").is_empty(), "{shown}");
+            assert!(!recorded.text("error.message").is_empty(), "{shown}");
         }
         let connection = own.one("ssh-connection", |_| true);
         assert!(!connection.text("ssh.client.software").is_empty(), "{library:?} {code}");
@@ -118,9 +118,9 @@ fn other_failures_of_other_programs_are_not_told() {
     let done = app.run(&mut app.command(Library::ParamikoDebian, &["--key", "ed25519"], &acts));
     assert_eq!(done.of("connect").count(), 2, "{done:?}");
     let records = sensor.stop();
-    let told: Vec<&Record> =
+    let recorded: Vec<&Record> =
         records.of("connection-failed").filter(|r| r.number("destination.port") == Some(nobody.into())).collect();
-    assert!(told.is_empty(), "{told:?}");
+    assert!(recorded.is_empty(), "{recorded:?}");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn what_differs_from_the_last_connection_is_named() {
         options.extend(without.iter().flat_map(|without| ["--without", without]));
         let done = app.run(&mut app.command(library, &options, &["exec=exit 7"]));
         assert_eq!(done.one("exec")["status"], 7, "{done:?}");
-        // Told a second after the keys: the order of the records is that of the comparisons.
+        // Attempt a second after the keys: the order of the records is that of the comparisons.
         wait::until("the connection's record", || {
             let records = sensor.records().of_clients(lab.sshd.port);
             records.iter().find(|record| record.is("ssh-connection") && record.pid() == done.pid).cloned()

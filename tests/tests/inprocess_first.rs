@@ -1,5 +1,5 @@
-//! The first connection of a fresh process in a fresh environment, whose libraries nobody has run before: it is told
-//! whole, or it says that it is not.
+//! The first connection of a fresh process in a fresh environment, whose libraries have not been run before: it is
+//! recorded whole, or it says that it is not.
 //!
 //! Each run has a new copy of the virtual environment, so every file in it is new to the sensor. Once with idle cores
 //! and once with all of them busy.
@@ -86,7 +86,7 @@ fn first(folder: &Folder, app: &App, library: Library, run: usize) -> u32 {
     done.pid
 }
 
-/// Is everything told that it did? If not, its records say so.
+/// Is everything recorded that it did? If not, its records say so.
 fn is_whole(client: &Records, pid: u32) -> bool {
     let connection = client.one("ssh-connection", |record| record.pid() == pid);
     let own = Records(client.iter().filter(|record| record.pid() == pid).cloned().collect());
@@ -94,7 +94,11 @@ fn is_whole(client: &Records, pid: u32) -> bool {
     let ended = own.of("ssh-command-ended").filter(|r| r.number("ssh.command.exit_status") == Some(7)).count();
     let whole = (success, ended) == (1, 1);
     let capture = if whole { "full" } else { "partial" };
-    assert_eq!(connection.text("ssh.capture"), capture, "process {pid}: {success} logins and {ended} commands told");
+    assert_eq!(
+        connection.text("ssh.capture"),
+        capture,
+        "process {pid}: {success} logins and {ended} commands recorded"
+    );
     whole
 }
 

@@ -242,8 +242,8 @@ fn each_implementation_is_read_as_far_as_the_table_says() {
     assert_eq!(client.count("ssh-connection"), seen.len());
     for (row, line, id) in &ran {
         let own = Records(client.iter().filter(|record| record.text("ssh.connection.id") == id).cloned().collect());
-        let told: Vec<&str> = own.iter().map(Record::action).collect();
-        println!("{}: {:?}, {told:?}", row.name, row.far);
+        let recorded: Vec<&str> = own.iter().map(Record::action).collect();
+        println!("{}: {:?}, {recorded:?}", row.name, row.far);
         in_clear(
             &stage,
             row,
@@ -267,7 +267,7 @@ fn ended(stage: &Stage, sensor: &Sensor, seen: &mut HashSet<String>) -> String {
     id
 }
 
-/// A connection by the wheels' Python: is it told whole?
+/// A connection by the wheels' Python: is it recorded whole?
 fn wait_warm(stage: &Stage, sensor: &Sensor, seen: &mut HashSet<String>) -> bool {
     let row = python("warm", "", true, "ssh_python", &[], Far::Full);
     run(stage, &row, "exit 7");
@@ -326,7 +326,7 @@ fn in_secret(stage: &Stage, row: &Row, own: &Records, line: &str) {
         for bytes in ["source.bytes", "destination.bytes"] {
             assert!(closed.number(bytes).is_some_and(|bytes| bytes > 1000), "{name}: {closed:?}");
         }
-        assert_eq!(own.len(), 3, "{name}: more is told than is known: {own:?}");
+        assert_eq!(own.len(), 3, "{name}: more is recorded than is known: {own:?}");
         return;
     }
     let login = own.one("ssh-authentication", |record| record.text("event.outcome") == "success");
@@ -355,14 +355,14 @@ fn in_secret(stage: &Stage, row: &Row, own: &Records, line: &str) {
         return;
     }
     let ended = own.one("ssh-command-ended", |_| true);
-    let told =
+    let recorded =
         (ended.text("ssh.command.kind"), ended.text("ssh.command.line"), ended.number("ssh.command.exit_status"));
     let expected = match row.asks {
         Asks::Command => ("exec", line, Some(7)),
         // curl may leave before the server has said all.
-        Asks::Sftp => ("subsystem", "sftp", told.2.filter(|status| *status == 0)),
+        Asks::Sftp => ("subsystem", "sftp", recorded.2.filter(|status| *status == 0)),
         // Nor has scp.
-        Asks::Scp => ("exec", "scp -pf '/etc/hostname'", told.2.filter(|status| *status <= 1)),
+        Asks::Scp => ("exec", "scp -pf '/etc/hostname'", recorded.2.filter(|status| *status <= 1)),
     };
-    assert_eq!(told, expected, "{name}");
+    assert_eq!(recorded, expected, "{name}");
 }

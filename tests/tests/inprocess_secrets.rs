@@ -52,10 +52,11 @@ fn no_secret_of_an_application_is_anywhere() {
         }
         with_passphrase(&lab, &app, library, &secret);
     }
-    let told = format!("/bin/true {}", plain.secret());
-    let done = app.run(&mut app.command(Library::ParamikoNewest, &["--key", "ed25519"], &[&format!("exec={told}")]));
+    let recorded = format!("/bin/true {}", plain.secret());
+    let done =
+        app.run(&mut app.command(Library::ParamikoNewest, &["--key", "ed25519"], &[&format!("exec={recorded}")]));
     assert_eq!(done.one("exec")["status"], 0);
-    trace.until("the last command", |r| r.is("ssh-command-ended") && r.text("ssh.command.line") == told);
+    trace.until("the last command", |r| r.is("ssh-command-ended") && r.text("ssh.command.line") == recorded);
 
     let daemon = memory(trace.pid(), |_| true);
     assert!(plain.is_in(&daemon), "the search does not find what is there");
@@ -95,7 +96,7 @@ fn assert_replays(recording: &Path, records: &Records) {
         assert_eq!(plain(replayed), plain(record));
     }
     let known = records.of("ssh-host-key").filter(|record| record.text("ssh.host_key.status") == "known").count();
-    assert!(known > 0, "no host key was told with what the files say");
+    assert!(known > 0, "no host key was recorded with what the files say");
 }
 
 /// A key with a passphrase, the contents of a file, and a line typed into a terminal.

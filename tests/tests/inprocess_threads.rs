@@ -1,4 +1,4 @@
-//! Many connections in one process, their commands interleaved: every command is told of its own connection.
+//! Many connections in one process, their commands interleaved: every command is recorded with its own connection.
 //!
 //! sshd gives each command the connection's ports in `SSH_CONNECTION`, and the command prints them: what it printed,
 //! the port of the thread's own socket and the records must agree.
@@ -65,13 +65,13 @@ fn check(library: Library, threads: usize, done: &Done, records: &Records, port:
         let id = connections[&own].text("ssh.connection.id");
         for (who, side) in [("server", &server), ("client", &client)] {
             for action in ["ssh-command-started", "ssh-command-ended"] {
-                let told = side.one(action, |record| record.text("ssh.command.line") == line);
-                assert_eq!(told.text("ssh.connection.id"), id, "{library:?}: {action} of the {who}: {line}");
-                assert_eq!(told.number("source.port"), Some(own), "{library:?}: {action} of the {who}: {line}");
+                let recorded = side.one(action, |record| record.text("ssh.command.line") == line);
+                assert_eq!(recorded.text("ssh.connection.id"), id, "{library:?}: {action} of the {who}: {line}");
+                assert_eq!(recorded.number("source.port"), Some(own), "{library:?}: {action} of the {who}: {line}");
             }
             let ended = side.one("ssh-command-ended", |record| record.text("ssh.command.line") == line);
             assert_eq!(ended.number("ssh.command.exit_status"), act["status"].as_u64(), "{library:?}: {line}");
         }
     }
-    assert_eq!(client.count("ssh-command-ended"), threads * EACH, "{library:?}: commands that nobody ran");
+    assert_eq!(client.count("ssh-command-ended"), threads * EACH, "{library:?}: commands that were not run");
 }

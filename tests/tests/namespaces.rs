@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, fs, process::Command};
 use sensor_tests::{Records, Stage, Trace, sensor};
 
 /// What must be the same inside and outside: who did what where.
-fn told(records: &Records) -> BTreeSet<String> {
+fn recorded(records: &Records) -> BTreeSet<String> {
     let own = records.iter().filter(|record| !record.session().is_empty());
     own.map(|record| {
         let user = [record.text("user.name"), record.text("user.audit.name"), record.text("destination.user.name")];
@@ -44,8 +44,8 @@ fn inside_its_own_namespaces_it_tells_the_same_with_the_hosts_pids() {
     let (inside, _) = trace.stop_inner();
     inside.assert_nothing_lost();
     let (inside, outside) = (inside.of_server(stage.sshd.port), stage.records());
-    assert!(told(&outside).len() > 10);
-    assert_eq!(told(&inside), told(&outside));
+    assert!(recorded(&outside).len() > 10);
+    assert_eq!(recorded(&inside), recorded(&outside));
     assert_eq!(inside.exec(&["/bin/true", "within"]).pid(), outside.exec(&["/bin/true", "within"]).pid());
     assert_eq!(inside.count("sensor-degraded"), outside.count("sensor-degraded"));
 }

@@ -110,14 +110,14 @@ fn a_connection_that_fails_at_once_is_told() {
 
 #[test]
 fn connections_of_others_are_not_told_unless_all_are_wanted() {
-    for (config, told) in [("", 0), ("[scope]\nall = true\n", 2)] {
+    for (config, recorded) in [("", 0), ("[scope]\nall = true\n", 2)] {
         let mut stage = Stage::new("others", config);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(TcpStream::connect(("127.0.0.1", port)).unwrap());
         drop(listener.accept().unwrap());
-        // Whoever runs the tests in a session of SSH is told anyway, in that session.
-        let records = if told == 0 { stage.records() } else { stage.sensor.stop() };
-        assert_eq!(to_port(&records, port).len(), told, "{config}");
+        // A test that itself runs in a session of SSH is recorded anyway, in that session.
+        let records = if recorded == 0 { stage.records() } else { stage.sensor.stop() };
+        assert_eq!(to_port(&records, port).len(), recorded, "{config}");
     }
 }

@@ -64,7 +64,7 @@ fn killed_in_the_middle_of_sessions_it_adopts_them_when_it_is_back() {
     session.exec(&["touch", &file.display().to_string()]);
     session.one("process-ended", |r| r.number("process.exit_code") == Some(7) && r.text("process.name") == "dash");
     session.one("ssh-session-ended", |_| true);
-    // Its session was over before the restart; its environment tells which connection it came from.
+    // Its session was over before the restart; its environment shows which connection it came from.
     let orphan = after.one("process-started", |r| r.args_contain("left-behind"));
     assert!(!orphan.session().is_empty(), "{orphan:?}");
     assert_ne!(orphan.session(), id);

@@ -152,7 +152,7 @@ fn fifty_sessions_at_once_are_told_apart() {
         let shell = session.exec(&["bash", "-c", &tree(&own, number % 7)]);
         assert_eq!(session.end_of(shell).number("process.exit_code"), Some((number % 7) as u64), "{own}");
     }
-    // Every process that was told to start was told to end, once.
+    // Every process with a start record has an end record, once.
     let ends = records.count("process-ended");
     let mut started: Vec<&str> = records.of("process-started").map(|r| r.text("process.entity_id")).collect();
     started.sort_unstable();
@@ -190,9 +190,9 @@ fn a_login_that_fails_is_a_failed_connection_and_no_session() {
     assert_eq!(closed.text("event.outcome"), "failure");
     assert_eq!(closed.text("source.ip"), "127.0.0.1");
     assert_eq!(closed.text("network.protocol"), "ssh");
-    // Who it wanted to be, and nobody that it became.
+    // Who it wanted to be, and no user that it became.
     assert_eq!(closed.text("destination.user.name"), "sensor-test");
-    assert_eq!(closed.get("destination.user.id"), None, "nobody logged in");
+    assert_eq!(closed.get("destination.user.id"), None, "no login");
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn a_session_that_only_forwards_is_told_within_seconds() {
     // The channel is open: the user is logged in.
     let login = Instant::now();
     let start = stage.until("the start of the session", |record| record.is("ssh-session-started"));
-    assert!(login.elapsed() < Duration::from_secs(3), "told after {:?}", login.elapsed());
+    assert!(login.elapsed() < Duration::from_secs(3), "recorded after {:?}", login.elapsed());
     assert_eq!(start.text("destination.user.name"), "sensor-test");
     // The connection that the session's server process opened.
     let target_port = u64::from(target.local_addr().unwrap().port());

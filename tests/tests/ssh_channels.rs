@@ -72,7 +72,7 @@ fn commands_have_their_line_status_and_processes() {
     assert_eq!(running::finish(test.ssh(&[]).arg("/bin/true first; exit 3")).code(), 3);
     assert_eq!(running::finish(test.ssh(&[]).arg("kill -TERM $$")).code(), 255);
     assert_eq!(running::finish(test.ssh(&["-tt"]).arg("exit 5")).code(), 5);
-    // Longer than what is told of it, and than what a packet's record holds.
+    // Longer than what is recorded of it, and than what a packet's record holds.
     let long = format!("/bin/true {}", "x".repeat(100 << 10));
     assert_eq!(running::finish(test.ssh(&[]).arg(&long)).code(), 0);
     let (server, client) = test.records(4);
@@ -110,8 +110,8 @@ fn commands_bear_the_labels_of_the_patterns_that_they_match() {
             ("/bin/true x", &[]),
         ] {
             for action in ["ssh-command-started", "ssh-command-ended"] {
-                let told = records.one(action, |record| record.text("ssh.command.line") == line);
-                assert_eq!(told.list("ssh.command.labels"), labels, "{line}");
+                let recorded = records.one(action, |record| record.text("ssh.command.line") == line);
+                assert_eq!(recorded.list("ssh.command.labels"), labels, "{line}");
             }
         }
     }
@@ -171,7 +171,7 @@ fn forwardings_are_told_with_their_ends() {
     });
     client.signal(rustix::process::Signal::TERM);
     client.wait();
-    // To a port where nobody listens, through -W.
+    // To a port where no server listens, through -W.
     let nobody = free_port();
     let refused = running::finish(&mut test.ssh(&["-W", &format!("127.0.0.1:{nobody}")]));
     assert_ne!(refused.code(), 0);

@@ -72,7 +72,7 @@ fn no_login_fails_while_the_sensor_comes_and_goes() {
             );
             starts += 1;
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            // Half of them end while they start, the others after they have told that all is attached.
+            // Half of them end while they start, the others after they have reported that all is attached.
             if random & 0x200 == 0 {
                 wait::until("the sensor's start", || fs::metadata(&output).unwrap().len().gt(&0).then_some(()));
                 attached += 1;

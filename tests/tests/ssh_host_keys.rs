@@ -44,9 +44,9 @@ const CASES: &[Case] = &[
     Case { what: "under another name", known_hosts: "elsewhere.test {K}\n# x\n# x\n\nx.test {O}\ny.test {O}\nz.test {O}", options: &["-oStrictHostKeyChecking=no"], file: NO_FILE, status: "known", checking: "off", goes_on: true, named: Some(false) },
     Case { what: "revoked", known_hosts: "[127.0.0.1]:{P} {K}\n@revoked * {K}", options: &[], file: NO_FILE, status: "revoked", checking: "ask", goes_on: false, named: None },
     Case { what: "changed", known_hosts: "[127.0.0.1]:{P} {O}", options: &[], file: NO_FILE, status: "changed", checking: "ask", goes_on: false, named: None },
-    Case { what: "changed, and nobody cares", known_hosts: "[127.0.0.1]:{P} {O}", options: &["-oStrictHostKeyChecking=no"], file: NO_FILE, status: "changed", checking: "off", goes_on: true, named: None },
+    Case { what: "changed, and not checked", known_hosts: "[127.0.0.1]:{P} {O}", options: &["-oStrictHostKeyChecking=no"], file: NO_FILE, status: "changed", checking: "off", goes_on: true, named: None },
     Case { what: "unknown to a strict client", known_hosts: "", options: &["-o", "StrictHostKeyChecking=yes"], file: NO_FILE, status: "unknown", checking: "strict", goes_on: false, named: None },
-    Case { what: "unknown, nobody to ask", known_hosts: "", options: &[], file: NO_FILE, status: "unknown", checking: "ask", goes_on: false, named: None },
+    Case { what: "unknown, no terminal to ask at", known_hosts: "", options: &[], file: NO_FILE, status: "unknown", checking: "ask", goes_on: false, named: None },
     Case { what: "unknown and added", known_hosts: "", options: &["-o", "stricthostkeychecking accept-new"], file: NO_FILE, status: "unknown", checking: "accept-new", goes_on: true, named: None },
     Case { what: "unknown and ignored", known_hosts: "", options: &["-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null"], file: NO_FILE, status: "unknown", checking: "off", goes_on: true, named: None },
     Case { what: "in a file of its own", known_hosts: "", options: &["-oUserKnownHostsFile=~/mine ~/none"], file: Some(("mine", "[127.0.0.1]:{P} {K}\n")), status: "known", checking: "ask", goes_on: true, named: Some(true) },
@@ -93,7 +93,7 @@ fn the_status_is_what_ssh_finds() {
         let pid = ended.pid();
         let ended = ended.output();
         assert_eq!(ended.code(), if case.goes_on { 7 } else { 255 }, "{}: {}", case.what, ended.stderr);
-        // Read beside the stream: the files must stay until it is told.
+        // Read beside the stream: the files must stay until it is recorded.
         wait::until(case.what, || {
             let records = sensor.records();
             records.iter().find(|record| record.is("ssh-host-key") && record.pid() == pid).cloned()
@@ -102,10 +102,10 @@ fn the_status_is_what_ssh_finds() {
     let fingerprint = lab::fingerprint(&lab.sshd.file("host_key.pub"));
     for case in CASES {
         let record = ssh(case);
-        let told = |field: &str| record.text(&format!("ssh.host_key.{field}")).to_owned();
-        assert_eq!(told("status"), case.status, "{}: {record:?}", case.what);
-        assert_eq!(told("checking"), case.checking, "{}", case.what);
-        assert_eq!(told("fingerprint"), fingerprint, "{}", case.what);
+        let recorded = |field: &str| record.text(&format!("ssh.host_key.{field}")).to_owned();
+        assert_eq!(recorded("status"), case.status, "{}: {record:?}", case.what);
+        assert_eq!(recorded("checking"), case.checking, "{}", case.what);
+        assert_eq!(recorded("fingerprint"), fingerprint, "{}", case.what);
         assert_eq!(record.get("ssh.host_key.host_matched"), case.named.map(Into::into).as_ref(), "{}", case.what);
         let outcome = if case.goes_on { "success" } else { "failure" };
         assert_eq!(record.text("event.outcome"), outcome, "{}", case.what);

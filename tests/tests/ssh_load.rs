@@ -1,5 +1,5 @@
-//! Many logins at once, and peers that do not keep to the protocol: everything is told, memory stays within its limits,
-//! the sensor lives.
+//! Many logins at once, and peers that do not keep to the protocol: everything is recorded, memory stays within its
+//! limits, the sensor lives.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -140,7 +140,7 @@ fn peers_that_break_the_protocol_are_reported_and_do_no_harm() {
     // else happens (13 of 100 times after 200 channels, without a sensor).
     client.signal(rustix::process::Signal::KILL);
     client.wait();
-    // It still tells what honest people do.
+    // It still records what honest people do.
     assert_eq!(running::finish(lab.ssh(&lab.one.name, "ed25519", true, &[]).arg("exit 2")).code(), 2);
     sensor.until_sessions_end(lab.sshd.port, 2 + LONG_LINES);
     let records = sensor.stop();
@@ -156,7 +156,7 @@ fn peers_that_break_the_protocol_are_reported_and_do_no_harm() {
     assert_eq!(refused, CHANNELS, "every channel that was refused");
 }
 
-/// Asks the proxy for connections to a port where nobody listens.
+/// Asks the proxy for connections to a port where no server listens.
 fn ask(port: u16, count: usize) {
     for _ in 0..count {
         let mut proxy = TcpStream::connect(("127.0.0.1", port)).unwrap();

@@ -15,7 +15,7 @@ use std::{process::Command, sync::Mutex, thread};
 
 use sensor_tests::{
     Ended, Folder, Machine, Record, Records, Sensor,
-    attempts::{Told, by_records, by_sshd},
+    attempts::{Attempt, by_records, by_sshd},
     lab::{self, Lab},
     running,
 };
@@ -89,12 +89,13 @@ fn listed(what: &str) -> Vec<String> {
 }
 
 /// What `ssh -v` says of a login, message by message.
-fn by_ssh(log: &str, user: &str) -> Vec<Told> {
-    let mut told = Vec::new();
+fn by_ssh(log: &str, user: &str) -> Vec<Attempt> {
+    let mut recorded = Vec::new();
     let (mut method, mut fingerprint, mut partial) = ("none".to_owned(), String::new(), false);
     let key = |line: &str| line.split(' ').find(|word| word.starts_with("SHA256:")).unwrap_or_default().to_owned();
     for line in log.lines() {
-        let mut tell = |outcome: &str, fingerprint: &str| told.push(Told::new(user, &method, outcome, fingerprint));
+        let mut tell =
+            |outcome: &str, fingerprint: &str| recorded.push(Attempt::new(user, &method, outcome, fingerprint));
         if let Some(next) = line.strip_prefix("debug1: Next authentication method: ") {
             (method, fingerprint) = (next.into(), String::new());
         } else if line.starts_with("debug1: Offering public key: ") {
@@ -114,7 +115,7 @@ fn by_ssh(log: &str, user: &str) -> Vec<Told> {
             tell("success", &fingerprint);
         }
     }
-    told
+    recorded
 }
 
 struct Login {
@@ -162,7 +163,7 @@ fn every_attempt_is_told_as_it_was_by_both_ends() {
     for login in &logins {
         check(login, &server, &client, &log, &host_key);
     }
-    // Nothing was invented: every connection told is one of these.
+    // Nothing was invented: every connection recorded is one of these.
     for (who, records) in [("server", &server), ("client", &client)] {
         assert_eq!(records.count("ssh-connection"), logins.len(), "connections of the {who}");
         assert_eq!(records.count("ssh-session-started"), succeeded, "sessions of the {who}");
@@ -173,8 +174,8 @@ fn every_attempt_is_told_as_it_was_by_both_ends() {
             logins.iter().filter(|l| l.case == Case::TooManyFailures).count()
         );
     }
-    let told = server.count("ssh-authentication") + server.count("ssh-key-offered");
-    println!("{} logins, {} ciphers, {} MACs, {told} attempts and offers", logins.len(), ciphers.len(), macs.len());
+    let recorded = server.count("ssh-authentication") + server.count("ssh-key-offered");
+    println!("{} logins, {} ciphers, {} MACs, {recorded} attempts and offers", logins.len(), ciphers.len(), macs.len());
     drop(machine);
 }
 
@@ -214,8 +215,8 @@ fn check(login: &Login, server: &Records, client: &Records, log: &str, host_key:
         let (_none, rest) = truth.split_first().unwrap();
         // A port can serve twice in a test.
         let logged = by_sshd(log, port);
-        let fits = |one: &Vec<Told>| {
-            one.len() == rest.len() && one.iter().zip(rest).all(|(logged, told)| told.is_logged_as(logged))
+        let fits = |one: &Vec<Attempt>| {
+            one.len() == rest.len() && one.iter().zip(rest).all(|(logged, recorded)| recorded.is_logged_as(logged))
         };
         assert!(logged.iter().any(fits), "{shown}: sshd says {logged:#?}, ssh {rest:#?}");
     }

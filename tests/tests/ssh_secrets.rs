@@ -101,9 +101,9 @@ fn no_secret_of_a_session_is_anywhere() {
     let keys = [locked, KeyPair::read(&sshd.file("host_key")), KeyPair::read(&sshd.file("user_key"))];
     files(&sshd, &folder, account, &secret);
     typed(&sshd, account, &secret);
-    let told = format!("/bin/true {}", plain.secret());
-    running::succeed(sshd.ssh(&account.name, &[]).arg(&told));
-    trace.until("the last command", |r| r.is("ssh-command-ended") && r.text("ssh.command.line") == told);
+    let recorded = format!("/bin/true {}", plain.secret());
+    running::succeed(sshd.ssh(&account.name, &[]).arg(&recorded));
+    trace.until("the last command", |r| r.is("ssh-command-ended") && r.text("ssh.command.line") == recorded);
 
     let ring = memory(trace.pid(), |name| name.ends_with("bpf-map"));
     assert!(first.is_in(&ring), "the beginning of the ring has been overwritten");

@@ -57,8 +57,8 @@ fn of_twenty_thousand_execs_none_is_lost() {
     records.assert_nothing_lost();
     let execs = by_number(&records, "storm");
     assert_eq!(execs.len(), COUNT);
-    for (number, told) in &execs {
-        let [exec] = told[..] else { panic!("exec {number} is told {} times", told.len()) };
+    for (number, recorded) in &execs {
+        let [exec] = recorded[..] else { panic!("exec {number} is recorded {} times", recorded.len()) };
         assert_eq!(exec.get("sensor.truncated").is_some(), *number < LONG, "the command line of exec {number}");
         if *number < LONG {
             assert_eq!(exec.list("process.args")[3].len(), LONG_BYTES);
@@ -67,7 +67,7 @@ fn of_twenty_thousand_execs_none_is_lost() {
     }
     let threads = by_number(&records, "thread");
     assert_eq!(threads.len(), 500);
-    assert!(threads.values().all(|told| told.len() == 1 && told[0].get("process.thread.id").is_some()));
+    assert!(threads.values().all(|recorded| recorded.len() == 1 && recorded[0].get("process.thread.id").is_some()));
 
     let (seen, sent, lost, skipped) = exec_account(&records);
     assert_eq!((lost, skipped), (0, 0));
@@ -110,9 +110,9 @@ fn what_a_small_ring_loses_is_counted_exactly() {
     assert!(during > 4_000);
     let (least, most) = (during as u64 + 1, (before + during + after) as u64 + 3);
     assert!((least..=most).contains(&seen), "{seen} execs seen, {least} to {most} there were");
-    let told: Vec<_> = ["stopped", "storm"].into_iter().flat_map(|mark| by_number(&records, mark)).collect();
-    assert!(told.iter().all(|(_, told)| told.len() == 1));
-    assert!(told.len() as u64 + lost >= 4_000);
+    let recorded: Vec<_> = ["stopped", "storm"].into_iter().flat_map(|mark| by_number(&records, mark)).collect();
+    assert!(recorded.iter().all(|(_, recorded)| recorded.len() == 1));
+    assert!(recorded.len() as u64 + lost >= 4_000);
     // The records of losses say the same as the programs counted, per program.
     let stopped = records.one("sensor-stopped", |_| true);
     for (program, _, _, lost, _) in stopped.programs() {

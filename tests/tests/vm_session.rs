@@ -140,7 +140,7 @@ fn a_ring_that_is_too_small_loses_by_numbers() {
         assert_eq!(count("seen"), count("sent") + count("lost"), "{program}");
         lost += count("lost");
     }
-    let told: u64 = records.of("sensor-events-lost").filter_map(|r| r.number("sensor.lost.count")).sum();
+    let recorded: u64 = records.of("sensor-events-lost").filter_map(|r| r.number("sensor.lost.count")).sum();
     assert!(lost >= 100, "a ring of one page holds two execs");
-    assert_eq!(told, lost);
+    assert_eq!(recorded, lost);
 }

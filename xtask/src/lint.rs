@@ -45,7 +45,7 @@ fn bpf(features: &[&str]) -> Result<()> {
     };
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths([tools.join("bin")].into_iter().chain(std::env::split_paths(&path)))?;
-    // Cargo told us which cargo and rustc called us; the other toolchain must not hear of it.
+    // Cargo sets these for what it starts; the other toolchain must not see them.
     for name in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN"] {
         command.env_remove(name);
     }

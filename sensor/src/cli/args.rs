@@ -45,7 +45,7 @@ pub(super) enum Verb {
         [deploy]\n  tools = \"/etc/sensor/tools\"   # definitions of your own deploy tools (*.toml)"
     )]
     Run(RunArgs),
-    /// Tell whether this machine can run the sensor, and what it would not see
+    /// Check whether this machine can run the sensor, and what it would not see
     Check(CheckArgs),
     /// Show a recorded stream again
     #[command(after_help = "Example:\n  sensor replay /tmp/s --session 3f9a --format json")]

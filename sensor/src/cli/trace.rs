@@ -33,7 +33,7 @@ pub(super) fn run(args: &TraceArgs) -> Result<(), Error> {
         let source = Source::attach(Start { ring_bytes, proc, settings, labels, tools, inspector, holder })?;
         let io_error = |source| Error::Io { what: "cannot wait for signals".into(), source };
         let stop = signals::stop(args.duration).map_err(io_error)?;
-        // Nobody asks a trace to reload; a terminal that goes away ends it.
+        // A trace gets no requests to reload; a terminal that goes away ends it.
         let (_keep, requests) = tokio::sync::mpsc::channel(1);
         let (stats, source) = pipeline::live(source, middle(&args.show), writer, requests, stop).await?;
         summary(stats, &source.accounts()?);

@@ -33,7 +33,7 @@ pub struct Invocation {
     pub container: bool,
     parsed: Parsed,
     found: Verb,
-    /// The tool's own version, as far as what was started tells.
+    /// The tool's own version, as far as what was started shows it.
     tool_version: Option<String>,
     /// Bundler chose the version: what runs is what the project locked.
     bundled: bool,
@@ -120,7 +120,7 @@ impl Invocation {
         self.bundled |= self.script.as_ref().is_some_and(below);
     }
 
-    /// The gem whose version `Gemfile.lock` tells.
+    /// The gem whose version `Gemfile.lock` has.
     pub(super) fn locked_gem(&self) -> Option<&str> {
         let gem = self.tool.definition.package.gem.as_deref();
         gem.filter(|_| self.bundled && self.tool_version.is_none())

@@ -6,7 +6,7 @@
 //! of this host, so the live source and a replay recognise the same. Recognition is by what runs (program, script,
 //! image, verb), never by the process's own name for itself.
 //!
-//! It fails towards "no deploy": what no definition names is not told. A definition that cannot be used is an error
+//! It fails towards "no deploy": what no definition names is not recorded. A definition that cannot be used is an error
 //! that says which file and key.
 
 mod arguments;

@@ -2,10 +2,10 @@
 //! and aliases.
 //!
 //! In: the files' bytes, as far as they could be had. Out: a [`Project`], with the state of each file. The files belong
-//! to whoever deploys, so they are hostile: a bound on size, nesting and nodes (an alias of an alias...), and never a
-//! value where a name is wanted: of `registry.password` only a list is read, which names variables. ERB is not run:
-//! what a template tag would print is not known, so a value with one in it is absent. Errors of the parser quote the
-//! file, so they are not kept.
+//! to the user who deploys, so they are hostile: a bound on size, nesting and nodes (an alias of an alias...), and
+//! never a value where a name is wanted: of `registry.password` only a list is read, which names variables. ERB is not
+//! run: what a template tag would print is not known, so a value with one in it is absent. Errors of the parser quote
+//! the file, so they are not kept.
 
 use serde_json::Value;
 use serde_saphyr::options::DuplicateKeyPolicy;
@@ -41,7 +41,7 @@ pub struct Wanted {
     pub secret: bool,
     /// Its contents too.
     pub read: bool,
-    /// It is no configuration: it tells the version of this gem.
+    /// It is no configuration: it has the version of this gem.
     pub locks: Option<String>,
 }
 

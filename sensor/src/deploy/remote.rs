@@ -108,7 +108,7 @@ fn read(tool: &Tool, rules: &[Rule], words: &[Word], kind: &str) -> ClassifiedSt
     }
     remote.acts_on.clone_from(&remote.version);
     remote.marks(tool, &words);
-    // `docker run ... IMAGE:VERSION COMMAND`: the image is the word with the version that a mark told.
+    // `docker run ... IMAGE:VERSION COMMAND`: the image is the word with the version that a mark found.
     if remote.image.is_none()
         && remote.container.is_some()
         && let Some(end) = remote.version.as_ref().map(|version| format!(":{version}"))

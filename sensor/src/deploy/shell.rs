@@ -1,8 +1,9 @@
 //! A shell command line as flat words, operators among them: what patterns are matched against.
 //!
-//! In: one line as a remote shell gets it, read by [`lexer`]. Out: words without their quotes; `&&`, `||`, `|`, `;`, `&`,
-//! `(`, `)`, `>`, `>>`, `<` and line ends (as `;`) are words of their own, marked as operators so that a quoted `>` is
-//! none. Substitutions are text: what they print is not known here. Hostile input: no more than [`WORDS_MAX`] words.
+//! In: one line as a remote shell gets it, read by [`lexer`]. Out: words without their quotes; `&&`, `||`, `|`, `;`,
+//! `&`, `(`, `)`, `>`, `>>`, `<` and line ends (as `;`) are words of their own, marked as operators so that a quoted
+//! `>` is none. Substitutions are text: what they print is not known here. Hostile input: no more than [`WORDS_MAX`]
+//! words.
 
 use crate::shell::{
     bytes::part,

@@ -1,4 +1,4 @@
-//! Which version of a tool runs, as far as a path, an image or a lock file tells it.
+//! Which version of a tool runs, as far as a path, an image or a lock file shows it.
 //!
 //! In: the path of the script or program (`gems/kamal-2.12.0/bin/kamal`, `installs/terraform/1.5.0/bin/terraform`), the
 //! image that a container is started from, the text of a `Gemfile.lock`. Out: the version, or nothing: a binstub in

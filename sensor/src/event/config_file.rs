@@ -14,7 +14,7 @@ use super::ids::{Path, ProcessId};
 /// A file was looked at.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ConfigFile {
-    /// Absolute, in the root of whoever uses it.
+    /// Absolute, in the root of the process that uses it.
     pub path: Path,
     /// A file of secrets.
     pub secret: bool,
@@ -24,7 +24,7 @@ pub struct ConfigFile {
     pub now: Contents,
     /// For a deploy: at the last deploy; else: when it was last looked at. None: this is the first time.
     pub before: Option<Contents>,
-    /// Nobody watched when it changed: that it did is inferred from the hashes.
+    /// It was not watched when it changed: the change is inferred from the hashes.
     pub inferred: bool,
 }
 
@@ -39,7 +39,7 @@ pub enum Cause {
     Start,
 }
 
-/// Who changed a file, as far as the kernel and /proc told.
+/// Who changed a file, as far as the kernel and /proc show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Author {
     Process(ProcessId),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::ConnectionId;
 
-/// Told once for each host key that a client of this host was shown.
+/// Emitted once for each host key that a client of this host was shown.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KnownHosts {
     pub connection: ConnectionId,

@@ -210,7 +210,7 @@ pub struct Certificate {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AuthRequest {
     pub user: ByteBuf,
-    /// `publickey-hostbound-v00@openssh.com` is told as `publickey`.
+    /// `publickey-hostbound-v00@openssh.com` is recorded as `publickey`.
     pub method: ByteBuf,
     /// Of publickey and hostbased.
     pub key: Option<Key>,

@@ -38,9 +38,9 @@ pub enum EventKind {
     },
     /// A process that was there before the probes.
     ProcessSnapshot(Box<ProcessSnapshot>),
-    /// All processes found have been told.
+    /// All processes found are in the stream.
     SnapshotComplete,
-    /// What an executable file is; told before the first event that depends on it.
+    /// What an executable file is; precedes the first event that depends on it.
     Program {
         file: FileId,
         role: Role,
@@ -94,7 +94,7 @@ pub enum EventKind {
     Deploy(Box<Facts>),
     /// A library through which a process may speak SSH is probed since then, boot time in ns.
     LibraryProbed(ProcessId, u64),
-    /// As `SshOwner`, of a process whose connections are not told apart from here on.
+    /// As `SshOwner`, of a process whose connections cannot be distinguished from here on.
     SshAmbiguous(ConnectionOwner),
     /// The host's own mount namespace: its passwd file says who a login's user is.
     HostNamespace {

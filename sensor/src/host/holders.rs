@@ -1,12 +1,13 @@
-//! Who has a file that is probed: whether two paths lead to one inode, and whether anybody has it any more.
+//! Which processes use a file that is probed: whether two paths lead to one inode, and whether any process still uses
+//! it.
 //!
 //! A uprobe belongs to an inode of the file system where the file really is. Through an overlay, as containers have it,
-//! that file has another number in every container, so one that was probed by each number would tell everything as
+//! that file has another number in every container. Probed by each number, every event in it would be recorded as
 //! often as there are containers of its image. Its size, its last change and the lower half of its number shine through
 //! the overlay. (A copy that the overlay makes keeps the number, but not the time of its change.) Elsewhere numbers are
 //! trusted: snapshots of a file system have files that agree in all of these and are others.
 //!
-//! In: /proc. Out: files that can be let go. What cannot be looked at in time is kept until the next look.
+//! In: /proc. Out: files that can be released. What cannot be looked at in time is kept until the next look.
 
 use std::{
     collections::HashMap,
@@ -218,7 +219,7 @@ mod tests {
         host.ends(20);
         assert_eq!(host.gone(&files), 0, "another process has the root");
         host.ends(21);
-        assert_eq!(host.gone(&files), 1, "nobody has the root any more");
+        assert_eq!(host.gone(&files), 1, "no process has the root any more");
         host.process(30, "host", "7f00-7f01 r-xp 00000000 00:28 12  /other/lib.so (deleted)\n");
         assert_eq!(host.gone(&files), 0, "deleted, and still mapped");
         host.ends(30);

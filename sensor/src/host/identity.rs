@@ -34,7 +34,7 @@ pub fn host(proc: &Path, started: u64) -> Host {
         .iter()
         .map(|path| read(path.as_ref()))
         .find(|id| !id.is_empty())
-        // A machine without an id is told apart by its boot.
+        // A machine without an id is identified by its boot.
         .unwrap_or_else(|| boot_id.clone());
     Host {
         name: rustix::system::uname().nodename().to_string_lossy().into_owned(),

@@ -1,10 +1,10 @@
 //! Which clients of this host are shown which host key: whom to ask about the files that they go by.
 //!
-//! What enters: the events of the stream (who connects, what ssh was called with, host keys), and what an executable is.
-//! What leaves: a question for each host key that a client was shown; `known_hosts_read` answers it, as the user of the
-//! client. The home is that of the effective user's passwd entry in the process's mount namespace, whatever its HOME
-//! says. OpenSSH's ssh is known by its content (`program`), not by a name; where a file is not examined yet, who answers
-//! examines it.
+//! What enters: the events of the stream (who connects, what ssh was called with, host keys), and what an executable
+//! is. What leaves: a question for each host key that a client was shown; `known_hosts_read` answers it, as the user of
+//! the client. The home is that of the effective user's passwd entry in the process's mount namespace, whatever its
+//! HOME says. OpenSSH's ssh is known by its content (`program`), not by a name; where a file is not examined yet, who
+//! answers examines it.
 
 use std::net::SocketAddr;
 

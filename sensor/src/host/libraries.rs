@@ -82,7 +82,7 @@ const CRYPTOGRAPHY: [&str; 2] =
 /// Folders beside it into which wheels put the libssh2 or libssh that they bring along: ssh2-python, ssh-python,
 /// Ansible's pylibssh.
 const BROUGHT: [&str; 3] = ["ssh2_python.libs", "ssh_python.libs", "ansible_pylibssh.libs"];
-/// Of libraries that are told by their names; a wheel that brings one along puts a hash into it
+/// Of libraries that are known by their names; a wheel that brings one along puts a hash into it
 /// (`libssh-0a1b2c3d.so.4.9`).
 const NAMES: [&str; 4] = ["libssh2", "libssh", "openssl.so", "libnode.so"];
 /// The addon of ssh2 for Node, which has no cipher functions of its own: it takes node's.

@@ -1,12 +1,12 @@
 //! Files and folders that the sensor writes to: opened only where no other user can have put something else.
 //!
 //! In: a path from the configuration. Every component is opened by itself (O_PATH, O_NOFOLLOW) beneath the one before
-//! and looked at: a folder or symlink must be root's (or the running user's), and nobody else may write to the folder,
-//! or a user could replace what is below. Two kinds of folder are shared by design and hold here as long as what is
-//! next below them is root's own: sticky ones (/tmp: only the owner renames; path_resolution(7)), and those that a
-//! system group may write to (Debian's and Ubuntu's /var/log can be root:syslog 0775). The last folder is never shared.
-//! A file is opened only after its type is known, so no FIFO blocks and no device is touched. An error names the
-//! component and what is wrong with it.
+//! and looked at: a folder or symlink must be root's (or the running user's), and no other user may write to the
+//! folder, or a user could replace what is below. Two kinds of folder are shared by design and hold here as long as
+//! what is next below them is root's own: sticky ones (/tmp: only the owner renames; path_resolution(7)), and those
+//! that a system group may write to (Debian's and Ubuntu's /var/log can be root:syslog 0775). The last folder is never
+//! shared. A file is opened only after its type is known, so no FIFO blocks and no device is touched. An error names
+//! the component and what is wrong with it.
 
 use std::{
     ffi::OsString,

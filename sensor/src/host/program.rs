@@ -125,8 +125,8 @@ impl Markers {
     }
 }
 
-/// Is the text there, followed by such a byte? What follows it in a C program tells it from a program that looks for
-/// it, such as this one.
+/// Is the text there, followed by such a byte? What follows it in a C program distinguishes it from a program that
+/// looks for it, such as this one.
 fn holds(data: &[u8], text: &str, next: impl Fn(u8) -> bool) -> bool {
     memmem::find_iter(data, text.as_bytes()).any(|at| data.get(at + text.len()).is_some_and(|byte| next(*byte)))
 }

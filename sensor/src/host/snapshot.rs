@@ -141,7 +141,7 @@ fn identity(path: &FsPath) -> Option<FileId> {
     Some(FileId { dev: found.stx_dev_major << 20 | found.stx_dev_minor, inode: found.stx_ino })
 }
 
-/// The kernel's (s_dev, inode) as stat(2) tells them.
+/// The kernel's (s_dev, inode) as stat(2) reports them.
 pub fn file_id(path: &FsPath) -> Option<FileId> {
     Some(file_id_of(&std::fs::metadata(path).ok()?))
 }

@@ -188,7 +188,7 @@ impl SshBinaries {
         self.probed.values().filter(|probed| !current.contains(&probed.file)).cloned().collect()
     }
 
-    /// True: it may come back under another number (overlayfs), as long as the same image has it.
+    /// True: it may come back under another number (overlayfs), as long as a container of the same image runs.
     pub fn forget(&mut self, file: FileId) -> bool {
         let forgotten = self.probed.remove(&file);
         self.seen.remove(&file);

@@ -2,8 +2,8 @@
 //!
 //! What enters: programs to probe, files to release, sweeps of the kernel's maps. What leaves: what became of each, in
 //! their order. Attaching and detaching wait for the kernel, which holds one lock for both and 0.1 s of it for each
-//! probe that goes, whoever takes it away; here nothing else waits for that. This thread alone keeps CAP_SYS_ADMIN
-//! (permitted, raised for one call): perf_event_open(2) of a uprobe asks for it.
+//! probe that goes, whichever process takes it away; here nothing else waits for that. This thread alone keeps
+//! CAP_SYS_ADMIN (permitted, raised for one call): perf_event_open(2) of a uprobe asks for it.
 
 use std::{
     collections::HashSet,

@@ -4,7 +4,7 @@
 //! In: decoded events, in their order. Out: `Message::ChannelBytes`, before the event by which the connection ends: the
 //! end of its socket, or of a process that speaks over it (over pipes there is no other end, and a peer that is gone
 //! without a word leaves a socket for minutes). The counts are final by then: who counts is who closes. Also the counts
-//! of connections that nobody will end are taken away, or the map would fill: their packets were lost, so no record
+//! of connections that no event will end are taken away, or the map would fill: their packets were lost, so no record
 //! misses them.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -21,7 +21,7 @@ use crate::{
 
 /// Connections and processes followed at a time: as many as the probes follow.
 const KEPT_MAX: usize = 16_384;
-/// Both directions of as many channels as are told of one connection, sessions among them.
+/// Both directions of as many channels as are recorded of one connection, sessions among them.
 const CHANNELS_MAX: usize = 2 * (1024 + 256);
 
 /// Ended connections remembered: those of a burst between two drains.
@@ -31,12 +31,12 @@ pub(super) struct Channels {
     counts: ChannelBytes,
     /// What is open: the number by which its receiver knows the channel.
     open: HashMap<ConnectionId, Vec<(u32, Direction)>>,
-    /// Whose socket has closed lately. A server that finds its client gone still closes the channel: nobody would end
-    /// the connection again.
+    /// Whose socket has closed lately. A server that finds its client gone still closes the channel: no event would
+    /// end the connection again.
     ended: VecDeque<ConnectionId>,
     /// Who speaks over which connection, and whether over pipes.
     processes: HashMap<ProcessId, (ConnectionId, bool)>,
-    /// Known connections that nobody has, by the last look.
+    /// Known connections that no process had at the last look.
     over: HashSet<ConnectionId>,
     /// Connections with counts that nothing is known of, by the last look.
     suspects: HashSet<ConnectionId>,
@@ -54,7 +54,7 @@ impl Channels {
         }
     }
 
-    /// What is to be told before this event.
+    /// What has to precede this event.
     pub(super) fn before(&mut self, event: &Event, out: &mut Vec<Event>) {
         match &event.what {
             EventKind::SshOwner(bound) | EventKind::SshAmbiguous(bound) => {

@@ -223,7 +223,7 @@ impl Reader {
         (events, drained)
     }
 
-    /// False: nobody takes any more.
+    /// False: the receiver is gone.
     fn hand_over(&self, events: Vec<Event>) -> bool {
         let weight: usize = events.iter().map(weight).sum();
         if weight == 0 {

@@ -1,5 +1,5 @@
-//! What the service manager is told (sd_notify(3)): that the probes are attached, that the sensor lives, that it stops.
-//! Without one, nothing.
+//! What the service manager is notified of (sd_notify(3)): that the probes are attached, that the sensor lives, that it
+//! stops. Without one, nothing.
 //!
 //! `READY=1` comes when the probes are attached and the processes that were there are known: sshd may start then.
 //! `WATCHDOG=1` comes with each tick while the thread that drains the ring takes its turns, so that one that hangs is
@@ -21,6 +21,6 @@ pub(super) fn stopping() {
 
 fn notify(state: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "the service manager cannot be told");
+        tracing::debug!(%error, "the service manager cannot be notified");
     }
 }

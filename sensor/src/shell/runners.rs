@@ -1,8 +1,8 @@
 //! What a shell or a container runs, by the words of its command line.
 //!
 //! In: words, without quotes, and where the program stands in them. Out: where what it runs stands. It rests on
-//! POSIX.1-2024 `sh` and bash(1), and on the options of `docker run` and `docker exec`. An unknown option of a container
-//! is taken for one with a value, as nearly all are.
+//! POSIX.1-2024 `sh` and bash(1), and on the options of `docker run` and `docker exec`. An unknown option of a
+//! container is taken for one with a value, as nearly all are.
 
 /// Shells, by name.
 const SHELLS: &[&str] = &["sh", "bash", "dash", "zsh", "ash", "ksh", "ksh93", "mksh", "rbash", "fish"];
@@ -73,8 +73,8 @@ pub(crate) fn of_shell<W: AsRef<[u8]>>(words: &[W], at: usize) -> ShellRuns {
     }
 }
 
-/// What the container client at `words[at]` runs: `docker run [options] IMAGE COMMAND`, `docker exec [options] CONTAINER
-/// COMMAND`, `docker compose run SERVICE COMMAND`. The command, if there is one, stands behind the container.
+/// What the container client at `words[at]` runs: `docker run [options] IMAGE COMMAND`, `docker exec [options]
+/// CONTAINER COMMAND`, `docker compose run SERVICE COMMAND`. The command, if there is one, stands behind the container.
 pub(crate) fn of_container<W: AsRef<[u8]>>(words: &[W], at: usize) -> Option<ContainerRuns> {
     let word = |i: usize| words.get(i).map(AsRef::as_ref);
     let verb = (at + 1..=at + VERB_WITHIN).find(|i| matches!(word(*i), Some(b"run" | b"exec")))?;

@@ -138,7 +138,7 @@ impl Sink {
         self.queue.end(until, wall())
     }
 
-    /// Is there nobody left to write to?
+    /// Is the reader gone?
     pub fn is_closed(&self) -> bool {
         self.queue.is_closed()
     }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::privileges;
 
-/// Of lines that nobody took in time.
+/// Of lines that were not taken in time.
 const QUEUE_FULL: &str = "queue full";
 /// Of lines that were still in the queue at the end.
 const STUCK: &str = "not written in time";

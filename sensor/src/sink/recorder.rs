@@ -168,7 +168,7 @@ fn write(mut file: File, chunks: &Receiver<Vec<u8>>, shared: &Shared) {
     }
 }
 
-/// Removes a recording to make another, if it is one: a regular file, this user's, which nobody else can read, under
+/// Removes a recording to make another, if it is one: a regular file, this user's, which no other user can read, under
 /// this name only.
 fn remove_own(path: &Path) -> io::Result<()> {
     let metadata = match fs::symlink_metadata(path) {

@@ -2,8 +2,8 @@
 //!
 //! Most inputs become an ELF file for x86-64 or AArch64 that imports the function: symbols, a relocation, a stub, and a
 //! text put together from what compilers write around a call, in any order, with bytes of the input in between; then
-//! some bytes anywhere are changed. Asserted: what is told lies in the text, each call is one by its bytes and its jump
-//! comes after it, and two searches tell the same.
+//! some bytes anywhere are changed. Asserted: what is found lies in the text, each call is one by its bytes and its
+//! jump comes after it, and two searches tell the same.
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use sensor::host::sites::{self, Site};

@@ -80,7 +80,7 @@ fn what(input: &mut Unstructured<'_>) -> Result<EventKind> {
     })
 }
 
-/// A message of an SSH connection, or who speaks over it, as the decoder tells it.
+/// A message of an SSH connection, or who speaks over it, as the decoder returns it.
 fn ssh(input: &mut Unstructured<'_>) -> Result<EventKind> {
     let record = crate::ssh::record(input, &mut HashMap::new())?;
     let mut events = Vec::new();

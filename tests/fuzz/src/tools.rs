@@ -1,4 +1,4 @@
-//! Deploy tools: argv, remote command lines, and the configuration of a project, all written by whoever deploys.
+//! Deploy tools: argv, remote command lines, and the configuration of a project, all written by the user who deploys.
 //!
 //! Asserted: recognising is the same twice, what was removed stays removed, a project fits into a record, and a
 //! definition either is sound or says what is not.

@@ -1,7 +1,7 @@
 //! Executes a program from a thread that is not the leader: `exec-from-thread PROGRAM ARGUMENT...`.
 //!
-//! The kernel gives the thread its leader's id and ends all others: the process goes on under the same id with another
-//! program.
+//! The kernel gives the thread its leader's id and ends all others: the process continues under the same id with
+//! another program.
 
 use std::{env, os::unix::process::CommandExt as _, process::Command, thread};
 

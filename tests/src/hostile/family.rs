@@ -38,8 +38,8 @@ pub fn capabilities(pid: u32) -> Option<u64> {
     u64::from_str_radix(text.trim(), 16).ok()
 }
 
-/// The paths by which the sensor gave its probed files to perf_event_open(2), where the kernel tells (Linux 6.17:
-/// fdinfo of a link).
+/// The paths by which the sensor gave its probed files to perf_event_open(2), where the kernel reports them (Linux
+/// 6.17: fdinfo of a link).
 pub fn probed_paths(sensor: u32) -> Vec<String> {
     let links = of(sensor).into_iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/fdinfo")).ok());
     let mut paths: Vec<String> = links

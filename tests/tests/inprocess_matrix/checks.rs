@@ -2,7 +2,7 @@
 
 use sensor_tests::{
     Record, Records,
-    attempts::{self, Told},
+    attempts::{self, Attempt},
     clients::Library,
     lab,
 };
@@ -35,8 +35,10 @@ pub(crate) fn check(stage: &Stage, run: &Run, records: &Records) {
     assert_eq!(attempts::by_records(far.iter()), truth, "{shown}: the server's records and the client's log");
     let logged = attempts::by_sshd(&stage.lab.sshd.log(), own.number("source.port").unwrap());
     // sshd does not write the attempt without a method.
-    let rest: Vec<&Told> = truth.iter().filter(|told| told.method != "none").collect();
-    let fits = |one: &Vec<Told>| one.len() == rest.len() && one.iter().zip(&rest).all(|(l, told)| told.is_logged_as(l));
+    let rest: Vec<&Attempt> = truth.iter().filter(|recorded| recorded.method != "none").collect();
+    let fits = |one: &Vec<Attempt>| {
+        one.len() == rest.len() && one.iter().zip(&rest).all(|(l, recorded)| recorded.is_logged_as(l))
+    };
     assert!(logged.iter().any(fits), "{shown}: sshd says {logged:#?}, the client {rest:#?}");
     acts(&format!("{shown}: server"), stage, run, &far);
     assert_eq!(attempts::by_records(near.iter()), truth, "{shown}: the client's records and its log");
@@ -86,7 +88,7 @@ fn handshake(shown: &str, stage: &Stage, run: &Run, record: &Record) {
     assert!(record.text("ssh.client.software").starts_with(&software), "{shown}: {software}");
     assert_eq!((record.text("source.ip"), record.text("destination.ip")), ("127.0.0.1", "127.0.0.1"), "{shown}");
     assert_eq!(record.number("destination.port"), Some(stage.lab.sshd.port.into()), "{shown}");
-    if let Some(port) = run.done.of("connect").find_map(|told| told["port"].as_u64()) {
+    if let Some(port) = run.done.of("connect").find_map(|recorded| recorded["port"].as_u64()) {
         assert_eq!(record.number("source.port"), Some(port), "{shown}");
     }
 }
@@ -112,7 +114,7 @@ fn attributed(shown: &str, stage: &Stage, run: &Run, own: &Record) {
 
 /// How the client's connection ended, where it was no session.
 fn end(shown: &str, run: &Run, near: &Records) {
-    let told: Vec<(&str, &str)> =
+    let recorded: Vec<(&str, &str)> =
         near.of("connection-closed").map(|r| (r.text("event.outcome"), r.text("error.code"))).collect();
     let early = !run.library.is_python();
     let expected: &[(&str, &str)] = match run.case {
@@ -121,7 +123,7 @@ fn end(shown: &str, run: &Run, near: &Records) {
         Case::UnknownHost | Case::ChangedHost => &[("failure", "host_key_not_accepted")],
         _ => &[],
     };
-    assert_eq!(told, expected, "{shown}");
+    assert_eq!(recorded, expected, "{shown}");
     let connection = near.one("ssh-connection", |_| true);
     let without_keys = early && matches!(run.case, Case::UnknownHost | Case::ChangedHost);
     let code = if without_keys { ("failure", "host_key_not_accepted") } else { ("success", "") };
@@ -145,7 +147,7 @@ fn host_key(shown: &str, stage: &Stage, run: &Run, record: &Record) {
 }
 
 /// By the client's own log.
-fn attempts(stage: &Stage, run: &Run) -> Vec<Told> {
+fn attempts(stage: &Stage, run: &Run) -> Vec<Attempt> {
     let key = if run.case == Case::WrongKey { "stranger" } else { "ed25519" };
     let (user, fingerprint) = (&stage.lab.one.name, stage.lab.fingerprint(key));
     let read = if run.library.is_python() { attempts::by_paramiko } else { attempts::by_net_ssh };

@@ -103,7 +103,7 @@ struct Stage {
     folder: Folder,
     /// Where a forwarded connection comes to.
     echo: u16,
-    /// Where nobody listens.
+    /// Where no server listens.
     nobody: u16,
 }
 

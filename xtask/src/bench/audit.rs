@@ -119,5 +119,5 @@ fn auditctl(args: &[&str]) -> Result<String> {
 fn field(name: &str) -> Result<String> {
     let status = auditctl(&["-s"])?;
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    Ok(line.with_context(|| format!("auditctl -s tells no {name}"))?.to_owned())
+    Ok(line.with_context(|| format!("auditctl -s shows no {name}"))?.to_owned())
 }

@@ -1,9 +1,9 @@
 //! `cargo xtask bench deploys`: how fast the tree of a deploy is drawn from the logs of both sides, and what a large
 //! log takes.
 //!
-//! The logs are made by hand (`sensor-tests`, `deploy_log`): a deployer's and those of its targets, every command told
-//! by all four records of both sides, with its processes. A sample is a whole run of `sensor deploys show last`: start,
-//! two readings of all logs, drawing. Needs nothing but a build.
+//! The logs are made by hand (`sensor-tests`, `deploy_log`): a deployer's and those of its targets, every command
+//! recorded by all four records of both sides, with its processes. A sample is a whole run of `sensor deploys show
+//! last`: start, two readings of all logs, drawing. Needs nothing but a build.
 
 use std::{
     fs::{self, File},

@@ -55,7 +55,7 @@ pub(super) fn run(args: &LoginArgs) -> Result<()> {
             let ms = sample(&sshd, args)?;
             sleep(SETTLE);
             let seen = authenticated();
-            // Each end tells the attempt without a method and the one with the key.
+            // Each end records the attempt without a method and the one with the key.
             drop(authenticated);
             ensure!(seen as u32 >= 4 * args.logins, "the sensor saw {seen} authentications of {} logins", args.logins);
             sensor.stop()?;

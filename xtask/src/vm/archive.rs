@@ -142,7 +142,7 @@ pub(super) struct Unpacked {
 }
 
 impl Unpacked {
-    /// A folder named by this process, so that what interrupted runs left can be told and removed.
+    /// A folder named by this process, so that what interrupted runs left can be recognised and removed.
     fn new(work: &Path) -> Result<Self> {
         fs::create_dir_all(work)?;
         let own = process::id().to_string();

@@ -220,7 +220,7 @@ fn relay_out(channel: PipeReader, mark: &str, events: &Sender<Event>) {
         }
     };
     let status = relay(channel, io::stdout(), mark, noted).unwrap_or_default();
-    // Nobody listens any more where the time is up.
+    // The receiver is gone where the time is up.
     let _ = events.send(Event::Ended(status));
 }
 

@@ -1,7 +1,7 @@
 //! Whether a name is bound to a value, by what, and where the value begins.
 //!
-//! In: a text and a name in it, with what the place of the text says. Out: the [`Bond`], and the offset of the value. It
-//! rests on the separator touching the name; what [`super::pairs`] and [`super::code`] make of the value is theirs.
+//! In: a text and a name in it, with what the place of the text says. Out: the [`Bond`], and the offset of the value.
+//! It rests on the separator touching the name; what [`super::pairs`] and [`super::code`] make of the value is theirs.
 
 use super::names::{self, Class};
 use crate::shell::bytes::{at, before, is_blank, part, run_end};

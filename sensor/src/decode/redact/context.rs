@@ -49,7 +49,7 @@ impl Context<'_> {
 /// Who reads the standard output of a command: it makes the operands of `echo` a secret or not.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Output {
-    /// Nobody in particular.
+    /// No known reader.
     Open,
     /// A program that takes a password from standard input, or a secret's own value (`TOKEN=$(echo x)`).
     Secret,

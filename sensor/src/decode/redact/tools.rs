@@ -1,4 +1,4 @@
-//! The table of programs whose secrets no name tells.
+//! The table of programs whose secrets no name shows.
 //!
 //! In: the basename of a program and the words after it. Out: the rows that apply. To add a program, add a
 //! row: its names (`snmp*` is a prefix), the subcommand that must be there (one of the first four words),

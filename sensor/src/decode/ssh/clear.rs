@@ -66,7 +66,7 @@ enum Phase {
 }
 
 impl Streams {
-    /// Takes a piece; tells the messages that it completes.
+    /// Takes a piece; passes on the messages that it completes.
     pub(in crate::decode) fn take(&mut self, piece: &Piece<'_>, mut tell: impl FnMut(Message)) {
         let key = (piece.connection, piece.direction);
         if piece.flags & clear_flag::ENCRYPTED != 0 {

@@ -47,7 +47,8 @@ fn certificate(blob: &[u8], base: &[u8]) -> Result<(String, Certificate)> {
     let mut reader = Reader::new(blob, false);
     reader.string()?; // type
     reader.string()?; // nonce
-    // sk-ssh-ed25519@openssh.com-cert... is not the pattern: the certificate's name drops the vendor, the key's has it.
+    // sk-ssh-ed25519@openssh.com-cert... is not the pattern: the certificate's name drops the vendor, the key's keeps
+    // it.
     let (name, fields): (Vec<u8>, usize) = match base {
         b"ssh-rsa" => (base.to_vec(), 2),
         b"ssh-dss" => (base.to_vec(), 4),

@@ -1,7 +1,7 @@
 //! Files in the format of known_hosts (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): what they say of one key and one
 //! server.
 //!
-//! What enters: a file's bytes, any bytes, written by whoever owns it. What leaves: the entries that hold the key, or
+//! What enters: a file's bytes, any bytes, written by its owner. What leaves: the entries that hold the key, or
 //! another key of its type for the same server. A line that cannot be read is passed over, as OpenSSH does. The crate
 //! `ssh-key` was tried: it takes one blank between fields where OpenSSH takes any, and knows the key types of its day.
 //! Bounds: the caller's on the file, `LINES_MAX` on its lines; over that the answer says that it is not complete.

@@ -1,4 +1,4 @@
-//! What OpenSSH's ssh was told about host keys: by its arguments, then by its configuration (ssh_config(5)); the first
+//! What OpenSSH's ssh goes by for host keys: set by its arguments, then by its configuration (ssh_config(5)); the first
 //! value of a keyword counts.
 //!
 //! What enters: argv, and the text of configuration files, any bytes. What leaves: where known hosts are looked for,
@@ -31,7 +31,7 @@ pub struct Settings {
 const WITH_VALUE: &[u8] = b"BbcDEeFIiJLlmOopPQRSWw";
 
 impl Settings {
-    /// ssh's own argv. It goes on with options after the destination, until a word that is none: the command.
+    /// ssh's own argv. Options may follow the destination too, up to the first word that is none: the command.
     pub fn of_arguments<'a>(args: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut settings = Self::default();
         let mut args = args.skip(1).map(|arg| String::from_utf8_lossy(arg).into_owned());

@@ -150,13 +150,13 @@ fn server_stream() -> Vec<u8> {
 
 fn read(pieces: &[(usize, &[u8])], last: bool) -> Vec<Message> {
     let mut streams = Streams::default();
-    let mut told = Vec::new();
+    let mut recorded = Vec::new();
     for (n, (offset, data)) in pieces.iter().enumerate() {
         let flags = if last && n + 1 == pieces.len() { sensor_common::ssh::clear_flag::LAST } else { 0 };
         let piece = Piece { connection: 1, direction: Direction::In, offset: *offset as u32, flags, data };
-        streams.take(&piece, |message| told.push(message));
+        streams.take(&piece, |message| recorded.push(message));
     }
-    told
+    recorded
 }
 
 #[test]

@@ -179,9 +179,9 @@ fn arguments_are_read_as_thor_reads_them() {
     ] {
         let found = recognise(line).unwrap();
         let one = |list: Vec<String>| list.join(",");
-        let told = (found.destination(None), found.version(None), one(found.hosts(None)), one(found.roles(None)));
-        let told = (told.0.as_deref(), told.1.as_deref(), told.2.as_str(), told.3.as_str());
-        assert_eq!(told, (Some("production"), Some("abc123"), "1.1.1.1", "web"), "{line}");
+        let recorded = (found.destination(None), found.version(None), one(found.hosts(None)), one(found.roles(None)));
+        let recorded = (recorded.0.as_deref(), recorded.1.as_deref(), recorded.2.as_str(), recorded.3.as_str());
+        assert_eq!(recorded, (Some("production"), Some("abc123"), "1.1.1.1", "web"), "{line}");
     }
     // Options may stand between the words of a verb.
     assert_eq!(brief("kamal app -d production exec 'bin/rails c'"), "kamal | app exec | exec");

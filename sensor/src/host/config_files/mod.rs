@@ -47,7 +47,7 @@ const SERVE_EVERY: Duration = Duration::from_millis(5);
 const STACK: usize = 256 << 10;
 
 pub struct ConfigFiles {
-    /// Until the thread has it.
+    /// Until the thread takes it.
     waiting: Option<Worker>,
     /// None: stopped, or the thread could not be started.
     requests: Option<SyncSender<Deploying>>,

@@ -1,4 +1,4 @@
-//! What the watch of configuration files is started with, and what it is told of a deploy.
+//! What the watch of configuration files is started with, and what it needs to know of a deploy.
 
 use std::path::PathBuf;
 
@@ -14,8 +14,8 @@ pub struct Deploying {
     pub of_host: bool,
     /// As the kernel had it at exec.
     pub working_directory: Option<Vec<u8>>,
-    /// What tells its files from those of other deploys, wherever it is checked out: tool, service, destination. None:
-    /// their paths do.
+    /// What distinguishes its files from those of other deploys, wherever it is checked out: tool, service,
+    /// destination. None: their paths do.
     pub project: Option<String>,
     /// As the tool names them: absolute, or relative to the working directory. The flag: a file of secrets.
     pub files: Vec<(String, bool)>,

@@ -73,7 +73,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Reads what an earlier run left. What was wrong with it comes beside it: the sensor goes on all the same.
+    /// Reads what an earlier run left. What was wrong with it comes beside it: the sensor runs all the same.
     ///
     /// `given`: a file with the key, where several hosts are to have the same.
     pub(super) fn open(folder: Option<&Path>, given: Option<&Path>) -> (Self, Vec<String>) {
@@ -136,7 +136,7 @@ impl State {
         if self.files.get(&name) == Some(&entry) {
             return;
         }
-        // JSON has no other paths. Nobody names a configuration file so.
+        // JSON has no other paths. No configuration file has such a name.
         if entry.path.to_str().is_none() {
             return;
         }

@@ -163,7 +163,7 @@ fn a_project_is_the_same_wherever_it_is_checked_out() {
     assert_eq!(found[0].path.bytes, there.project.path().join("config/deploy.yml").as_os_str().as_bytes());
     let keyed = |text| keyed(&here.state, "kamal myapp production: ./config/deploy.yml", text);
     assert_eq!((found[0].before, found[0].now), (Some(keyed("service: myapp")), keyed("service: changed")));
-    assert!(found[0].inferred, "nobody saw that one become the other");
+    assert!(found[0].inferred, "no watch saw one become the other");
     // Without a project it is its path that counts.
     assert_eq!(here.deploy(second.deploying(None, None))[0].before, None);
 }

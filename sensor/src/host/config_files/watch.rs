@@ -1,11 +1,11 @@
 //! Who changes configuration files: fanotify on their folders.
 //!
 //! What enters: folders. What leaves: (folder, name, tgid) of whatever is written, replaced or removed in them. A mark
-//! is on the folder's inode alone: nobody waits for us, no other folder is slower, and no mount is held. The group
-//! reports folders by their file handle and names (FAN_REPORT_DFID_NAME, 5.9 and later), as only that tells of renames,
-//! by which most editors replace a file. Which handle a mark has is read from /proc/self/fdinfo. Making the group needs
-//! CAP_SYS_ADMIN, marks do not. Where a file system has no handles (some overlays, FUSE, NFS, subvolumes of btrfs
-//! before 6.8), the mark is refused: its changes are then seen at the next deploy.
+//! is on the folder's inode alone: no process waits for the sensor, no other folder is slower, and no mount is held.
+//! The group reports folders by their file handle and names (FAN_REPORT_DFID_NAME, 5.9 and later), as only that reports
+//! renames, by which most editors replace a file. Which handle a mark has is read from /proc/self/fdinfo. Making the
+//! group needs CAP_SYS_ADMIN, marks do not. Where a file system has no handles (some overlays, FUSE, NFS, subvolumes of
+//! btrfs before 6.8), the mark is refused: its changes are then seen at the next deploy.
 
 use std::{
     collections::HashMap,

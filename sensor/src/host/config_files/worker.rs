@@ -53,7 +53,7 @@ pub(super) struct Worker {
     state: State,
     looks: Looks,
     watch: Result<Watch, Errno>,
-    /// Processes have the same numbers here as for whoever names them.
+    /// Processes have the same numbers here as for the kernel that reports them.
     same_pids: bool,
     pending: HashMap<PathBuf, Pending>,
     said: HashSet<PathBuf>,
@@ -137,7 +137,7 @@ impl Worker {
         }
     }
 
-    /// Files known from earlier runs and from the configuration: what happened to them while nobody watched.
+    /// Files known from earlier runs and from the configuration: what happened to them while they were not watched.
     fn begin(&mut self) {
         let Some(root) = host_root(&self.proc) else { return };
         for folder in self.state.folders() {
@@ -259,11 +259,11 @@ impl Worker {
         }
     }
 
-    /// Nobody can say what happened: everything is looked at.
+    /// What happened is not known: every file is looked at.
     fn look_at_all(&mut self, root: &File, cause: Cause, at: u64) {
-        let mut told = HashSet::new();
+        let mut emitted = HashSet::new();
         for (name, entry) in self.state.of_host() {
-            self.look_again(root, name, entry, &Change { cause, at, inferred: true }, &mut told);
+            self.look_again(root, name, entry, &Change { cause, at, inferred: true }, &mut emitted);
         }
     }
 
@@ -279,22 +279,22 @@ impl Worker {
         for path in over {
             let Some(Pending { author, at, .. }) = self.pending.remove(&path) else { continue };
             let change = Change { cause: Cause::Changed(author), at, inferred: false };
-            let mut told = HashSet::new();
+            let mut emitted = HashSet::new();
             for (name, entry) in self.state.of_path(&path) {
-                self.look_again(&root, name, entry, &change, &mut told);
+                self.look_again(&root, name, entry, &change, &mut emitted);
             }
         }
     }
 
-    /// Tells, once for each path, if a known file is another than when it was last looked at.
-    fn look_again(&mut self, root: &File, name: String, entry: Entry, change: &Change, told: &mut HashSet<PathBuf>) {
+    /// Emits, once for each path, that a known file holds something else than when it was last looked at.
+    fn look_again(&mut self, root: &File, name: String, entry: Entry, change: &Change, emitted: &mut HashSet<PathBuf>) {
         let now = self.contents(entry.uid, &entry.path, &name);
         // The whole folder is gone: a checkout that was removed, not a change of configuration.
         if entry.seen == Some(now) || now == Contents::Missing && !is_folder(root, entry.path.parent()) {
             return;
         }
         // Several projects can share a file.
-        if told.insert(entry.path.clone()) {
+        if emitted.insert(entry.path.clone()) {
             self.tell(ConfigFile {
                 path: event_path(&entry.path),
                 secret: entry.secret,
@@ -366,7 +366,7 @@ impl Worker {
     }
 
     fn push(&self, what: EventKind) {
-        // Nobody is left to be told when the sensor has stopped.
+        // Its receiver is gone when the sensor has stopped.
         let _ = self.facts.send(Event { time: identity::boot_time(), what });
     }
 }

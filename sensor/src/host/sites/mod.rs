@@ -6,8 +6,8 @@
 //! jumps through the slot, and the text calls the stub, or calls through the slot itself (`-fno-plt`).
 //!
 //! A probe off an instruction's boundary would break the program. So sections are disassembled from their beginning, as
-//! objdump does, and only what was met there is a site; a call that a search of the bytes finds and the disassembly does
-//! not is a reason to report none. The file may be hostile: every size is bounded, nothing panics.
+//! objdump does, and only what was met there is a site; a call that a search of the bytes finds and the disassembly
+//! does not is a reason to report none. The file may be hostile: every size is bounded, nothing panics.
 
 mod arm;
 mod disassembly;

@@ -3,9 +3,9 @@
 //!
 //! What enters: the calls of the cipher function in a program, with their arguments as far as they are known
 //! (`values`). What leaves: `Single` for those that can do with one probe, and the role `HEADER` for a call that passes
-//! only the four bytes before a packet. What the instructions do not show is not taken for true, but for one thing: that a
-//! caller passes on what it has (below) is not looked at; if it did not, the packet's length would not lie before it,
-//! and it would be dropped and counted. No place can break a program: it is a branch, as every other.
+//! only the four bytes before a packet. What the instructions do not show is not taken for true, but for one thing:
+//! that a caller passes on what it has (below) is not looked at; if it did not, the packet's length would not lie
+//! before it, and it would be dropped and counted. No place can break a program: it is a branch, as every other.
 //!
 //! Compilers make two forms of it. `cipher_crypt` of OpenSSH has all arguments in such registers around its own call.
 //! `chachapoly_crypt`, which it calls for chacha20-poly1305, gives one up before its second call (GCC 12 and 14); but
@@ -212,7 +212,7 @@ fn at_its_caller(
     let buffers = Buffers::of(&peer.arguments)?;
     let registers = buffers.registers();
     let branch = branch_after(text, caller, &registers)?;
-    // The peer's own call tells which register has what.
+    // The peer's own call shows which register has what.
     let stable = |place: &u64| are_stable(text, outer, &registers, *place);
     if outer.0 == inner
         || ![peer.ip, branch.ip()].iter().all(stable)

@@ -52,7 +52,7 @@ pub enum Convention {
 pub(super) enum Care {
     /// Every call and its test: half of the calls of a program that speaks SSH would be half of a session.
     Whole,
-    /// The calls that can be found: a library has others, which nobody uses for SSH (pointers to its functions for
+    /// The calls that can be found: a library has others, which are not used for SSH (pointers to its functions for
     /// foreign callers). What comes after a call need not test it.
     Calls,
 }

@@ -1,4 +1,4 @@
-//! x86-64: what the arguments of a call are, told from the instructions before it, in terms of registers that the call
+//! x86-64: what the arguments of a call are, by the instructions before it, in terms of registers that the call
 //! keeps.
 //!
 //! What enters: the instructions in a straight line before a call. What leaves: `Values`, each of them known or not. Of

@@ -1,5 +1,5 @@
-//! Questions that wait or are under way: from the queue to a worker, with an opener beside it where one is needed, and to
-//! the daemon; or to their deadline.
+//! Questions that wait or are under way: from the queue to a worker, with an opener beside it where one is needed, and
+//! to the daemon; or to their deadline.
 
 use std::{
     collections::VecDeque,

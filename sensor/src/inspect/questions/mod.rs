@@ -1,10 +1,10 @@
-//! What answers the questions, one file each: `fn answer(&Place, ...) -> Answered`, pure but for reads beneath the place,
-//! run in a worker with the user's rights.
+//! What answers the questions, one file each: `fn answer(&Place, ...) -> Answered`, pure but for reads beneath the
+//! place, run in a worker with the user's rights.
 //!
-//! To add one: a file here; a variant of `Question` (`question.rs`) and of `Answer` (`answer.rs`), at the end; its line in
-//! `Question::needs` and in `answer` below. What it reads is hostile: bounded bytes, entries and depth; regular files
-//! only; nothing but what lies beneath `Place::root` or was handed over. An error of the file system is an `Unknown`,
-//! never an empty answer. What it needs from the system has to be in the worker's list of `syscalls.rs`.
+//! To add one: a file here; a variant of `Question` (`question.rs`) and of `Answer` (`answer.rs`), at the end; its line
+//! in `Question::needs` and in `answer` below. What it reads is hostile: bounded bytes, entries and depth; regular
+//! files only; nothing but what lies beneath `Place::root` or was handed over. An error of the file system is an
+//! `Unknown`, never an empty answer. What it needs from the system has to be in the worker's list of `syscalls.rs`.
 
 mod configuration;
 mod files;

@@ -2,9 +2,9 @@
 //! CAP_DAC_READ_SEARCH and opens no user's file; a child that makes no progress is killed, and its successor continues
 //! after the process at which it hung.
 //!
-//! To add one: a file here; a variant of `Survey` and of `SurveyItem` (`survey.rs`), at the end; its line in `run`. A file's identity
-//! is to be had without asking a user's file system: statx(2) of an O_PATH descriptor with AT_STATX_DONT_SYNC, which
-//! FUSE and NFS answer from what the kernel holds.
+//! To add one: a file here; a variant of `Survey` and of `SurveyItem` (`survey.rs`), at the end; its line in `run`. A
+//! file's identity is to be had without asking a user's file system: statx(2) of an O_PATH descriptor with
+//! AT_STATX_DONT_SYNC, which FUSE and NFS answer from what the kernel holds.
 
 mod processes;
 mod survey;
