@@ -3,7 +3,9 @@
 //! Pure: it learns from the facts in the stream (users, cgroups, programs, clock) and fills the fields of later events
 //! that are for it. What was never told stays absent.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use crate::event::stream::{Event, EventKind, FileId, Role, Task};
 
