@@ -5,17 +5,18 @@
 
 use std::{borrow::Borrow, hash::Hash};
 
+use foldhash::fast::RandomState;
 use hashlink::LinkedHashMap;
 
 #[derive(Debug)]
 pub struct Bounded<K, V> {
-    map: LinkedHashMap<K, V>,
+    map: LinkedHashMap<K, V, RandomState>,
     max: usize,
 }
 
 impl<K: Hash + Eq, V> Bounded<K, V> {
     pub fn new(max: usize) -> Self {
-        Self { map: LinkedHashMap::new(), max: max.max(1) }
+        Self { map: LinkedHashMap::with_hasher(RandomState::default()), max: max.max(1) }
     }
 
     /// A key that is known keeps its age. Returns what was there.

@@ -7,11 +7,12 @@
 //! kept until `forget` (SIGHUP); one that could not be found out is asked for again after a while.
 
 use std::{
-    collections::{HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
+
+use foldhash::{HashMap, HashSet};
 
 use super::{
     asking::Asking,
@@ -48,10 +49,10 @@ impl Facts {
             proc: proc.into(),
             host_ns,
             passwd: None,
-            users: HashMap::new(),
-            cgroups: HashSet::new(),
-            inside: HashMap::new(),
-            members: HashMap::new(),
+            users: HashMap::default(),
+            cgroups: HashSet::default(),
+            inside: HashMap::default(),
+            members: HashMap::default(),
         }
     }
 
@@ -158,14 +159,16 @@ impl Facts {
     }
 
     fn unknown(&mut self, mnt_ns: u32, uids: impl Iterator<Item = u32>) -> Vec<u32> {
-        let now = Instant::now();
         let mut wanted: Vec<u32> = uids
             .filter(|uid| match self.users.get(&(mnt_ns, *uid)) {
                 None => true,
-                Some(again) => again.is_some_and(|again| again <= now),
+                Some(again) => again.is_some_and(|again| again <= Instant::now()),
             })
             .collect();
         wanted.dedup();
+        if wanted.is_empty() {
+            return wanted;
+        }
         if self.users.len() >= KEPT_MAX {
             self.users.clear();
         }

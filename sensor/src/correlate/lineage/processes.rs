@@ -4,11 +4,9 @@
 //! Memory is bounded: over the limit the oldest process outside any session goes, counted; it is known again, without
 //! its past, when it next execs.
 
-use std::{
-    cell::OnceCell,
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-};
+use std::{cell::OnceCell, collections::VecDeque, sync::Arc};
+
+use foldhash::HashMap;
 
 use sha2::{Digest as _, Sha256};
 
@@ -90,9 +88,9 @@ impl Processes {
 
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            table: HashMap::new(),
+            table: HashMap::default(),
             order: VecDeque::new(),
-            by_tgid: HashMap::new(),
+            by_tgid: HashMap::default(),
             limit: limit.max(1),
             evicted: 0,
             boot: String::new(),
