@@ -61,7 +61,7 @@ pub fn advance(bytes: &impl Bytes, key: ConnectionKey, len: u32, place: u64) -> 
     let sequence = (place >> 32) as u32;
     let mut flags = 0;
     // SAFETY: a live value of the map, here and below; one direction of a connection is handled at a time.
-    let (mut phase, next, mut offset) = unsafe { (get!(side.phase), get!(side.next), get!(side.offset)) };
+    let (mut phase, next) = unsafe { (get!(side.phase), get!(side.next)) };
     let mut ahead = sequence.wrapping_sub(next) as i32;
     if phase == phase::NEW {
         phase = phase::BANNER;
@@ -82,24 +82,25 @@ pub fn advance(bytes: &impl Bytes, key: ConnectionKey, len: u32, place: u64) -> 
     if ahead > 0 {
         flags = clear_flag::GAP;
         phase = phase::LOST;
-        offset = offset.wrapping_add(ahead as u32);
+        // SAFETY: as above.
+        unsafe { set!(side.offset = get!(side.offset).wrapping_add(ahead as u32)) };
     }
+    // SAFETY: as above.
+    unsafe { set!(side.next = sequence.wrapping_add(len)) };
     let (mut wanted, mut phase) = walk(bytes, side, phase, len);
     if phase == phase::DONE {
         encrypted(bytes, wanted, id, key, place as u32);
         count_result(program::SSH_CLEAR, ProgramSlot::First, emit_encrypted(id, place as u32));
     }
+    // SAFETY: as above.
+    let offset = unsafe { get!(side.offset) };
     if offset.wrapping_add(wanted) > LIMIT {
         wanted = LIMIT.saturating_sub(offset);
         flags |= clear_flag::LIMIT;
         phase = phase::DONE;
     }
     // SAFETY: as above.
-    unsafe {
-        set!(side.next = sequence.wrapping_add(len));
-        set!(side.offset = offset);
-        set!(side.phase = phase);
-    }
+    unsafe { set!(side.phase = phase) };
     if phase >= phase::KEYED {
         flags |= clear_flag::LAST;
     }

@@ -66,7 +66,7 @@ pub fn resume_if(told: u32) {
 pub extern "C" fn resume() -> u32 {
     let Some(carrying) = CARRYING.get_ptr(thread::id()) else { return 0 };
     // SAFETY: a live value of the map that only this thread uses, copied out at once.
-    let Carrying { channel, data } = unsafe { carrying.read_volatile() };
+    let (channel, data) = unsafe { (get!(carrying.channel), get!(carrying.data)) };
     let Some(flow) = FLOWS.get_ptr_mut(channel) else { return 0 };
     // SAFETY: a live value of the map; one process works on a connection's direction at a time.
     let (stream, before) = unsafe { (get!(flow.stream), get!(flow.bytes).wrapping_sub(data.len as u64)) };
