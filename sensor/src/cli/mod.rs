@@ -7,6 +7,7 @@ mod deploys;
 mod labels;
 mod replay;
 mod run;
+mod schema;
 mod signals;
 mod trace;
 
@@ -89,6 +90,7 @@ fn run(cli: Cli) -> ExitCode {
         Verb::Check(args) => return check::run(&args),
         Verb::Replay(args) => replay::run(&args),
         Verb::Deploys(args) => return deploys::run(&args, cli.quiet),
+        Verb::Schema(args) => schema::run(&args),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "sensor", &mut script);

@@ -339,7 +339,7 @@ impl Line<'_> {
     }
 }
 
-fn by_direction(both: fields::ByDirection<'_>) -> ByDirection {
+fn by_direction(both: Box<fields::ByDirection<'_>>) -> ByDirection {
     ByDirection { client_to_server: string(both.client_to_server), server_to_client: string(both.server_to_client) }
 }
 

@@ -28,12 +28,12 @@ impl<'a> Line<'a> {
             }
             FindingKind::SshChannelOpened(channel) | FindingKind::SshChannelClosed(channel) => self.channel(channel),
             FindingKind::SshForwardRequested(forward) => {
-                self.ssh().forward = Some(Forward {
+                self.ssh().forward = Some(Box::new(Forward {
                     kind: Some(Word(forward.kind)),
                     bind_address: forward.bind_address.as_ref().map(Text::from),
                     bind_port: forward.bind_port,
                     path: forward.path.as_ref().map(Text::from),
-                });
+                }));
             }
             FindingKind::SshCommandStarted(command) | FindingKind::SshCommandEnded(command) => self.command(command),
             FindingKind::SshProtocolError(failure) | FindingKind::ConnectionFailed(failure) => {
@@ -83,10 +83,12 @@ impl<'a> Line<'a> {
         fields.cipher = handshake.cipher.as_ref().map(by_direction);
         fields.mac = handshake.mac.as_ref().map(by_direction);
         fields.compression = handshake.compression.as_ref().map(by_direction);
-        fields.host_key = handshake.host_key.as_ref().map(|key| HostKey {
-            kind: Some((&key.kind).into()),
-            fingerprint: key.fingerprint.as_ref().map(Text::from),
-            ..HostKey::default()
+        fields.host_key = handshake.host_key.as_ref().map(|key| {
+            Box::new(HostKey {
+                kind: Some((&key.kind).into()),
+                fingerprint: key.fingerprint.as_ref().map(Text::from),
+                ..HostKey::default()
+            })
         });
         let changed = handshake.changed.as_slice();
         fields.changed = (!changed.is_empty()).then_some(WordList::Lent(changed));
@@ -94,7 +96,7 @@ impl<'a> Line<'a> {
     }
 
     fn channel(&mut self, channel: &'a ssh::Channel) {
-        self.ssh().channel = Some(Channel {
+        self.ssh().channel = Some(Box::new(Channel {
             id: channel.id,
             kind: Some((&channel.kind).into()),
             destination: channel.destination.as_ref().map(address),
@@ -104,7 +106,7 @@ impl<'a> Line<'a> {
             bytes_out: channel.bytes_out,
             reason: channel.reason.as_ref().map(Text::from),
             connection: channel.connection.as_ref().map(|id| Connection { id: Some(id.as_str().into()) }),
-        });
+        }));
         self.error = channel.failure.as_ref().map(error);
     }
 
@@ -144,7 +146,7 @@ impl<'a> Line<'a> {
 
     fn config_changed(&mut self, change: &'a deploy::ConfigChange) {
         let hash = change.now.map(|now| FileHash { sha256: Some(Sha256(now.sha256)) });
-        self.file = Some(File { path: Some((&change.path).into()), hash });
+        self.file = Some(Box::new(File { path: Some((&change.path).into()), hash }));
         self.deploy.get_or_insert_default().config = Some(DeployConfig {
             previous_sha256: change.previous.map(Sha256),
             keyed: change.keyed.then_some(true),
@@ -186,9 +188,8 @@ impl<'a> Line<'a> {
         if step.container.is_some() || step.image.is_some() {
             let container = self.container.get_or_insert_default();
             container.name = step.container.as_ref().map(Text::from);
-            container.image = step.image.as_ref().map(|image| Image {
-                name: image.name.as_ref().map(Text::from),
-                tag: image.tag.as_ref().map(Text::from),
+            container.image = step.image.as_ref().map(|image| {
+                Box::new(Image { name: image.name.as_ref().map(Text::from), tag: image.tag.as_ref().map(Text::from) })
             });
         }
         self.described(&step.description, None);
@@ -235,50 +236,52 @@ impl<'a> Line<'a> {
             FindingKind::SensorStarted(probes) => fields.probes = Some(probes.iter().map(probe).collect()),
             FindingKind::SensorStopped(stopped) => {
                 fields.programs = Some(stopped.programs.iter().map(program).collect());
-                fields.drain = stopped.drain.map(|drain| Drain {
-                    drains: Some(drain.drains),
-                    late: Some(drain.late),
-                    latency_max_ns: Some(drain.latency_max_ns),
+                fields.drain = stopped.drain.map(|drain| {
+                    Box::new(Drain {
+                        drains: Some(drain.drains),
+                        late: Some(drain.late),
+                        latency_max_ns: Some(drain.latency_max_ns),
+                    })
                 });
                 fields.records = stopped.records.as_ref().map(records);
             }
             FindingKind::SensorDegraded(degraded) => {
-                fields.degraded = Some(Degraded {
+                fields.degraded = Some(Box::new(Degraded {
                     what: Some((&degraded.what).into()),
                     why: Some((&degraded.why).into()),
                     effect: Some((&degraded.effect).into()),
-                });
+                }));
             }
             FindingKind::SensorEventsLost(lost) => {
                 let range = |(first, last): &(u64, u64)| Range { first: Some(*first), last: Some(*last) };
-                fields.lost = Some(Lost {
+                fields.lost = Some(Box::new(Lost {
                     stage: Some((&lost.stage).into()),
                     kind: Some((&lost.kind).into()),
                     count: Some(lost.count),
                     sequence: (!lost.sequence.is_empty()).then(|| lost.sequence.iter().map(range).collect()),
-                });
+                }));
             }
             FindingKind::SensorSuppressed(suppressed) => {
                 let executables = suppressed.executables.as_slice();
                 let count =
                     |(action, count): &(_, u64)| ActionCount { action: Some(Word(*action)), count: Some(*count) };
-                fields.suppressed = Some(Suppressed {
+                fields.suppressed = Some(Box::new(Suppressed {
                     count: Some(suppressed.count),
                     limit: Some(Word(suppressed.limit)),
                     actions: Some(suppressed.actions.iter().map(count).collect()),
                     executables: (!executables.is_empty()).then_some(Texts::Shared(executables)),
-                });
+                }));
             }
             _ => {}
         }
     }
 }
 
-fn by_direction(both: &ssh::ByDirection) -> ByDirection<'_> {
-    ByDirection {
+fn by_direction(both: &ssh::ByDirection) -> Box<ByDirection<'_>> {
+    Box::new(ByDirection {
         client_to_server: both.client_to_server.as_ref().map(Text::from),
         server_to_client: both.server_to_client.as_ref().map(Text::from),
-    }
+    })
 }
 
 fn key(key: &ssh::Key) -> Key<'_> {
@@ -289,19 +292,19 @@ fn key(key: &ssh::Key) -> Key<'_> {
     }
 }
 
-fn host_key(shown: &ssh::HostKey) -> HostKey<'_> {
-    HostKey {
+fn host_key(shown: &ssh::HostKey) -> Box<HostKey<'_>> {
+    Box::new(HostKey {
         kind: Some((&shown.key.kind).into()),
         fingerprint: shown.key.fingerprint.as_ref().map(Text::from),
         status: shown.status.map(Word),
         status_reason: shown.status_reason.map(Word),
         checking: shown.checking.map(Word),
         host_matched: shown.host_matched,
-    }
+    })
 }
 
-fn auth(auth: &ssh::Auth) -> Auth<'_> {
-    Auth {
+fn auth(auth: &ssh::Auth) -> Box<Auth<'_>> {
+    Box::new(Auth {
         method: Some((&auth.method).into()),
         partial: auth.partial.then_some(true),
         key: auth.key.as_ref().map(key),
@@ -311,15 +314,15 @@ fn auth(auth: &ssh::Auth) -> Auth<'_> {
             principals: Some(Texts::Strings(&certificate.principals)),
             ca_fingerprint: certificate.ca_fingerprint.as_ref().map(Text::from),
         }),
-    }
+    })
 }
 
-fn disconnect(disconnect: &ssh::Disconnect) -> Disconnect<'_> {
-    Disconnect {
+fn disconnect(disconnect: &ssh::Disconnect) -> Box<Disconnect<'_>> {
+    Box::new(Disconnect {
         reason: Some((&disconnect.reason).into()),
         description: disconnect.description.as_ref().map(Text::from),
         by: disconnect.by.map(Word),
-    }
+    })
 }
 
 fn probe(probe: &health::Probe) -> Probe<'_> {
@@ -342,12 +345,12 @@ fn program(counted: &health::Counted) -> Program<'_> {
     }
 }
 
-fn records(records: &health::RecordCounts) -> Records<'_> {
+fn records(records: &health::RecordCounts) -> Box<Records<'_>> {
     let lost: Vec<KindCount<'_>> =
         records.lost.iter().map(|(kind, count)| KindCount { kind: Some(kind.into()), count: Some(*count) }).collect();
-    Records {
+    Box::new(Records {
         written: Some(records.written),
         suppressed: Some(records.suppressed),
         lost: (!lost.is_empty()).then_some(lost),
-    }
+    })
 }
