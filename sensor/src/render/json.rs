@@ -6,10 +6,9 @@
 use std::hash::{BuildHasher as _, RandomState};
 
 use serde::Serialize;
-use serde_json::Serializer;
 use uuid::{Builder, Uuid};
 
-use super::json_text::Visible;
+use super::json_writer;
 use crate::event::{
     record::{Outcome, Protocol, Record, Time},
     stream::Host,
@@ -150,7 +149,7 @@ impl Json {
             record,
         };
         let before = out.len();
-        if let Err(error) = line.serialize(&mut Serializer::with_formatter(&mut *out, Visible)) {
+        if let Err(error) = json_writer::write(&line, out) {
             // Only a bug gets here; half a line must not.
             out.truncate(before);
             self.sequence -= 1;

@@ -7,6 +7,7 @@ mod deploy;
 pub mod filter;
 pub mod json;
 pub mod json_text;
+pub mod json_writer;
 pub mod review;
 mod ssh;
 pub mod table;

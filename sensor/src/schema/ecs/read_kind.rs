@@ -108,9 +108,9 @@ impl Line<'_> {
             hassh: string(ssh.hassh.take()),
             hassh_server: string(ssh.hassh_server.take()),
             kex: string(ssh.kex.take()),
-            cipher: ssh.cipher.take().map(by_direction),
-            mac: ssh.mac.take().map(by_direction),
-            compression: ssh.compression.take().map(by_direction),
+            cipher: ssh.cipher.take().map(|both| by_direction(*both)),
+            mac: ssh.mac.take().map(|both| by_direction(*both)),
+            compression: ssh.compression.take().map(|both| by_direction(*both)),
             host_key: host_key.transpose()?,
             changed: words(ssh.changed.take()),
             failure,
@@ -339,7 +339,7 @@ impl Line<'_> {
     }
 }
 
-fn by_direction(both: Box<fields::ByDirection<'_>>) -> ByDirection {
+fn by_direction(both: fields::ByDirection<'_>) -> ByDirection {
     ByDirection { client_to_server: string(both.client_to_server), server_to_client: string(both.server_to_client) }
 }
 

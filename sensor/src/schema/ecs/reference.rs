@@ -129,7 +129,9 @@ fn leaves(value: &Value, at: &str, out: &mut BTreeSet<String>) {
             }
         }
         Value::Array(list) if list.first().is_some_and(Value::is_object) => {
-            list.iter().for_each(|value| leaves(value, &format!("{at}[]"), out));
+            for value in list {
+                leaves(value, &format!("{at}[]"), out);
+            }
         }
         _ => {
             out.insert(at.to_owned());
@@ -180,23 +182,23 @@ pub fn markdown() -> String {
 fn table<'a>(page: &mut String, schema: &Value, fields: impl Iterator<Item = &'a String>) {
     page.push_str("| field | type | meaning |\n|---|---|---|\n");
     for field in fields {
-        let found = field_schema(schema, field);
+        let found = field_schema(schema, field).unwrap_or(&Value::Null);
         let text = found.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ");
         let _ = writeln!(page, "| `{field}` | {} | {text}{} |", kind_of(found), words_of(found));
     }
 }
 
-fn field_schema<'a>(schema: &'a Value, path: &str) -> &'a Value {
-    path.split('.').fold(schema, |schema, name| {
+fn field_schema<'a>(schema: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(schema, |schema, name| {
         let (name, is_list) = name.strip_suffix("[]").map_or((name, false), |name| (name, true));
-        let found = &schema["properties"][name];
-        if is_list { &found["items"] } else { found }
+        let found = schema.get("properties")?.get(name)?;
+        if is_list { found.get("items") } else { Some(found) }
     })
 }
 
 fn kind_of(schema: &Value) -> String {
     match schema.get("type").and_then(Value::as_str) {
-        Some("array") => format!("{}[]", kind_of(&schema["items"])),
+        Some("array") => format!("{}[]", schema.get("items").map(kind_of).unwrap_or_default()),
         Some("string") => match schema.get("format").and_then(Value::as_str) {
             Some("date-time") => "time".into(),
             Some("uuid") => "UUID".into(),
@@ -275,7 +277,7 @@ mod tests {
         let schema = line_schema(true);
         for action in Action::ALL {
             for field in fields(*action) {
-                let found = field_schema(&schema, &field);
+                let found = field_schema(&schema, &field).unwrap();
                 let text = found.get("description").and_then(Value::as_str).unwrap_or_default();
                 assert!(text.ends_with(['.', '?']), "{field}: {found}");
             }

@@ -22,9 +22,9 @@ impl<'a> Line<'a> {
     pub(super) fn kind(&mut self, finding: &'a Finding) {
         match &finding.kind {
             FindingKind::SshConnection(handshake) => self.handshake(handshake),
-            FindingKind::SshHostKey(shown) => self.ssh().host_key = Some(host_key(shown)),
+            FindingKind::SshHostKey(shown) => self.ssh().host_key = Some(Box::new(host_key(shown))),
             FindingKind::SshKeyOffered(request) | FindingKind::SshAuthentication(request) => {
-                self.ssh().auth = Some(auth(request));
+                self.ssh().auth = Some(Box::new(auth(request)));
             }
             FindingKind::SshChannelOpened(channel) | FindingKind::SshChannelClosed(channel) => self.channel(channel),
             FindingKind::SshForwardRequested(forward) => {
@@ -42,7 +42,7 @@ impl<'a> Line<'a> {
             }
             FindingKind::SshSessionStarted(login) => {
                 if let Some(login) = login {
-                    self.ssh().auth = Some(auth(login));
+                    self.ssh().auth = Some(Box::new(auth(login)));
                 }
             }
             FindingKind::SshSessionEnded(ended) => self.session_ended(ended),
@@ -53,7 +53,7 @@ impl<'a> Line<'a> {
             FindingKind::ConnectionClosed(closed) => {
                 self.error = closed.failure.as_ref().map(error);
                 if let Some(end) = &closed.disconnect {
-                    self.ssh().disconnect = Some(disconnect(end));
+                    self.ssh().disconnect = Some(Box::new(disconnect(end)));
                 }
             }
             FindingKind::DeployConfigChanged(change) => self.config_changed(change),
@@ -80,9 +80,9 @@ impl<'a> Line<'a> {
         fields.hassh = handshake.hassh.as_ref().map(Text::from);
         fields.hassh_server = handshake.hassh_server.as_ref().map(Text::from);
         fields.kex = handshake.kex.as_ref().map(Text::from);
-        fields.cipher = handshake.cipher.as_ref().map(by_direction);
-        fields.mac = handshake.mac.as_ref().map(by_direction);
-        fields.compression = handshake.compression.as_ref().map(by_direction);
+        fields.cipher = handshake.cipher.as_ref().map(by_direction).map(Box::new);
+        fields.mac = handshake.mac.as_ref().map(by_direction).map(Box::new);
+        fields.compression = handshake.compression.as_ref().map(by_direction).map(Box::new);
         fields.host_key = handshake.host_key.as_ref().map(|key| {
             Box::new(HostKey {
                 kind: Some((&key.kind).into()),
@@ -133,8 +133,8 @@ impl<'a> Line<'a> {
             fields.session =
                 Some(Session { id, parent, adopted, commands, processes, processes_surviving, bytes_in, bytes_out });
         }
-        fields.auth = ended.login.as_ref().map(auth);
-        fields.disconnect = ended.disconnect.as_ref().map(disconnect);
+        fields.auth = ended.login.as_ref().map(auth).map(Box::new);
+        fields.disconnect = ended.disconnect.as_ref().map(disconnect).map(Box::new);
     }
 
     fn exited(&mut self, exit: Option<Exit>) {
@@ -243,7 +243,7 @@ impl<'a> Line<'a> {
                         latency_max_ns: Some(drain.latency_max_ns),
                     })
                 });
-                fields.records = stopped.records.as_ref().map(records);
+                fields.records = stopped.records.as_ref().map(records).map(Box::new);
             }
             FindingKind::SensorDegraded(degraded) => {
                 fields.degraded = Some(Box::new(Degraded {
@@ -277,11 +277,11 @@ impl<'a> Line<'a> {
     }
 }
 
-fn by_direction(both: &ssh::ByDirection) -> Box<ByDirection<'_>> {
-    Box::new(ByDirection {
+fn by_direction(both: &ssh::ByDirection) -> ByDirection<'_> {
+    ByDirection {
         client_to_server: both.client_to_server.as_ref().map(Text::from),
         server_to_client: both.server_to_client.as_ref().map(Text::from),
-    })
+    }
 }
 
 fn key(key: &ssh::Key) -> Key<'_> {
@@ -292,19 +292,19 @@ fn key(key: &ssh::Key) -> Key<'_> {
     }
 }
 
-fn host_key(shown: &ssh::HostKey) -> Box<HostKey<'_>> {
-    Box::new(HostKey {
+fn host_key(shown: &ssh::HostKey) -> HostKey<'_> {
+    HostKey {
         kind: Some((&shown.key.kind).into()),
         fingerprint: shown.key.fingerprint.as_ref().map(Text::from),
         status: shown.status.map(Word),
         status_reason: shown.status_reason.map(Word),
         checking: shown.checking.map(Word),
         host_matched: shown.host_matched,
-    })
+    }
 }
 
-fn auth(auth: &ssh::Auth) -> Box<Auth<'_>> {
-    Box::new(Auth {
+fn auth(auth: &ssh::Auth) -> Auth<'_> {
+    Auth {
         method: Some((&auth.method).into()),
         partial: auth.partial.then_some(true),
         key: auth.key.as_ref().map(key),
@@ -314,15 +314,15 @@ fn auth(auth: &ssh::Auth) -> Box<Auth<'_>> {
             principals: Some(Texts::Strings(&certificate.principals)),
             ca_fingerprint: certificate.ca_fingerprint.as_ref().map(Text::from),
         }),
-    })
+    }
 }
 
-fn disconnect(disconnect: &ssh::Disconnect) -> Box<Disconnect<'_>> {
-    Box::new(Disconnect {
+fn disconnect(disconnect: &ssh::Disconnect) -> Disconnect<'_> {
+    Disconnect {
         reason: Some((&disconnect.reason).into()),
         description: disconnect.description.as_ref().map(Text::from),
         by: disconnect.by.map(Word),
-    })
+    }
 }
 
 fn probe(probe: &health::Probe) -> Probe<'_> {
@@ -345,12 +345,12 @@ fn program(counted: &health::Counted) -> Program<'_> {
     }
 }
 
-fn records(records: &health::RecordCounts) -> Box<Records<'_>> {
+fn records(records: &health::RecordCounts) -> Records<'_> {
     let lost: Vec<KindCount<'_>> =
         records.lost.iter().map(|(kind, count)| KindCount { kind: Some(kind.into()), count: Some(*count) }).collect();
-    Box::new(Records {
+    Records {
         written: Some(records.written),
         suppressed: Some(records.suppressed),
         lost: (!lost.is_empty()).then_some(lost),
-    })
+    }
 }
