@@ -55,6 +55,8 @@ pub mod docs {
     pub mod coverage {}
     #[doc = include_str!("../docs/deploys.md")]
     pub mod deploys {}
+    #[doc = include_str!("../docs/fields.md")]
+    pub mod fields {}
     #[doc = include_str!("../docs/operations.md")]
     pub mod operations {}
     #[doc = include_str!("../docs/records.md")]

@@ -59,6 +59,11 @@ pub(super) enum Verb {
         sudo sensor deploys show last                      the newest one as a tree\n\n\
         Exit codes: 0 found, 1 nothing found (with --check also: a deploy has failed), 2 wrong usage.")]
     Deploys(Box<DeploysArgs>),
+    /// Print the reference of records: a JSON Schema, or a page
+    #[command(after_help = "Examples:\n  \
+        sensor schema | jq '.oneOf[].title'         the actions\n  \
+        sensor schema --markdown | less              every field: type, words, meaning")]
+    Schema(SchemaArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  sensor completions bash > /etc/bash_completion.d/sensor")]
     Completions { shell: clap_complete::Shell },
@@ -131,6 +136,13 @@ pub(super) struct RunArgs {
 pub(super) struct CheckArgs {
     #[arg(long, value_enum, default_value = "table")]
     pub format: Output,
+}
+
+#[derive(Args)]
+pub(super) struct SchemaArgs {
+    /// A page in Markdown, by action
+    #[arg(long)]
+    pub markdown: bool,
 }
 
 #[derive(Args)]

@@ -9,6 +9,7 @@ mod error;
 mod labels;
 mod replay;
 mod run;
+mod schema;
 mod setup;
 mod signals;
 mod stdout;
@@ -59,6 +60,7 @@ fn run(cli: Cli) -> ExitCode {
         Verb::Check(args) => return check::run(&args),
         Verb::Replay(args) => replay::run(&args),
         Verb::Deploys(args) => return deploys::run(&args, cli.quiet),
+        Verb::Schema(args) => schema::run(&args),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "sensor", &mut script);

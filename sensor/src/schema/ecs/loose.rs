@@ -128,6 +128,13 @@ impl Loose<'_> for Uuid {
     }
 }
 
+/// What few lines have is behind a pointer: a line of a process is small.
+impl<'de, T: Loose<'de>> Loose<'de> for Box<T> {
+    fn object<A: MapAccess<'de>>(object: A) -> Result<Option<Self>, A::Error> {
+        Ok(T::object(object)?.map(Box::new))
+    }
+}
+
 impl<'de, T: Loose<'de>> Loose<'de> for Vec<T> {
     fn list<A: SeqAccess<'de>>(mut list: A) -> Result<Option<Self>, A::Error> {
         let mut values = Self::new();

@@ -9,6 +9,7 @@ mod list;
 mod loose;
 mod read;
 mod read_kind;
+pub mod reference;
 mod related;
 mod value;
 mod words;
@@ -40,15 +41,15 @@ objects! {
         pub process: Option<Process<'a>>,
         pub user: Option<User<'a>>,
         pub auditd: Option<Auditd>,
-        pub container: Option<Container<'a>>,
+        pub container: Option<Box<Container<'a>>>,
         pub source: Option<Source>,
         pub destination: Option<Destination<'a>>,
         pub network: Option<Network<'a>>,
         pub ssh: Option<Ssh<'a>>,
-        pub file: Option<File<'a>>,
-        pub deploy: Option<Deploy<'a>>,
+        pub file: Option<Box<File<'a>>>,
+        pub deploy: Option<Box<Deploy<'a>>>,
         pub error: Option<Error<'a>>,
-        pub related: Option<Related<'a>>,
+        pub related: Option<Box<Related<'a>>>,
     }
 }
 

@@ -6,9 +6,9 @@
 use super::{
     Line, VERSION,
     fields::{
-        Account, Address, Application, Auditd, Connection, Container, ContainerUser, Destination, Ecs, EntryLeader,
-        EntryMeta, EntrySource, Error, Event, Host, Leader, Network, Parent, Process, Sensor, Session, SessionParent,
-        Source, Ssh, Thread, User,
+        Account, Address, Application, Auditd, Connection, Container, ContainerUser, Deploy, Destination, Ecs,
+        EntryLeader, EntryMeta, EntrySource, Error, Event, Host, Leader, Network, Parent, Process, Sensor, Session,
+        SessionParent, Source, Ssh, Thread, User,
     },
     list::{FieldNames, Texts},
     related::related,
@@ -32,16 +32,14 @@ impl<'a> Line<'a> {
             process: subject.process.as_deref().map(process),
             user: subject.user.as_ref().map(user),
             auditd: subject.audit_session.map(|session| Auditd { session: Some(Id(session)) }),
-            container: subject.container.as_ref().map(container),
-            related: related(finding),
+            container: subject.container.as_ref().map(|of| Box::new(container(of))),
+            related: related(finding).map(Box::new),
             ssh: subject.ssh.as_ref().map(ssh),
             ..Self::default()
         };
         line.flow(subject);
-        line.deploy = subject
-            .deploy
-            .as_ref()
-            .map(|id| super::fields::Deploy { id: Some(id.as_str().into()), ..super::fields::Deploy::default() });
+        line.deploy =
+            subject.deploy.as_ref().map(|id| Box::new(Deploy { id: Some(id.as_str().into()), ..Deploy::default() }));
         line.kind(finding);
         line
     }
@@ -177,11 +175,13 @@ fn ssh(ssh: &finding::Ssh) -> Ssh<'_> {
             .command
             .as_ref()
             .map(|id| super::fields::Command { id: Some(id.as_str().into()), ..super::fields::Command::default() }),
-        application: ssh.application.as_deref().map(|application| Application {
-            name: Some((&application.name).into()),
-            script: application.script.as_ref().map(Text::from),
-            module: application.module.as_ref().map(Text::from),
-            venv: application.venv.as_ref().map(Text::from),
+        application: ssh.application.as_deref().map(|application| {
+            Box::new(Application {
+                name: Some((&application.name).into()),
+                script: application.script.as_ref().map(Text::from),
+                module: application.module.as_ref().map(Text::from),
+                venv: application.venv.as_ref().map(Text::from),
+            })
         }),
         ..Ssh::default()
     }

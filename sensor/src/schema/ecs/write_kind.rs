@@ -22,18 +22,18 @@ impl<'a> Line<'a> {
     pub(super) fn kind(&mut self, finding: &'a Finding) {
         match &finding.kind {
             FindingKind::SshConnection(handshake) => self.handshake(handshake),
-            FindingKind::SshHostKey(shown) => self.ssh().host_key = Some(host_key(shown)),
+            FindingKind::SshHostKey(shown) => self.ssh().host_key = Some(Box::new(host_key(shown))),
             FindingKind::SshKeyOffered(request) | FindingKind::SshAuthentication(request) => {
-                self.ssh().auth = Some(auth(request));
+                self.ssh().auth = Some(Box::new(auth(request)));
             }
             FindingKind::SshChannelOpened(channel) | FindingKind::SshChannelClosed(channel) => self.channel(channel),
             FindingKind::SshForwardRequested(forward) => {
-                self.ssh().forward = Some(Forward {
+                self.ssh().forward = Some(Box::new(Forward {
                     kind: Some(Word(forward.kind)),
                     bind_address: forward.bind_address.as_ref().map(Text::from),
                     bind_port: forward.bind_port,
                     path: forward.path.as_ref().map(Text::from),
-                });
+                }));
             }
             FindingKind::SshCommandStarted(command) | FindingKind::SshCommandEnded(command) => self.command(command),
             FindingKind::SshProtocolError(failure) | FindingKind::ConnectionFailed(failure) => {
@@ -42,7 +42,7 @@ impl<'a> Line<'a> {
             }
             FindingKind::SshSessionStarted(login) => {
                 if let Some(login) = login {
-                    self.ssh().auth = Some(auth(login));
+                    self.ssh().auth = Some(Box::new(auth(login)));
                 }
             }
             FindingKind::SshSessionEnded(ended) => self.session_ended(ended),
@@ -53,7 +53,7 @@ impl<'a> Line<'a> {
             FindingKind::ConnectionClosed(closed) => {
                 self.error = closed.failure.as_ref().map(error);
                 if let Some(end) = &closed.disconnect {
-                    self.ssh().disconnect = Some(disconnect(end));
+                    self.ssh().disconnect = Some(Box::new(disconnect(end)));
                 }
             }
             FindingKind::DeployConfigChanged(change) => self.config_changed(change),
@@ -80,13 +80,15 @@ impl<'a> Line<'a> {
         fields.hassh = handshake.hassh.as_ref().map(Text::from);
         fields.hassh_server = handshake.hassh_server.as_ref().map(Text::from);
         fields.kex = handshake.kex.as_ref().map(Text::from);
-        fields.cipher = handshake.cipher.as_ref().map(by_direction);
-        fields.mac = handshake.mac.as_ref().map(by_direction);
-        fields.compression = handshake.compression.as_ref().map(by_direction);
-        fields.host_key = handshake.host_key.as_ref().map(|key| HostKey {
-            kind: Some((&key.kind).into()),
-            fingerprint: key.fingerprint.as_ref().map(Text::from),
-            ..HostKey::default()
+        fields.cipher = handshake.cipher.as_ref().map(by_direction).map(Box::new);
+        fields.mac = handshake.mac.as_ref().map(by_direction).map(Box::new);
+        fields.compression = handshake.compression.as_ref().map(by_direction).map(Box::new);
+        fields.host_key = handshake.host_key.as_ref().map(|key| {
+            Box::new(HostKey {
+                kind: Some((&key.kind).into()),
+                fingerprint: key.fingerprint.as_ref().map(Text::from),
+                ..HostKey::default()
+            })
         });
         let changed = handshake.changed.as_slice();
         fields.changed = (!changed.is_empty()).then_some(WordList::Lent(changed));
@@ -94,7 +96,7 @@ impl<'a> Line<'a> {
     }
 
     fn channel(&mut self, channel: &'a ssh::Channel) {
-        self.ssh().channel = Some(Channel {
+        self.ssh().channel = Some(Box::new(Channel {
             id: channel.id,
             kind: Some((&channel.kind).into()),
             destination: channel.destination.as_ref().map(address),
@@ -104,7 +106,7 @@ impl<'a> Line<'a> {
             bytes_out: channel.bytes_out,
             reason: channel.reason.as_ref().map(Text::from),
             connection: channel.connection.as_ref().map(|id| Connection { id: Some(id.as_str().into()) }),
-        });
+        }));
         self.error = channel.failure.as_ref().map(error);
     }
 
@@ -131,8 +133,8 @@ impl<'a> Line<'a> {
             fields.session =
                 Some(Session { id, parent, adopted, commands, processes, processes_surviving, bytes_in, bytes_out });
         }
-        fields.auth = ended.login.as_ref().map(auth);
-        fields.disconnect = ended.disconnect.as_ref().map(disconnect);
+        fields.auth = ended.login.as_ref().map(auth).map(Box::new);
+        fields.disconnect = ended.disconnect.as_ref().map(disconnect).map(Box::new);
     }
 
     fn exited(&mut self, exit: Option<Exit>) {
@@ -144,7 +146,7 @@ impl<'a> Line<'a> {
 
     fn config_changed(&mut self, change: &'a deploy::ConfigChange) {
         let hash = change.now.map(|now| FileHash { sha256: Some(Sha256(now.sha256)) });
-        self.file = Some(File { path: Some((&change.path).into()), hash });
+        self.file = Some(Box::new(File { path: Some((&change.path).into()), hash }));
         self.deploy.get_or_insert_default().config = Some(DeployConfig {
             previous_sha256: change.previous.map(Sha256),
             keyed: change.keyed.then_some(true),
@@ -186,9 +188,8 @@ impl<'a> Line<'a> {
         if step.container.is_some() || step.image.is_some() {
             let container = self.container.get_or_insert_default();
             container.name = step.container.as_ref().map(Text::from);
-            container.image = step.image.as_ref().map(|image| Image {
-                name: image.name.as_ref().map(Text::from),
-                tag: image.tag.as_ref().map(Text::from),
+            container.image = step.image.as_ref().map(|image| {
+                Box::new(Image { name: image.name.as_ref().map(Text::from), tag: image.tag.as_ref().map(Text::from) })
             });
         }
         self.described(&step.description, None);
@@ -235,39 +236,41 @@ impl<'a> Line<'a> {
             FindingKind::SensorStarted(probes) => fields.probes = Some(probes.iter().map(probe).collect()),
             FindingKind::SensorStopped(stopped) => {
                 fields.programs = Some(stopped.programs.iter().map(program).collect());
-                fields.drain = stopped.drain.map(|drain| Drain {
-                    drains: Some(drain.drains),
-                    late: Some(drain.late),
-                    latency_max_ns: Some(drain.latency_max_ns),
+                fields.drain = stopped.drain.map(|drain| {
+                    Box::new(Drain {
+                        drains: Some(drain.drains),
+                        late: Some(drain.late),
+                        latency_max_ns: Some(drain.latency_max_ns),
+                    })
                 });
-                fields.records = stopped.records.as_ref().map(records);
+                fields.records = stopped.records.as_ref().map(records).map(Box::new);
             }
             FindingKind::SensorDegraded(degraded) => {
-                fields.degraded = Some(Degraded {
+                fields.degraded = Some(Box::new(Degraded {
                     what: Some((&degraded.what).into()),
                     why: Some((&degraded.why).into()),
                     effect: Some((&degraded.effect).into()),
-                });
+                }));
             }
             FindingKind::SensorEventsLost(lost) => {
                 let range = |(first, last): &(u64, u64)| Range { first: Some(*first), last: Some(*last) };
-                fields.lost = Some(Lost {
+                fields.lost = Some(Box::new(Lost {
                     stage: Some((&lost.stage).into()),
                     kind: Some((&lost.kind).into()),
                     count: Some(lost.count),
                     sequence: (!lost.sequence.is_empty()).then(|| lost.sequence.iter().map(range).collect()),
-                });
+                }));
             }
             FindingKind::SensorSuppressed(suppressed) => {
                 let executables = suppressed.executables.as_slice();
                 let count =
                     |(action, count): &(_, u64)| ActionCount { action: Some(Word(*action)), count: Some(*count) };
-                fields.suppressed = Some(Suppressed {
+                fields.suppressed = Some(Box::new(Suppressed {
                     count: Some(suppressed.count),
                     limit: Some(Word(suppressed.limit)),
                     actions: Some(suppressed.actions.iter().map(count).collect()),
                     executables: (!executables.is_empty()).then_some(Texts::Shared(executables)),
-                });
+                }));
             }
             _ => {}
         }

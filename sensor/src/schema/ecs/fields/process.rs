@@ -116,7 +116,7 @@ objects! {
         pub id: Option<Text<'a>>,
         /// The name that a deploy's command gives it.
         pub name: Option<Text<'a>>,
-        pub image: Option<Image<'a>>,
+        pub image: Option<Box<Image<'a>>>,
         pub user: Option<ContainerUser<'a>>,
     }
 

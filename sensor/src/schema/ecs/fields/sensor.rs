@@ -38,11 +38,11 @@ objects! {
         pub probes: Option<Vec<Probe<'a>>>,
         /// What each eBPF program counted, when the sensor stops.
         pub programs: Option<Vec<Program<'a>>>,
-        pub drain: Option<Drain>,
-        pub degraded: Option<Degraded<'a>>,
-        pub lost: Option<Lost<'a>>,
-        pub suppressed: Option<Suppressed<'a>>,
-        pub records: Option<Records<'a>>,
+        pub drain: Option<Box<Drain>>,
+        pub degraded: Option<Box<Degraded<'a>>>,
+        pub lost: Option<Box<Lost<'a>>>,
+        pub suppressed: Option<Box<Suppressed<'a>>>,
+        pub records: Option<Box<Records<'a>>>,
     }
 
     /// A probe.

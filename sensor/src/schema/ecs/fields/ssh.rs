@@ -23,7 +23,7 @@ objects! {
         pub connection: Option<Connection<'a>>,
         pub session: Option<Session<'a>>,
         pub command: Option<Command<'a>>,
-        pub application: Option<Application<'a>>,
+        pub application: Option<Box<Application<'a>>>,
         pub client: Option<Software<'a>>,
         pub server: Option<Software<'a>>,
         /// HASSH: MD5 of the client's algorithms. Absent where its KEXINIT was not read.
@@ -33,19 +33,19 @@ objects! {
         /// The key exchange method agreed on. Absent where there is none in common, or a KEXINIT was not read.
         pub kex: Option<Text<'a>>,
         /// The cipher agreed on.
-        pub cipher: Option<ByDirection<'a>>,
+        pub cipher: Option<Box<ByDirection<'a>>>,
         /// The MAC agreed on. Absent where the cipher authenticates.
-        pub mac: Option<ByDirection<'a>>,
+        pub mac: Option<Box<ByDirection<'a>>>,
         /// The compression agreed on.
-        pub compression: Option<ByDirection<'a>>,
-        pub host_key: Option<HostKey<'a>>,
+        pub compression: Option<Box<ByDirection<'a>>>,
+        pub host_key: Option<Box<HostKey<'a>>>,
         /// Fields that differ from the last time that this user's application spoke to this server; remembered in
         /// memory. Absent the first time, and where nothing differs.
         pub changed: Option<WordList<'a, Agreed>>,
-        pub auth: Option<Auth<'a>>,
-        pub channel: Option<Channel<'a>>,
-        pub forward: Option<Forward<'a>>,
-        pub disconnect: Option<Disconnect<'a>>,
+        pub auth: Option<Box<Auth<'a>>>,
+        pub channel: Option<Box<Channel<'a>>>,
+        pub forward: Option<Box<Forward<'a>>>,
+        pub disconnect: Option<Box<Disconnect<'a>>>,
     }
 
     /// An SSH connection.
