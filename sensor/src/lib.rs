@@ -4,7 +4,8 @@
 //! # The map of the house
 //!
 //! ```text
-//! kernel probes -> ring buffer -> decode -> enrich -> correlate -> render -> sink
+//! kernel probes -> ring buffer -> decode -> enrich -> correlate -> filter, budget, number -> render -> sink
+//!                        events                     findings                               lines
 //! ```
 //!
 //! Layers; imports go down only, siblings do not import each other (`tests/tests/layers.rs` keeps it so):
@@ -13,14 +14,25 @@
 //! |---|---|---|
 //! | 6 | `cli` | arguments as typed to arguments as meant; exit codes |
 //! | 5 | `pipeline` | the order of the stages |
-//! | 4 | `render`, `sink` | records to bytes, bytes to their place |
-//! | 3 | `enrich`, `correlate`, `review` | pure: events and a time in, records out; and records back into deploys |
+//! | 4 | `render`, `sink` | findings to lines, lines to their place |
+//! | 3 | `enrich`, `correlate`, `review` | pure: events and a time in, findings out; and findings back into deploys |
 //! | 2a | `inspect` | above 2: processes without rights that read users' files; questions in, answers out |
 //! | 2 | `decode`, `kernel`, `host`, `deploy` | bytes to events; the only user of aya; /proc and files; deploy tools as data |
 //! | 2 | `schema` | findings to lines of ECS and back, without loss |
 //! | 1a | `finding` | above 1: what leaves correlation, typed |
 //! | 1 | `event`, `config`, `stats`, `bounded`, `privileges`, `shell` | plain data; what a thread gives up; shell text as words |
 //! | 0 | crate `sensor-common` | the kernel/user ABI |
+//!
+//! Where a change goes (`docs::contributing` has the steps):
+//!
+//! | change | files |
+//! |---|---|
+//! | a probe | `sensor-common` (its record), `sensor-ebpf`, `kernel/load.rs`, `decode/wire.rs`, `event/stream.rs`, `correlate/machines.rs` |
+//! | a record | `finding` (action, kind), `schema/ecs` (words, write, read) and `schema/sample.rs`, the machine of `correlate` that finds it, `render/table.rs`: the compiler names each of them |
+//! | a field | its struct in `finding`, and in `schema/ecs` its name, write and read; `docs/fields.md` is generated |
+//! | a format | a file in `render`, a variant of `pipeline::Format`, a value of `--output` in `cli/args.rs` |
+//! | another place for lines | `sink/output.rs` (what a write is), `sink/mod.rs` (how it is opened), a key in `config.rs` |
+//! | a deploy tool, a redaction rule | a table: `deploy/tools`, `decode/redact` |
 //!
 //! The middle is pure, so a recorded stream replays into the same records anywhere. `unsafe` is fenced: a few lines in
 //! `kernel`, and `inspect/fork.rs`.

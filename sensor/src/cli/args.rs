@@ -5,7 +5,11 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 
 use super::{deploys::args::DeploysArgs, duration::duration, stdout::Output};
-use crate::{finding::Action, render::filter::Filter, schema::ecs::Words};
+use crate::{
+    finding::{Action, Family},
+    render::filter::Filter,
+    schema::ecs::Words,
+};
 
 #[derive(Parser)]
 #[command(
@@ -169,7 +173,7 @@ impl ShowArgs {
 
     /// With `--ssh`: the actions of the protocol, and what the sensor says about itself.
     fn protocol(&self) -> impl Iterator<Item = Action> {
-        Action::ALL.iter().copied().filter(|action| self.ssh && (action.is_ssh() || action.is_health()))
+        Action::ALL.iter().copied().filter(|action| self.ssh && matches!(action.family(), Family::Ssh | Family::Health))
     }
 }
 

@@ -44,36 +44,43 @@ actions!(
     SensorSuppressed,
 );
 
-impl Action {
-    /// Is it about an SSH connection or session?
-    pub fn is_ssh(self) -> bool {
-        matches!(
-            self,
-            Self::SshConnection
-                | Self::SshHostKey
-                | Self::SshKeyOffered
-                | Self::SshAuthentication
-                | Self::SshChannelOpened
-                | Self::SshChannelClosed
-                | Self::SshForwardRequested
-                | Self::SshCommandStarted
-                | Self::SshCommandEnded
-                | Self::SshProtocolError
-                | Self::SshSessionStarted
-                | Self::SshSessionEnded
-        )
-    }
+/// What an action is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// An SSH connection or session.
+    Ssh,
+    Process,
+    /// A connection of a process.
+    Network,
+    Deploy,
+    /// The sensor itself.
+    Health,
+}
 
-    /// Is it what the sensor says of itself?
-    pub fn is_health(self) -> bool {
-        matches!(
-            self,
+impl Action {
+    pub fn family(self) -> Family {
+        match self {
+            Self::SshConnection
+            | Self::SshHostKey
+            | Self::SshKeyOffered
+            | Self::SshAuthentication
+            | Self::SshChannelOpened
+            | Self::SshChannelClosed
+            | Self::SshForwardRequested
+            | Self::SshCommandStarted
+            | Self::SshCommandEnded
+            | Self::SshProtocolError
+            | Self::SshSessionStarted
+            | Self::SshSessionEnded => Family::Ssh,
+            Self::ProcessStarted | Self::ProcessEnded => Family::Process,
+            Self::ConnectionOpened | Self::ConnectionClosed | Self::ConnectionFailed => Family::Network,
+            Self::DeployConfigChanged | Self::DeployStarted | Self::DeployStep | Self::DeployFinished => Family::Deploy,
             Self::SensorStarted
-                | Self::SensorStopped
-                | Self::SensorConfigReloaded
-                | Self::SensorDegraded
-                | Self::SensorEventsLost
-                | Self::SensorSuppressed
-        )
+            | Self::SensorStopped
+            | Self::SensorConfigReloaded
+            | Self::SensorDegraded
+            | Self::SensorEventsLost
+            | Self::SensorSuppressed => Family::Health,
+        }
     }
 }

@@ -32,7 +32,7 @@ pub mod quality;
 pub mod ssh;
 pub mod subject;
 
-pub use action::Action;
+pub use action::{Action, Family};
 pub use ids::{CommandId, CommunityId, DeployId, EntityId, SessionId, SshConnectionId};
 pub use kind::{ConnectionClosed, FindingKind};
 pub use quality::{AdoptedBy, Field, Fields, Lineage, Quality};

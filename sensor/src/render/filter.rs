@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use crate::finding::{Account, Action, Finding};
+use crate::finding::{Account, Action, Family, Finding};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -24,7 +24,7 @@ impl Filter {
         if !self.actions.is_empty() && !self.actions.contains(&action) {
             return false;
         }
-        if action.is_health() {
+        if action.family() == Family::Health {
             return true;
         }
         let session = finding.subject.ssh.as_ref().and_then(|ssh| ssh.session.as_ref());

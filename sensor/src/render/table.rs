@@ -12,7 +12,8 @@ use super::{deploy, ssh};
 use crate::{
     event::{executed, text::printable},
     finding::{
-        Account, Action, Direction, Failure, Finding, FindingKind, Outcome, Process, Source, deploy::ConfigChange,
+        Account, Action, Direction, Failure, Family, Finding, FindingKind, Outcome, Process, Source,
+        deploy::ConfigChange,
     },
     schema::ecs::Words as _,
 };
@@ -143,7 +144,7 @@ fn who(finding: &Finding) -> String {
 /// Of SSH the peer, of a process where its session came from.
 fn from(finding: &Finding) -> String {
     let subject = &finding.subject;
-    if finding.action().is_ssh() || is_failed_login(finding) {
+    if finding.action().family() == Family::Ssh || is_failed_login(finding) {
         return subject.flow.as_ref().and_then(|flow| flow.source.as_ref()).map(source).unwrap_or_default();
     }
     let entry = subject.process.as_ref().and_then(|process| process.entry_leader.as_ref());
