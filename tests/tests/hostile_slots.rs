@@ -14,7 +14,6 @@
 use std::{
     fs,
     net::TcpListener,
-    os::unix::fs::{PermissionsExt as _, chown},
     path::{Path, PathBuf},
     time::Instant,
 };
