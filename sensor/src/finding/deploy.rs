@@ -53,7 +53,7 @@ impl Claim {
     ];
 }
 
-/// What a run was asked to touch.
+/// What a run was asked to touch, and the connections that it made for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
     pub hosts: Vec<String>,
@@ -62,6 +62,8 @@ pub struct Extent {
     pub secrets: Vec<String>,
     /// The project's files, where there is a project.
     pub config: Option<ConfigFiles>,
+    /// Its SSH connections, as far as they are known by now.
+    pub connections: Vec<SshConnectionId>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,8 +84,6 @@ pub struct DeployStarted {
 pub struct DeployFinished {
     pub description: Description,
     pub extent: Extent,
-    /// Its SSH connections.
-    pub connections: Vec<SshConnectionId>,
     /// Addresses to which its connections were made; `hosts` are those that it was asked to go to.
     pub contacted: Vec<String>,
     pub steps: Option<u64>,

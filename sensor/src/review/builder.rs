@@ -1,15 +1,15 @@
 //! One host's view of a deploy, put together record by record.
 //!
-//! What enters: fields of records of one deploy on one host, in the order of the log. What leaves: the deploy as that
+//! What enters: records of one deploy on one host, in the order of the log. What leaves: the deploy as that
 //! host saw it, with its steps counted once.
 
 use std::collections::BTreeMap;
 
 use super::{
-    deploy::{Deploy, Failing, NAMES_MAX, Outcome, State, add_all},
-    fields::Fields,
+    deploy::{Deploy, NAMES_MAX, State, add_all},
+    record::Record,
 };
-use crate::event::record::Time;
+use crate::finding::{Action, Time};
 
 /// One host's view of a deploy, while it is read.
 #[derive(Default)]
@@ -36,80 +36,79 @@ pub(super) struct Count {
 }
 
 impl DeployBuilder {
-    pub(super) fn observe(&mut self, fields: &Fields) {
-        self.first = self.first.min(fields.time);
-        self.last = self.last.max(fields.time);
-        self.deploy.learn(fields);
-        match fields.action() {
-            "deploy-started" => self.started(fields),
-            "deploy-finished" => self.finished(fields),
-            _ => self.step(fields),
+    pub(super) fn observe(&mut self, record: &Record) {
+        self.first = self.first.min(record.time());
+        self.last = self.last.max(record.time());
+        self.deploy.learn(record);
+        match record.action() {
+            Action::DeployStarted => self.started(record),
+            Action::DeployFinished => self.finished(record),
+            _ => self.step(record),
         }
     }
 
-    fn started(&mut self, fields: &Fields) {
+    fn started(&mut self, record: &Record) {
         self.ran_here = true;
-        let before = self.deploy.started.map_or(fields.time, |time| time.0);
-        self.deploy.started = Some(Time(before.min(fields.time)));
-        if fields.sensor.inferred == Some(true) {
+        let before = self.deploy.started.map_or(record.time(), |time| time.0);
+        self.deploy.started = Some(Time(before.min(record.time())));
+        if record.finding.quality.inferred {
             self.deploy.inferred = Some(true);
             // The sensor was started anew meanwhile: its end will be told by this one.
-            self.run.clone_from(&fields.sensor.boot_id);
+            self.run.clone_from(&record.run);
         }
-        self.tool(fields);
+        self.tool(record);
     }
 
-    fn finished(&mut self, fields: &Fields) {
+    fn finished(&mut self, record: &Record) {
         self.ran_here = true;
-        self.tool(fields);
+        self.tool(record);
         let deploy = &mut self.deploy;
         deploy.state = State::Finished;
-        deploy.outcome = Outcome::from(fields.event.outcome.as_str());
-        deploy.ended = Some(Time(fields.time));
-        deploy.duration = fields.event.duration;
+        deploy.outcome = record.outcome();
+        deploy.ended = Some(record.finding.time);
+        deploy.duration = record.finding.duration;
         if let (None, Some(duration)) = (deploy.started, deploy.duration) {
-            deploy.started = Some(Time(fields.time.saturating_sub_unsigned(duration)));
+            deploy.started = Some(Time(record.time().saturating_sub_unsigned(duration)));
         }
-        deploy.exit_code = fields.process.exit_code;
-        deploy.error.clone_from(&fields.error.message);
-        if let Some(steps) = fields.deploy.steps.get() {
-            deploy.steps = *steps;
-        }
-        let step = &fields.deploy.step;
-        deploy.failing = step.line.clone().map(|line| Failing { line, host: step.host.clone() });
+        let Some(finish) = record.finish() else { return };
+        deploy.exit_code = finish.exit.map(|exit| exit.code.into());
+        deploy.error = finish.message.as_deref().map(str::to_owned);
+        deploy.steps = finish.steps.unwrap_or(deploy.steps);
     }
 
-    fn tool(&mut self, fields: &Fields) {
-        self.deploy.learn_who(fields);
-        let process = &fields.process;
+    fn tool(&mut self, record: &Record) {
+        self.deploy.learn_who(record);
+        let Some(process) = record.process() else { return };
         let deploy = &mut self.deploy;
         for (known, new) in [
-            (&mut deploy.entity, &process.entity_id),
-            (&mut deploy.command_line, &process.command_line),
-            (&mut deploy.working_directory, &process.working_directory),
+            (&mut deploy.entity, Some(process.entity_id.as_str())),
+            (&mut deploy.command_line, process.command_line.as_deref()),
+            (&mut deploy.working_directory, process.working_directory.as_deref()),
         ] {
             if known.is_none() {
-                known.clone_from(new);
+                *known = new.map(str::to_owned);
             }
         }
     }
 
-    fn step(&mut self, fields: &Fields) {
+    fn step(&mut self, record: &Record) {
         let deploy = &mut self.deploy;
-        add_all(&mut deploy.hosts, fields.deploy.step.host.as_slice());
-        add_all(&mut deploy.roles, fields.deploy.step.role.as_slice());
-        let ends = if fields.is_server() { &mut self.served } else { &mut self.sent };
-        let count = match &fields.ssh.connection.id {
-            Some(connection) if ends.len() < NAMES_MAX => ends.entry(connection.clone()).or_default(),
+        if let Some(step) = record.step() {
+            add_all(&mut deploy.hosts, step.host.as_slice());
+            add_all(&mut deploy.roles, step.role.as_slice());
+        }
+        let ends = if record.is_server() { &mut self.served } else { &mut self.sent };
+        let count = match record.connection() {
+            Some(connection) if ends.len() < NAMES_MAX => ends.entry(connection.to_owned()).or_default(),
             _ => &mut self.local,
         };
         count.steps += 1;
-        count.failed += u64::from(fields.has_failed());
-        match &fields.ssh.connection.id {
+        count.failed += u64::from(record.has_failed());
+        match record.connection() {
             // Who logged in to do it. The deploy tool's own record tells of its user.
-            Some(_) if fields.is_server() && !self.ran_here => self.deploy.learn_who(fields),
-            Some(connection) if !fields.is_server() => {
-                add_all(&mut self.deploy.connections, std::slice::from_ref(connection));
+            Some(_) if record.is_server() && !self.ran_here => self.deploy.learn_who(record),
+            Some(connection) if !record.is_server() => {
+                add_all(&mut self.deploy.connections, &[connection.to_owned()]);
             }
             _ => {}
         }

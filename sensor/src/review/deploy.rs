@@ -6,8 +6,12 @@
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
-use super::fields::{self, Fields};
-use crate::event::record::Time;
+use super::record::Record;
+pub use super::record::{Host, Outcome};
+use crate::{
+    finding::{self, Action, Time},
+    schema::ecs::Words,
+};
 
 /// Hosts, connections, files of one deploy: more than any inventory, and few enough to look through.
 pub(super) const NAMES_MAX: usize = 2048;
@@ -65,9 +69,6 @@ pub struct Deploy {
     /// The process that is the deploy tool.
     #[serde(skip)]
     pub entity: Option<String>,
-    /// The step that its end names as the one that failed.
-    #[serde(skip)]
-    pub failing: Option<Failing>,
 }
 
 /// A deploy in the records of one host.
@@ -79,12 +80,6 @@ pub struct View {
     pub connections: Vec<String>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct Host {
-    pub name: String,
-    pub id: String,
-}
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
@@ -94,15 +89,6 @@ pub enum State {
     /// It began, and the sensor that saw it was stopped or started anew before it ended; or only targets saw it.
     #[default]
     EndNotSeen,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    Success,
-    Failure,
-    #[default]
-    Unknown,
 }
 
 #[skip_serializing_none]
@@ -135,63 +121,60 @@ pub struct Session {
     pub key_owner: Option<String>,
 }
 
-#[derive(Clone, Debug)]
-pub struct Failing {
-    pub line: String,
-    pub host: Option<String>,
-}
-
 impl Deploy {
     /// Takes what a record says of the deploy as a whole. What the end says replaces what was thought before.
-    pub(super) fn learn(&mut self, fields: &Fields) {
-        let is_end = fields.action() == "deploy-finished";
-        let deploy = &fields.deploy;
-        let text = |known: &mut Option<String>, new: &Option<String>| {
-            if new.is_some() && (known.is_none() || is_end) {
-                known.clone_from(new);
+    pub(super) fn learn(&mut self, record: &Record) {
+        let Some(said) = record.description() else { return };
+        let finish = record.finish();
+        let text = |known: &mut Option<String>, new: Option<&str>| {
+            if new.is_some() && (known.is_none() || finish.is_some()) {
+                *known = new.map(str::to_owned);
             }
         };
-        text(&mut self.tool, &deploy.tool);
-        text(&mut self.tool_version, &deploy.tool_version);
-        text(&mut self.action, &deploy.action);
-        text(&mut self.verb, &deploy.verb);
-        text(&mut self.service, &deploy.service);
-        text(&mut self.destination, &deploy.destination);
-        text(&mut self.version, &deploy.version);
-        text(&mut self.previous_version, &deploy.previous_version);
-        text(&mut self.performer, &deploy.performer);
-        text(&mut self.reason, &deploy.reason);
-        text(&mut self.evidence, &deploy.evidence);
+        text(&mut self.tool, said.tool.as_deref());
+        text(&mut self.tool_version, said.tool_version.as_deref());
+        text(&mut self.action, said.action.map(Words::word));
+        text(&mut self.verb, said.verb.as_deref());
+        text(&mut self.service, said.service.as_deref());
+        text(&mut self.destination, said.destination.as_deref());
+        text(&mut self.version, said.version.as_deref());
+        text(&mut self.previous_version, said.previous_version.as_deref());
+        text(&mut self.performer, said.performer.as_deref());
+        text(&mut self.reason, finish.and_then(|finish| finish.reason.as_deref()));
+        text(&mut self.evidence, finish.and_then(|finish| finish.evidence).map(Words::word));
         // Of the deploy itself its own records know more than a step.
-        if fields.action() != "deploy-step" || self.entity.is_none() {
-            self.claimed.clone_from(&deploy.claimed.0);
+        if record.action() != Action::DeployStep || self.entity.is_none() {
+            self.claimed = said.claimed.iter().map(|claim| claim.word().to_owned()).collect();
         }
-        for (known, new) in [
-            (&mut self.hosts, &deploy.hosts.0),
-            (&mut self.roles, &deploy.roles.0),
-            (&mut self.config_files, &deploy.config.files.0),
-            (&mut self.config_unread, &deploy.config.unread.0),
-            (&mut self.secrets, &deploy.secrets.0),
-            (&mut self.connections, &deploy.connections.0),
-            (&mut self.contacted, &deploy.contacted.0),
-        ] {
-            add_all(known, new);
+        if let Some(extent) = record.extent() {
+            add_all(&mut self.hosts, &extent.hosts);
+            add_all(&mut self.roles, &extent.roles);
+            add_all(&mut self.secrets, &extent.secrets);
+            for connection in &extent.connections {
+                add_all(&mut self.connections, &[connection.to_string()]);
+            }
+            if let Some(config) = &extent.config {
+                add_all(&mut self.config_files, &config.files);
+                add_all(&mut self.config_unread, &config.unread);
+            }
         }
+        add_all(&mut self.contacted, finish.map(|finish| finish.contacted.as_slice()).unwrap_or_default());
     }
 
     /// Who did it, and from where: of a record of the deploy tool, or of a target's session.
-    pub(super) fn learn_who(&mut self, fields: &Fields) {
+    pub(super) fn learn_who(&mut self, record: &Record) {
         if self.user.is_none() {
-            self.user = user(&fields.user);
+            self.user = record.finding.subject.user.as_ref().and_then(user);
         }
-        let id = fields.ssh.session.id.as_ref().filter(|_| fields.is_server());
+        let id = record.session().filter(|_| record.is_server());
         if let (None, Some(id)) = (&self.session, id) {
-            let entry = &fields.process.entry_leader.entry_meta.source.ip;
+            let entry = record.process().and_then(|process| process.entry_leader.as_ref());
+            let (ip, port) = record.source();
             self.session = Some(Session {
-                id: id.clone(),
-                ip: entry.clone().or_else(|| fields.source.ip.clone()),
-                port: fields.source.port,
-                user: fields.destination.user.name.clone(),
+                id: id.to_owned(),
+                ip: entry.map(|entry| entry.source.to_string()).or(ip),
+                port,
+                user: record.login(),
                 ..Session::default()
             });
         }
@@ -234,33 +217,18 @@ pub(super) fn add_all(known: &mut Vec<String>, new: &[String]) {
     }
 }
 
-fn account(fields: &fields::Account) -> Option<Account> {
-    let fields::Account { id, name } = fields.clone();
-    (id.is_some() || name.is_some()).then_some(Account { id, name })
+fn account(account: &finding::Account) -> Option<Account> {
+    let account = Account { id: account.id.map(|id| id.to_string()), name: account.name.as_deref().map(str::to_owned) };
+    (account != Account::default()).then_some(account)
 }
 
-fn user(fields: &fields::User) -> Option<User> {
+fn user(user: &finding::User) -> Option<User> {
+    let Account { id, name } = account(&user.real).unwrap_or_default();
     let user = User {
-        id: fields.id.clone(),
-        name: fields.name.clone(),
-        effective: account(&fields.effective),
-        audit: account(&fields.audit),
+        id,
+        name,
+        effective: user.effective.as_ref().and_then(account),
+        audit: user.audit.as_ref().and_then(account),
     };
     (user != User::default()).then_some(user)
-}
-
-impl From<&fields::Host> for Host {
-    fn from(host: &fields::Host) -> Self {
-        Self { name: host.name.clone(), id: host.id.clone() }
-    }
-}
-
-impl From<&str> for Outcome {
-    fn from(outcome: &str) -> Self {
-        match outcome {
-            "success" => Self::Success,
-            "failure" => Self::Failure,
-            _ => Self::Unknown,
-        }
-    }
 }

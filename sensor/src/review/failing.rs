@@ -10,19 +10,13 @@ use super::{
 /// Does it fit the step, on this host?
 type Criterion<'a> = dyn Fn(&Node, Option<&str>) -> bool + 'a;
 
-/// Marks what made the deploy fail: the step that its end names; else one that its error quotes, of the host that it
-/// names; else the last that failed, since a deploy goes on after a failure that does not matter.
+/// Marks what made the deploy fail: the step that its error quotes, of the host that it names; else the last that
+/// failed, since a deploy goes on after a failure that does not matter.
 pub(super) fn mark(deploy: &Deploy, tree: &mut [Node]) {
     if deploy.outcome != Outcome::Failure {
         return;
     }
-    let named = deploy.failing.as_ref();
     let error = deploy.error.as_deref().unwrap_or_default();
-    let is_named = |node: &Node, host: Option<&str>| {
-        named.is_some_and(|failing| {
-            node.line == failing.line && (failing.host.is_none() || host.is_none() || failing.host.as_deref() == host)
-        })
-    };
     let is_quoted =
         |node: &Node, _: Option<&str>| node.has_failed() && node.line.len() > 3 && error.contains(&node.line);
     // `LINE` ended with 1 on HOST.
@@ -31,7 +25,7 @@ pub(super) fn mark(deploy: &Deploy, tree: &mut [Node]) {
         is_quoted(node, host) && host.is_some_and(|host| after().split([' ', ',', ';']).any(|word| word == host))
     };
     let has_failed = |node: &Node, _: Option<&str>| node.has_failed();
-    let criteria: [&Criterion; 4] = [&is_named, &is_quoted_of, &is_quoted, &has_failed];
+    let criteria: [&Criterion; 3] = [&is_quoted_of, &is_quoted, &has_failed];
     for fits in criteria {
         let mut last: Option<&mut Node> = None;
         for top in tree.iter_mut() {

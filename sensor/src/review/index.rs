@@ -10,11 +10,12 @@ use aho_corasick::AhoCorasick;
 
 use super::{
     builder::DeployBuilder,
-    deploy::{Deploy, Host, State},
-    fields::Fields,
+    deploy::{Deploy, State},
     lines::Broken,
+    record::Record,
     sides,
 };
+use crate::finding::Action;
 
 /// What may be kept, by the size of the lines that it came from.
 const KEPT_MAX: usize = 256 << 20;
@@ -67,40 +68,36 @@ impl Index {
         if !self.marks.is_match(line) {
             return Ok(());
         }
-        let fields = Fields::parse(line)?;
-        match fields.action() {
-            "sensor-started" | "sensor-stopped" => self.sensor(&fields),
-            "deploy-started" | "deploy-finished" | "deploy-step" => self.deploy(&fields, line.len()),
+        let Some(record) = Record::parse(line)? else { return Ok(()) };
+        match record.action() {
+            Action::SensorStarted | Action::SensorStopped => self.sensor(&record),
+            Action::DeployStarted | Action::DeployFinished | Action::DeployStep => self.deploy(&record, line.len()),
             _ => {}
         }
         Ok(())
     }
 
-    fn sensor(&mut self, fields: &Fields) {
-        let known = self.sensors.get(&fields.host.id).is_some_and(|known| known.time > fields.time);
-        if !known && (self.sensors.len() < 65_536 || self.sensors.contains_key(&fields.host.id)) {
-            let stopped = fields.action() == "sensor-stopped";
-            let sensor = Sensor { time: fields.time, run: fields.sensor.boot_id.clone(), stopped };
-            self.sensors.insert(fields.host.id.clone(), sensor);
+    fn sensor(&mut self, record: &Record) {
+        let host = &record.host.id;
+        let known = self.sensors.get(host).is_some_and(|known| known.time > record.time());
+        if !known && (self.sensors.len() < 65_536 || self.sensors.contains_key(host)) {
+            let stopped = record.action() == Action::SensorStopped;
+            let sensor = Sensor { time: record.time(), run: record.run.clone(), stopped };
+            self.sensors.insert(host.clone(), sensor);
         }
     }
 
-    fn deploy(&mut self, fields: &Fields, size: usize) {
-        let named = fields.deploy.id.clone();
-        let Some(id) =
-            named.clone().or_else(|| fields.ssh.connection.id.clone()).or_else(|| fields.ssh.session.id.clone())
-        else {
-            return;
-        };
-        let key = Key { host: fields.host.id.clone(), id: id.clone() };
+    fn deploy(&mut self, record: &Record, size: usize) {
+        let Some(id) = record.deploy().or_else(|| record.connection()).or_else(|| record.session()) else { return };
+        let key = Key { host: record.host.id.clone(), id: id.to_owned() };
         let draft = self.found.entry(key).or_insert_with(|| DeployBuilder {
-            deploy: Deploy { id, host: Host::from(&fields.host), ..Deploy::default() },
-            first: fields.time,
-            last: fields.time,
-            run: fields.sensor.boot_id.clone(),
+            deploy: Deploy { id: id.to_owned(), host: record.host.clone(), ..Deploy::default() },
+            first: record.time(),
+            last: record.time(),
+            run: record.run.clone(),
             ..DeployBuilder::default()
         });
-        draft.observe(fields);
+        draft.observe(record);
         draft.kept += size;
         self.kept += size;
         if self.kept > self.kept_max {

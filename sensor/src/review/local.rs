@@ -6,11 +6,10 @@
 use std::collections::HashMap;
 
 use super::{
-    deploy::Outcome,
-    fields::Fields,
     node::{Kind, Node},
+    record::Record,
 };
-use crate::event::record::Time;
+use crate::finding::{Action, FindingKind, Lineage};
 
 /// Deeper than any build; and a renderer may recurse.
 const DEPTH_MAX: usize = 32;
@@ -43,34 +42,34 @@ pub(super) struct Processes {
 
 impl Processes {
     /// Takes `process-started` and `process-ended`, in the order of time.
-    pub(super) fn observe(&mut self, fields: &Fields) {
-        let Some(entity) = fields.process.entity_id.clone() else { return };
-        let key = (fields.host.id.clone(), entity);
+    pub(super) fn observe(&mut self, record: &Record) {
+        let Some(process) = record.process() else { return };
+        let key = (record.host.id.clone(), process.entity_id.to_string());
         if let Some(at) = self.by_entity.get(&key).copied() {
-            return self.again(at, fields);
+            return self.again(at, record);
         }
-        let parent = fields.process.parent.entity_id.clone();
-        let above = parent.and_then(|parent| self.by_entity.get(&(key.0.clone(), parent)).copied());
-        let at = self.add(&key, above, fields);
-        if let Some(command) = fields.ssh.command.id.clone() {
-            self.by_command.entry((key.0.clone(), command)).or_default().push(at);
+        let parent = process.parent.as_ref().map(|parent| (key.0.clone(), parent.entity_id.to_string()));
+        let above = parent.and_then(|parent| self.by_entity.get(&parent).copied());
+        let at = self.add(&key, above, record);
+        if let Some(command) = record.command() {
+            self.by_command.entry((key.0.clone(), command.to_owned())).or_default().push(at);
         }
         self.by_entity.insert(key, at);
     }
 
-    fn add(&mut self, (host, entity): &(String, String), above: Option<usize>, fields: &Fields) -> usize {
+    fn add(&mut self, (host, entity): &(String, String), above: Option<usize>, record: &Record) -> usize {
         let mut process = Process {
             host: host.clone(),
             entity: entity.clone(),
             above,
-            command: fields.ssh.command.id.clone(),
-            connection: fields.ssh.connection.id.clone(),
-            of_deploy: fields.deploy.id.is_some(),
+            command: record.command().map(str::to_owned),
+            connection: record.connection().map(str::to_owned),
+            of_deploy: record.deploy().is_some(),
             became: None,
             node: Node::new(Kind::Process, ""),
             shown: false,
         };
-        process.learn(fields);
+        process.learn(record);
         let at = self.all.len();
         self.all.push(process);
         self.children.push(Vec::new());
@@ -81,27 +80,27 @@ impl Processes {
     }
 
     /// Another record of a process that is known.
-    fn again(&mut self, at: usize, fields: &Fields) {
+    fn again(&mut self, at: usize, record: &Record) {
         let has_children = self.children.get(at).is_some_and(|children| !children.is_empty());
         let Some(process) = self.all.get_mut(at) else { return };
         let became = process.became;
         let goes_on = has_children && process.command.is_some();
-        let ended = fields.action() == "process-ended";
+        let ended = record.action() == Action::ProcessEnded;
         if ended || (became.is_none() && !goes_on) {
             let line = became.map(|_| process.node.line.clone());
-            process.learn(fields);
+            process.learn(record);
             process.node.line = line.unwrap_or_else(|| std::mem::take(&mut process.node.line));
         } else if became.is_none() {
             let key = (process.host.clone(), process.entity.clone());
-            let next = self.add(&key, Some(at), fields);
+            let next = self.add(&key, Some(at), record);
             if let Some(process) = self.all.get_mut(at) {
                 process.became = Some(next);
             }
         }
         if let Some(process) = became.and_then(|became| self.all.get_mut(became)) {
-            process.learn(fields);
+            process.learn(record);
             // Its own part of the time.
-            let since = process.node.time.map(|time| fields.time.saturating_sub(time.0).cast_unsigned());
+            let since = process.node.time.map(|time| record.time().saturating_sub(time.0).cast_unsigned());
             process.node.duration = since.filter(|_| ended);
         }
     }
@@ -160,24 +159,25 @@ impl Processes {
 }
 
 impl Process {
-    fn learn(&mut self, fields: &Fields) {
-        let process = &fields.process;
+    fn learn(&mut self, record: &Record) {
         let node = &mut self.node;
         // Executed in place: what it is in the end says what it did.
-        let line = process.command_line.as_ref().or(process.executable.as_ref()).or(process.name.as_ref());
+        let line = record.process().and_then(|process| {
+            process.command_line.as_deref().or(process.executable.as_deref()).or(process.name.as_deref())
+        });
         if let Some(line) = line {
-            node.line.clone_from(line);
+            line.clone_into(&mut node.line);
         }
-        self.of_deploy |= fields.deploy.id.is_some();
-        if fields.sensor.lineage.as_deref() == Some("delegated") {
+        self.of_deploy |= record.deploy().is_some();
+        if record.finding.quality.lineage == Some(Lineage::Delegated) {
             node.note = Some("goes on in a daemon".into());
         }
-        if fields.action() == "process-ended" {
-            node.duration = fields.event.duration;
-            node.exit_status = process.exit_code;
-            node.exit_signal = process.exit_signal.map(|signal| signal.to_string());
-            node.outcome = Some(Outcome::from(fields.event.outcome.as_str()));
+        if let FindingKind::ProcessEnded(exit) = &record.finding.kind {
+            node.duration = record.finding.duration;
+            node.exit_status = Some(exit.code.into());
+            node.exit_signal = exit.signal.map(|signal| signal.to_string());
+            node.outcome = Some(record.outcome());
         }
-        node.time = node.time.or(Some(Time(fields.time)));
+        node.time = node.time.or(Some(record.finding.time));
     }
 }

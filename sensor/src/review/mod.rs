@@ -14,13 +14,13 @@
 mod builder;
 pub mod deploy;
 mod failing;
-mod fields;
 pub mod filter;
 mod index;
 pub mod lines;
 mod local;
 mod marks;
 pub mod node;
+mod record;
 mod remote;
 mod sections;
 mod sides;

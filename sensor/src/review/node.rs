@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde_with::skip_serializing_none;
 
-use super::{deploy::Outcome, fields::Fields};
-use crate::event::record::Time;
+use super::{deploy::Outcome, record::Record};
+use crate::finding::Time;
 
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, Serialize)]
@@ -64,24 +64,22 @@ impl Node {
     }
 
     /// What a step's record says, where it is not known yet.
-    pub(super) fn learn_step(&mut self, fields: &Fields) {
-        let step = &fields.deploy.step;
-        self.duration = self.duration.or(fields.event.duration);
-        self.exit_status = self.exit_status.or(step.exit_status);
-        self.learn_outcome(Outcome::from(fields.event.outcome.as_str()));
+    pub(super) fn learn_step(&mut self, record: &Record) {
+        self.duration = self.duration.or(record.finding.duration);
+        self.learn_outcome(record.outcome());
+        let Some(step) = record.step() else { return };
+        self.exit_status = self.exit_status.or(step.exit_status.map(u64::from));
         if step.exit_status.is_some_and(|status| status != 0) {
             self.outcome = Some(Outcome::Failure);
         }
-        let image = &fields.container.image;
-        let image = image.name.as_ref().map(|name| match image.tag.0.first() {
-            Some(tag) => format!("{name}:{tag}"),
-            None => name.clone(),
+        let image = step.image.as_ref().and_then(|image| {
+            let name = image.name.as_ref()?;
+            Some(image.tag.as_ref().map_or_else(|| name.clone(), |tag| format!("{name}:{tag}")))
         });
         for (known, new) in [
             (&mut self.role, step.role.as_ref()),
-            (&mut self.container, fields.container.name.as_ref()),
+            (&mut self.container, step.container.as_ref()),
             (&mut self.image, image.as_ref()),
-            (&mut self.note, fields.error.message.as_ref()),
         ] {
             if known.is_none() {
                 *known = new.cloned();

@@ -9,11 +9,14 @@ use std::collections::HashMap;
 
 use super::{
     deploy::{Outcome, add_all},
-    fields::Fields,
     local::Processes,
     node::{Kind, Node},
+    record::Record,
 };
-use crate::event::record::Time;
+use crate::{
+    finding::{Action, FindingKind, Time},
+    schema::ecs::Words as _,
+};
 
 /// Who tells of a command: (is it the target?, is it its `deploy-step`?).
 type Teller = (bool, bool);
@@ -59,83 +62,90 @@ pub(super) struct Told<'a> {
 
 impl Remote {
     /// A record of the deploy or of one of its connections, in the order of time.
-    pub(super) fn observe(&mut self, fields: &Fields, connection: Option<&str>) {
-        let client = !fields.is_server();
-        match fields.action() {
-            "deploy-step" => {
-                let Some(line) = fields.deploy.step.line.clone() else { return };
-                let called = fields.deploy.step.host.clone();
-                let at = self.connection(connection, called.as_deref());
-                let Some(channel) = self.connections.get_mut(at) else { return };
-                if client || channel.called.is_none() {
-                    channel.called = called.or(channel.called.take());
-                }
-                let unit = channel.unit((!client, true), line, fields.time);
-                if let Some(unit) = channel.units.get_mut(unit) {
-                    unit.node.learn_step(fields);
-                    unit.kind = unit.kind.take().or_else(|| fields.deploy.step.kind.clone());
-                    add_all(&mut unit.secrets, &fields.deploy.step.secrets.0);
-                }
-                channel.learn_ends(fields);
-            }
-            "ssh-command-started" | "ssh-command-ended" => self.command(fields, connection),
-            "ssh-connection" | "ssh-session-started" | "ssh-authentication" if connection.is_some() => {
+    pub(super) fn observe(&mut self, record: &Record, connection: Option<&str>) {
+        match record.action() {
+            Action::DeployStep => self.step(record, connection),
+            Action::SshCommandStarted | Action::SshCommandEnded => self.command(record, connection),
+            Action::SshConnection | Action::SshSessionStarted | Action::SshAuthentication if connection.is_some() => {
                 let at = self.connection(connection, None);
                 if let Some(channel) = self.connections.get_mut(at) {
-                    channel.learn_ends(fields);
-                    channel.learn_failure(fields);
+                    channel.learn_ends(record);
+                    channel.learn_failure(record);
                 }
             }
-            "connection-failed" => {
-                let address = fields.destination.domain.as_deref().or(fields.destination.ip.as_deref());
-                let at = self.connection(None, address);
+            Action::ConnectionFailed => {
+                let (address, port) = record.destination();
+                let at = self.connection(None, address.as_deref());
                 if let Some(channel) = self.connections.get_mut(at) {
-                    let why = fields.error.code.as_deref().unwrap_or("it failed");
-                    let what = format!("no connection to port {}", fields.destination.port.unwrap_or(22));
-                    channel.failed = Some(failure(fields, what, why));
+                    let why = record.failure().and_then(|failure| failure.code.as_deref()).unwrap_or("it failed");
+                    let what = format!("no connection to port {}", port.unwrap_or(22));
+                    channel.failed = Some(failure(record, what, why));
                 }
             }
             _ => {}
         }
     }
 
+    fn step(&mut self, record: &Record, connection: Option<&str>) {
+        let Some(step) = record.step() else { return };
+        let Some(line) = step.line.clone() else { return };
+        let client = !record.is_server();
+        let called = step.host.clone();
+        let at = self.connection(connection, called.as_deref());
+        let Some(channel) = self.connections.get_mut(at) else { return };
+        if client || channel.called.is_none() {
+            channel.called = called.or(channel.called.take());
+        }
+        let unit = channel.unit((!client, true), line, record.time());
+        if let Some(unit) = channel.units.get_mut(unit) {
+            unit.node.learn_step(record);
+            unit.kind.get_or_insert_with(|| step.kind.clone());
+            add_all(&mut unit.secrets, &step.secrets);
+        }
+        channel.learn_ends(record);
+    }
+
     /// A process of a session on a target: all there is to tell where the protocol is not read.
-    pub(super) fn served(&mut self, fields: &Fields, connection: Option<&str>) {
-        if connection.is_some() && fields.is_server() {
+    pub(super) fn served(&mut self, record: &Record, connection: Option<&str>) {
+        if connection.is_some() && record.is_server() {
             let at = self.connection(connection, None);
             if let Some(channel) = self.connections.get_mut(at) {
-                channel.learn_ends(fields);
+                channel.learn_ends(record);
             }
         }
     }
 
-    fn command(&mut self, fields: &Fields, connection: Option<&str>) {
-        let Some(id) = fields.ssh.command.id.clone() else { return };
-        let key = (fields.host.id.clone(), id);
+    fn command(&mut self, record: &Record, connection: Option<&str>) {
+        let (FindingKind::SshCommandStarted(command) | FindingKind::SshCommandEnded(command)) = &record.finding.kind
+        else {
+            return;
+        };
+        let Some(id) = record.command() else { return };
+        let key = (record.host.id.clone(), id.to_owned());
         let place = self.commands.get(&key).copied();
         let (at, unit) = if let Some(place) = place {
             place
         } else {
             let at = self.connection(connection, None);
-            let line = fields.ssh.command.line.clone().or_else(|| fields.ssh.command.kind.clone()).unwrap_or_default();
+            let line = command.line.clone().unwrap_or_else(|| command.kind.word().to_owned());
             let Some(channel) = self.connections.get_mut(at) else { return };
-            let unit = channel.unit((fields.is_server(), false), line, fields.time);
+            let unit = channel.unit((record.is_server(), false), line, record.time());
             self.commands.insert(key.clone(), (at, unit));
             (at, unit)
         };
         let Some(channel) = self.connections.get_mut(at) else { return };
-        channel.learn_ends(fields);
+        channel.learn_ends(record);
         let Some(unit) = channel.units.get_mut(unit) else { return };
-        if fields.is_server() {
+        if record.is_server() {
             unit.command = Some(key);
         }
         let node = &mut unit.node;
-        if fields.action() == "ssh-command-ended" {
-            node.duration = fields.event.duration.or(node.duration);
-            node.exit_status = node.exit_status.or(fields.ssh.command.exit_status);
-            node.exit_signal = node.exit_signal.take().or_else(|| fields.ssh.command.exit_signal.clone());
-            node.learn_outcome(Outcome::from(fields.event.outcome.as_str()));
-        } else if fields.event.outcome == "failure" {
+        if record.action() == Action::SshCommandEnded {
+            node.duration = record.finding.duration.or(node.duration);
+            node.exit_status = node.exit_status.or(command.exit_status.map(u64::from));
+            node.exit_signal = node.exit_signal.take().or_else(|| command.exit_signal.clone());
+            node.learn_outcome(record.outcome());
+        } else if record.outcome() == Outcome::Failure {
             node.learn_outcome(Outcome::Failure);
             node.note.get_or_insert_with(|| "refused by the server".into());
         }
@@ -248,27 +258,28 @@ impl Connection {
         at
     }
 
-    fn learn_ends(&mut self, fields: &Fields) {
-        if fields.is_server() {
-            self.name.get_or_insert_with(|| fields.host.name.clone());
+    fn learn_ends(&mut self, record: &Record) {
+        if record.is_server() {
+            self.name.get_or_insert_with(|| record.host.name.clone());
         } else {
-            let end = &fields.destination;
-            self.address = self.address.take().or_else(|| end.domain.clone().or_else(|| end.ip.clone()));
+            self.address = self.address.take().or_else(|| record.destination().0);
         }
-        self.user = self.user.take().or_else(|| fields.destination.user.name.clone());
+        self.user = self.user.take().or_else(|| record.login());
     }
 
-    fn learn_failure(&mut self, fields: &Fields) {
-        match (fields.action(), fields.event.outcome.as_str()) {
-            ("ssh-session-started", _) | ("ssh-authentication", "success") => self.failed = None,
-            ("ssh-connection", "failure") => {
-                let why = fields.error.message.as_deref().unwrap_or("it failed");
-                self.failed = Some(failure(fields, "no SSH connection".into(), why));
+    fn learn_failure(&mut self, record: &Record) {
+        match (record.action(), record.outcome()) {
+            (Action::SshSessionStarted, _) | (Action::SshAuthentication, Outcome::Success) => self.failed = None,
+            (Action::SshConnection, Outcome::Failure) => {
+                let why = record.failure().and_then(|failure| failure.message.as_deref()).unwrap_or("it failed");
+                self.failed = Some(failure(record, "no SSH connection".into(), why));
             }
-            // The first attempt of every client is `none`, to learn what there is.
-            ("ssh-authentication", "failure") if fields.ssh.auth.method.as_deref() != Some("none") => {
-                let method = fields.ssh.auth.method.as_deref().unwrap_or("authentication");
-                self.failed = Some(failure(fields, "login failed".into(), &format!("{method} was refused")));
+            (Action::SshAuthentication, Outcome::Failure) => {
+                let method = record.auth().map_or("authentication", |auth| &auth.method);
+                // The first attempt of every client is `none`, to learn what there is.
+                if method != "none" {
+                    self.failed = Some(failure(record, "login failed".into(), &format!("{method} was refused")));
+                }
             }
             _ => {}
         }
@@ -329,9 +340,9 @@ fn unquoted(line: &str) -> impl Iterator<Item = char> {
     line.chars().filter(|c| !matches!(c, '"' | '\'' | '\\'))
 }
 
-fn failure(fields: &Fields, what: String, why: &str) -> Node {
+fn failure(record: &Record, what: String, why: &str) -> Node {
     Node {
-        time: Some(Time(fields.time)),
+        time: Some(record.finding.time),
         outcome: Some(Outcome::Failure),
         note: Some(why.to_owned()),
         ..Node::new(Kind::Connection, what)

@@ -7,13 +7,13 @@ use std::collections::HashMap;
 
 use super::{
     deploy::{Deploy, add_all},
-    fields::Fields,
     local::{Process, Processes},
     marks,
     node::{Kind, Node},
+    record::Record,
     remote::{Remote, Told},
 };
-use crate::event::record::Time;
+use crate::finding::FindingKind;
 
 /// A step of the deployer's own machine, and the process that it was.
 pub(super) struct LocalStep {
@@ -24,18 +24,17 @@ pub(super) struct LocalStep {
 
 impl LocalStep {
     /// None: the record tells of a host.
-    pub(super) fn of(fields: &Fields) -> Option<Self> {
-        let step = &fields.deploy.step;
-        let kind = step.kind.as_deref().unwrap_or_default();
-        let is_hook = kind.contains("hook");
-        if !is_hook && !kind.contains("local") && step.host.is_some() {
+    pub(super) fn of(record: &Record) -> Option<Self> {
+        let step = record.step()?;
+        let is_hook = step.kind.contains("hook");
+        if !is_hook && !step.kind.contains("local") && step.host.is_some() {
             return None;
         }
         let kind = if is_hook { Kind::Hook } else { Kind::Local };
         let mut node = Node::new(kind, step.line.clone().unwrap_or_default());
-        node.time = Some(Time(fields.time));
-        node.learn_step(fields);
-        Some(Self { node, entity: fields.process.entity_id.clone(), secrets: step.secrets.0.clone() })
+        node.time = Some(record.finding.time);
+        node.learn_step(record);
+        Some(Self { node, entity: record.entity().map(str::to_owned), secrets: step.secrets.clone() })
     }
 }
 
@@ -111,21 +110,22 @@ pub(super) fn locks(remote: &Remote) -> Vec<Node> {
 pub(super) struct Changes(HashMap<String, Node>);
 
 impl Changes {
-    pub(super) fn observe(&mut self, fields: &Fields) {
-        let Some(path) = fields.file.path.clone() else { return };
+    pub(super) fn observe(&mut self, record: &Record) {
+        let FindingKind::DeployConfigChanged(change) = &record.finding.kind else { return };
         let mut note = String::from("changed");
-        if fields.sensor.inferred == Some(true) {
+        if record.finding.quality.inferred {
             note.push_str(" (inferred)");
         }
-        let short = |hash: &String| hash.get(..12).unwrap_or(hash).to_owned();
-        if let Some(hash) = &fields.file.hash.sha256 {
-            note = format!("{note}: sha256 {}", short(hash));
+        let short = |hash: &[u8; 32]| hex::encode(hash.get(..6).unwrap_or_default());
+        if let Some(now) = &change.now {
+            note = format!("{note}: sha256 {}", short(&now.sha256));
         }
-        if let Some(before) = &fields.deploy.config.previous_sha256 {
+        if let Some(before) = &change.previous {
             note = format!("{note}, before {}", short(before));
         }
+        let path = change.path.clone();
         let node =
-            Node { time: Some(Time(fields.time)), note: Some(note), ..Node::new(Kind::ConfigFile, path.clone()) };
+            Node { time: Some(record.finding.time), note: Some(note), ..Node::new(Kind::ConfigFile, path.clone()) };
         self.0.insert(path, node);
     }
 

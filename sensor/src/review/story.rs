@@ -12,13 +12,14 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError};
 use super::{
     deploy::{Deploy, add_all},
     failing,
-    fields::Fields,
     lines::Broken,
     local::{Process, Processes},
     node::Node,
+    record::Record,
     remote::Remote,
     sections::{self, Changes, LocalStep},
 };
+use crate::finding::Action;
 
 /// What may be kept, by the size of the lines that it came from.
 const KEPT_MAX: usize = 256 << 20;
@@ -30,7 +31,7 @@ pub struct DeployDetail {
     ids: HashSet<(String, String)>,
     connections: HashSet<String>,
     #[expect(clippy::vec_box, reason = "they are sorted, and large")]
-    records: Vec<Box<Fields>>,
+    records: Vec<Box<Record>>,
     kept: usize,
     /// Records that were too many.
     pub left_out: u64,
@@ -55,58 +56,55 @@ impl DeployDetail {
         if !self.needles.is_match(line) {
             return Ok(());
         }
-        let fields = Fields::parse(line)?;
-        if !self.belongs(&fields) {
-            return Ok(());
-        }
+        let Some(record) = Record::parse(line)?.filter(|record| self.belongs(record)) else { return Ok(()) };
         if self.kept + line.len() > KEPT_MAX {
             self.left_out += 1;
         } else {
             self.kept += line.len();
-            self.records.push(Box::new(fields));
+            self.records.push(Box::new(record));
         }
         Ok(())
     }
 
-    fn belongs(&self, fields: &Fields) -> bool {
-        let id = fields.deploy.id.clone().map(|id| (fields.host.id.clone(), id));
+    fn belongs(&self, record: &Record) -> bool {
+        let id = record.deploy().map(|id| (record.host.id.clone(), id.to_owned()));
         let by_session = self.deploy.session.as_ref().is_some_and(|session| {
-            fields.action() == "ssh-session-started" && fields.ssh.session.id.as_ref() == Some(&session.id)
+            record.action() == Action::SshSessionStarted && record.session() == Some(&session.id)
         });
-        id.is_some_and(|id| self.ids.contains(&id)) || self.connection(fields).is_some() || by_session
+        id.is_some_and(|id| self.ids.contains(&id)) || self.connection(record).is_some() || by_session
     }
 
     /// The connection of the deploy that the record is about.
-    fn connection<'a>(&self, fields: &'a Fields) -> Option<&'a str> {
-        fields.ssh.connection.id.as_deref().filter(|id| self.connections.contains(*id))
+    fn connection<'a>(&self, record: &'a Record) -> Option<&'a str> {
+        record.connection().filter(|id| self.connections.contains(*id))
     }
 
     /// The deploy and its tree.
     pub fn tell(mut self) -> (Deploy, Vec<Node>) {
         let mut records = std::mem::take(&mut self.records);
         // Of several hosts, each in its own order.
-        records.sort_by(|a, b| (a.time, &a.host.name).cmp(&(b.time, &b.host.name)));
+        records.sort_by(|a, b| (a.time(), &a.host.name).cmp(&(b.time(), &b.host.name)));
         let mut processes = Processes::default();
         let mut remote = Remote::default();
         let mut steps: Vec<LocalStep> = Vec::new();
         let mut changes = Changes::default();
-        for fields in &records {
-            let connection = self.connection(fields);
-            match fields.action() {
-                "process-started" | "process-ended" => {
-                    processes.observe(fields);
-                    remote.served(fields, connection);
+        for record in &records {
+            let connection = self.connection(record);
+            match record.action() {
+                Action::ProcessStarted | Action::ProcessEnded => {
+                    processes.observe(record);
+                    remote.served(record, connection);
                 }
-                "deploy-config-changed" => changes.observe(fields),
-                "ssh-session-started" => {
-                    self.origin(fields);
-                    remote.observe(fields, connection);
+                Action::DeployConfigChanged => changes.observe(record),
+                Action::SshSessionStarted => {
+                    self.origin(record);
+                    remote.observe(record, connection);
                 }
-                "deploy-step" if connection.is_none() => match LocalStep::of(fields) {
+                Action::DeployStep if connection.is_none() => match LocalStep::of(record) {
                     Some(step) => steps.push(step),
-                    None => remote.observe(fields, None),
+                    None => remote.observe(record, None),
                 },
-                _ => remote.observe(fields, connection),
+                _ => remote.observe(record, connection),
             }
         }
         let is_ours = |process: &Process| {
@@ -142,16 +140,18 @@ impl DeployDetail {
     }
 
     /// The login from which it was started.
-    fn origin(&mut self, fields: &Fields) {
+    fn origin(&mut self, record: &Record) {
         let Some(session) = self.deploy.session.as_mut() else { return };
-        if fields.ssh.session.id.as_ref() != Some(&session.id) {
+        if record.session() != Some(&session.id) {
             return;
         }
-        session.ip = fields.source.ip.clone().or(session.ip.take());
-        session.port = fields.source.port.or(session.port);
-        session.user = fields.destination.user.name.clone().or(session.user.take());
-        session.method.clone_from(&fields.ssh.auth.method);
-        let key = fields.ssh.auth.key.clone();
-        (session.key_type, session.key_fingerprint, session.key_owner) = (key.kind, key.fingerprint, key.owner);
+        let (ip, port) = record.source();
+        session.ip = ip.or(session.ip.take());
+        session.port = port.or(session.port);
+        session.user = record.login().or(session.user.take());
+        session.method = record.auth().map(|auth| auth.method.clone());
+        let key = record.auth().and_then(|auth| auth.key.clone());
+        session.key_type = key.as_ref().map(|key| key.kind.clone());
+        (session.key_fingerprint, session.key_owner) = key.map(|key| (key.fingerprint, key.owner)).unwrap_or_default();
     }
 }

@@ -22,6 +22,15 @@ fn line(host: &str, second: i64, action: &str, fields: Value) -> String {
             (_, value) => record[key] = value,
         }
     }
+    // A process has two names; these tests go by the second.
+    for process in ["/process", "/process/parent"] {
+        if let Some(process) = record.pointer_mut(process) {
+            process["pid"] = 1.into();
+        }
+    }
+    if action == "process-ended" {
+        record["process"]["exit_code"] = 0.into();
+    }
     record.to_string()
 }
 
@@ -215,7 +224,7 @@ fn a_host_that_is_deployer_and_target_counts_a_command_once() {
 }
 
 #[test]
-fn the_failing_step_is_the_one_named_then_quoted_then_the_last() {
+fn the_failing_step_is_the_one_quoted_then_the_last() {
     let failing = |end: Value| {
         let mut lines = vec![started("dev", 0, &json!({ "id": "d", "connections": ["c1"] }))];
         for (second, text) in [(1, "docker run a"), (2, "docker exec b"), (3, "docker stop c")] {
@@ -234,7 +243,6 @@ fn the_failing_step_is_the_one_named_then_quoted_then_the_last() {
             .map(|node| node.line.clone())
             .collect::<Vec<_>>()
     };
-    assert_eq!(failing(json!({ "deploy": { "step": { "line": "docker run a" } } })), ["docker run a"]);
     assert_eq!(
         failing(json!({ "deploy": {}, "error": { "message": "Exception: docker exec b exit status: 1" } })),
         ["docker exec b"]

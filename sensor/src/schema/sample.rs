@@ -209,7 +209,6 @@ fn kind(action: Action, text: &str) -> FindingKind {
         Action::DeployFinished => FindingKind::DeployFinished(Box::new(DeployFinished {
             description: description(text),
             extent: extent(text),
-            connections: vec![text.into()],
             contacted: vec![text.into()],
             steps: Some(0),
             evidence: Some(Evidence::TrafficSwitched),
@@ -339,7 +338,7 @@ fn description(text: &str) -> Description {
 fn extent(text: &str) -> Extent {
     let list = || vec![text.to_owned()];
     let config = Some(ConfigFiles { files: list(), unread: list() });
-    Extent { hosts: list(), roles: list(), secrets: list(), config }
+    Extent { hosts: list(), roles: list(), secrets: list(), config, connections: vec![text.into()] }
 }
 
 fn step(text: &str) -> DeployStep {

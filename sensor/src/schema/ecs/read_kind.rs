@@ -257,6 +257,7 @@ impl Line<'_> {
 
     fn read_extent(&mut self) -> Extent {
         let Some(deploy) = &mut self.deploy else { return Extent::default() };
+        let connections = deploy.connections.take().map(Texts::texts).unwrap_or_default();
         Extent {
             hosts: strings(deploy.hosts.take()),
             roles: strings(deploy.roles.take()),
@@ -265,6 +266,7 @@ impl Line<'_> {
                 .config
                 .take()
                 .map(|config| ConfigFiles { files: strings(config.files), unread: strings(config.unread) }),
+            connections: connections.into_iter().map(|id| id.arc().into()).collect(),
         }
     }
 
@@ -294,11 +296,9 @@ impl Line<'_> {
         let Some(deploy) = &mut self.deploy else {
             return DeployFinished { message, exit, ..DeployFinished::default() };
         };
-        let connections = deploy.connections.take().map(Texts::texts).unwrap_or_default();
         DeployFinished {
             description,
             extent,
-            connections: connections.into_iter().map(|id| id.arc().into()).collect(),
             contacted: strings(deploy.contacted.take()),
             steps: deploy.steps,
             evidence: deploy.evidence.map(|evidence| evidence.0),

@@ -174,6 +174,8 @@ impl<'a> Line<'a> {
         fields.claimed = (!claimed.is_empty()).then_some(WordList::Lent(claimed));
         if let Some(extent) = extent {
             (fields.hosts, fields.roles) = (strings(&extent.hosts), strings(&extent.roles));
+            let connections = extent.connections.as_slice();
+            fields.connections = (!connections.is_empty()).then_some(Texts::Connections(connections));
             fields.secrets = strings(&extent.secrets);
             fields.config = extent.config.as_ref().map(|config| DeployConfig {
                 files: strings(&config.files),
@@ -207,24 +209,12 @@ impl<'a> Line<'a> {
     fn deploy_finished(&mut self, finished: &'a deploy::DeployFinished) {
         self.exited(finished.exit);
         self.described(&finished.description, Some(&finished.extent));
-        let connections = finished.connections.as_slice();
-        let more = Deploy {
-            connections: (!connections.is_empty()).then_some(Texts::Connections(connections)),
-            contacted: strings(&finished.contacted),
-            steps: finished.steps,
-            evidence: finished.evidence.map(Word),
-            reason: finished.reason.as_ref().map(Text::from),
-            ..Deploy::default()
-        };
-        if more.connections.is_some()
-            || more.contacted.is_some()
-            || more.steps.is_some()
-            || more.evidence.is_some()
-            || more.reason.is_some()
-        {
-            let fields: &mut Deploy<'a> = self.deploy.get_or_insert_default();
-            (fields.connections, fields.contacted) = (more.connections, more.contacted);
-            (fields.steps, fields.evidence, fields.reason) = (more.steps, more.evidence, more.reason);
+        let contacted = strings(&finished.contacted);
+        if contacted.is_some() || finished.steps.is_some() || finished.evidence.is_some() || finished.reason.is_some() {
+            let fields = self.deploy.get_or_insert_default();
+            (fields.contacted, fields.steps) = (contacted, finished.steps);
+            fields.evidence = finished.evidence.map(Word);
+            fields.reason = finished.reason.as_ref().map(Text::from);
         }
         self.error =
             finished.message.as_ref().map(|message| super::fields::Error { code: None, message: Some(message.into()) });

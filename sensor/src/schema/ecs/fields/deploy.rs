@@ -41,7 +41,7 @@ objects! {
         /// Names of secrets that it handles or may use; values are nowhere.
         pub secrets: Option<Texts<'a>>,
         pub config: Option<DeployConfig<'a>>,
-        /// `ssh.connection.id` of its connections. At the end only.
+        /// `ssh.connection.id` of its connections, as far as they are known by then.
         pub connections: Option<Texts<'a>>,
         /// Addresses to which its connections were made. At the end only.
         pub contacted: Option<Texts<'a>>,
