@@ -2,8 +2,7 @@
 //!
 //! `stream` is what enters the pure middle (and what a recording holds), `ssh` the protocol's part of it, `host_key`
 //! what a client's files say of a key, `executed` and `interpreters` what an exec runs, `labels` names for commands,
-//! `ids` what names things,
-//! `record` is what leaves.
+//! `ids` what names things. What leaves the middle is `finding`.
 
 pub mod config_file;
 pub mod deploy;
@@ -15,11 +14,6 @@ pub mod host_key;
 pub mod ids;
 pub mod interpreters;
 pub mod labels;
-pub mod record;
-mod record_config;
-mod record_deploy;
-mod record_sensor;
-mod record_ssh;
 pub mod ssh;
 pub mod stream;
 pub mod text;

@@ -11,7 +11,7 @@ use super::{
     builder::DeployBuilder,
     deploy::{Deploy, View, add_all},
 };
-use crate::event::record::Time;
+use crate::event::time::Time;
 
 /// NTP keeps hosts closer than this; and no two deploys of one version by one performer follow each other faster.
 const SLACK_NS: i64 = 60_000_000_000;

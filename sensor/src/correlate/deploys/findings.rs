@@ -91,6 +91,7 @@ impl Run {
             roles: self.invocation.roles(facts),
             secrets: self.secrets.clone(),
             config: facts.and_then(|facts| facts.project.as_deref()).map(config_files),
+            connections: self.connections.clone(),
         };
         description.claimed = claims(&description, Some(&extent), contacted, &self.names);
         (description, extent)
@@ -108,7 +109,6 @@ impl Run {
         DeployFinished {
             description,
             extent,
-            connections: self.connections.clone(),
             contacted: self.seen.contacted.clone(),
             steps: Some(self.steps()),
             ..DeployFinished::default()

@@ -3,7 +3,7 @@
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
-    event::{record::Time, text::printable},
+    event::{text::printable, time::Time},
     review::deploy::User,
 };
 

@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::look::{Look, text};
 use crate::{
-    event::record::Time,
+    event::time::Time,
     render::table::{cell, cut, duration, plural},
     review::{Deploy, Node, deploy::Outcome, node::Kind},
 };

@@ -325,7 +325,7 @@ fn fields(record: &Finding) -> &'static Told {
             Told { step: Some(DeployStep::clone(step)), ..Told::of(&step.description, None) }
         }
         FindingKind::DeployFinished(finished) => Told {
-            connections: finished.connections.clone(),
+            connections: finished.extent.connections.clone(),
             contacted: finished.contacted.clone(),
             steps: finished.steps,
             evidence: finished.evidence.map(Words::word),
