@@ -1,7 +1,7 @@
 //! Logs that `sensor deploys` reads: arbitrary bytes, and records whose ids meet but whose texts are anything.
 //!
-//! Asserted: every deploy that is listed can be drawn, nothing in a log reaches a terminal as a control character, and
-//! a tree has a bounded depth.
+//! Asserted: every deploy that is listed can be drawn, nothing in a log reaches a terminal as a control character, a
+//! tree has a bounded depth, and a line that gives a finding gives the same one when it was written again.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "what fails here is what is looked for")]
 
@@ -10,6 +10,7 @@ use sensor::{
     event::hidden::is_hidden,
     render::review::{self, Look},
     review::{DeployDetail, Index, Node, lines},
+    schema::{Origin, Stamp, ecs::Line},
 };
 use serde_json::{Value, json};
 
@@ -43,7 +44,19 @@ pub fn run(data: &[u8]) {
     read(&log);
 }
 
+fn comes_back(line: &[u8]) {
+    let Ok(finding) = Line::read(line).and_then(Line::finding) else { return };
+    let written = serde_json::to_vec(&Line::new(&Origin::default(), &Stamp::default(), &finding));
+    let (.., again) = Line::parse(&written.expect("it is plain data")).expect("a line of our own");
+    assert_eq!(again, finding);
+}
+
 fn read(log: &[u8]) {
+    lines::read(log, &mut lines::Report::default(), |line| {
+        comes_back(line);
+        Ok(())
+    })
+    .expect("memory can be read");
     let mut index = Index::new().expect("three words");
     lines::read(log, &mut lines::Report::default(), |line| index.observe(line)).expect("memory can be read");
     let deploys = index.deploys();
@@ -86,9 +99,10 @@ fn record(input: &mut Unstructured<'_>) -> Result<Value> {
         "@timestamp": format!("2026-11-21T21:18:{:02}Z", input.int_in_range(0..=59u8)?),
         "event": { "action": input.choose(&ACTIONS)?, "outcome": input.choose(&["success", "failure", "unknown", ""])?, "duration": input.arbitrary::<u64>()? },
         "host": { "id": host, "name": text(input)? },
-        "process": { "entity_id": entity(input)?, "parent": { "entity_id": entity(input)? }, "command_line": text(input)?, "exit_code": input.arbitrary::<u8>()? },
+        "process": { "pid": 1, "entity_id": entity(input)?, "parent": { "pid": 2, "entity_id": entity(input)? }, "command_line": text(input)?, "exit_code": input.arbitrary::<u8>()? },
         "ssh": { "role": input.choose(&["client", "server"])?, "connection": { "id": connection(input)? }, "session": { "id": "s" },
-            "command": { "id": format!("s-{}", input.int_in_range(0..=4u8)?), "line": text(input)? } },
+            "command": { "id": format!("s-{}", input.int_in_range(0..=4u8)?), "kind": "exec", "line": text(input)? },
+            "auth": { "method": text(input)? } },
         "deploy": deploy, "file": { "path": text(input)? }, "error": { "message": text(input)? }, "destination": { "ip": text(input)? },
     }))
 }

@@ -22,8 +22,9 @@ pub(super) fn related(finding: &Finding) -> Option<Related<'_>> {
         | FindingKind::SshSessionStarted(_)
         | FindingKind::SshSessionEnded(_)
         | FindingKind::DeployStep(_) => true,
+        // One without a socket runs through another SSH connection.
         FindingKind::ConnectionClosed(_) => {
-            flow.and_then(|flow| flow.network.as_ref()).is_some_and(|network| network.protocol == Some(Protocol::Ssh))
+            flow.is_some_and(|flow| flow.network.as_ref().is_none_or(|network| network.protocol == Some(Protocol::Ssh)))
         }
         _ => false,
     };

@@ -16,7 +16,7 @@ use super::{
     words::meaning,
 };
 use crate::{
-    finding::{self, Failure, Fields, Finding, Quality, Subject},
+    finding::{self, Direction, Failure, Fields, Finding, Quality, Subject},
     schema::{Origin, Stamp},
 };
 
@@ -56,11 +56,13 @@ impl<'a> Line<'a> {
             bytes: to.bytes,
             user: to.login.as_ref().map(account),
         });
-        let ip = to.ip.or(flow.source.as_ref().map(|source| source.ip));
+        // The other end's: both are of one family where a kernel made the socket.
+        let from = flow.source.as_ref().map(|source| source.ip);
+        let other = |direction| if direction == Direction::Ingress { from.or(to.ip) } else { to.ip.or(from) };
         self.network = flow.network.as_ref().map(|network| Network {
             transport: Some("tcp".into()),
             protocol: network.protocol.map(Word),
-            kind: ip.map(|ip| if ip.is_ipv4() { "ipv4" } else { "ipv6" }.into()),
+            kind: other(network.direction).map(|ip| if ip.is_ipv4() { "ipv4" } else { "ipv6" }.into()),
             direction: Some(Word(network.direction)),
             community_id: network.community_id.as_ref().map(|id| id.as_str().into()),
         });
