@@ -26,11 +26,11 @@ mod tests;
 
 use std::{
     borrow::Cow,
-    collections::HashSet,
     sync::{Arc, LazyLock},
 };
 
-use memchr::memmem;
+use foldhash::HashSet;
+use memchr::memmem::Finder;
 
 pub use definition::Acts;
 pub use invocation::Invocation;
@@ -77,6 +77,8 @@ struct Known {
     tools: Vec<Arc<Tool>>,
     /// Names of programs and images: what has none of them is no business of ours.
     names: HashSet<Vec<u8>>,
+    /// What a hook's path has in it, of any tool.
+    hooks: Vec<Finder<'static>>,
 }
 
 /// Arguments as text, for recognition: what is no UTF-8 names no tool.
@@ -107,7 +109,9 @@ impl Tools {
         let recognise = tools.iter().map(|tool| &tool.definition.recognise);
         let names = recognise.flat_map(|recognise| recognise.programs.iter().chain(&recognise.images));
         let names = names.map(|name| name.clone().into_bytes()).collect();
-        Ok(Self(Arc::new(Known { tools, names })))
+        let hooks = tools.iter().flat_map(|tool| &tool.hook_literals);
+        let hooks = hooks.map(|part| Finder::new(part).into_owned()).collect();
+        Ok(Self(Arc::new(Known { tools, names, hooks })))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Tool>> {
@@ -118,11 +122,9 @@ impl Tools {
     pub fn may_match(&self, args: &Args, executable: Option<&[u8]>) -> bool {
         let named = |arg: &[u8]| {
             let name = arg.rsplit(|byte| *byte == b'/').next().unwrap_or(arg);
+            let tag = name.iter().position(|byte| matches!(byte, b':' | b'@'));
             self.0.names.contains(name)
-                || name
-                    .split(|byte| matches!(byte, b':' | b'@'))
-                    .next()
-                    .is_some_and(|image| self.0.names.contains(image))
+                || tag.and_then(|end| name.get(..end)).is_some_and(|image| self.0.names.contains(image))
         };
         args.list.iter().take(NAMES_WITHIN).any(|arg| named(arg))
             || executable.is_some_and(named)
@@ -130,8 +132,7 @@ impl Tools {
     }
 
     fn hook_among(&self, args: &Args) -> bool {
-        let like = |arg: &[u8], tool: &Tool| tool.hook_literals.iter().any(|part| memmem::find(arg, part).is_some());
-        args.list.iter().take(HOOK_WITHIN).any(|arg| self.iter().any(|tool| like(arg, tool)))
+        args.list.iter().take(HOOK_WITHIN).any(|arg| self.0.hooks.iter().any(|part| part.find(arg).is_some()))
     }
 
     /// The tool whose hook this is, if it has variables that may be read.

@@ -3,10 +3,7 @@
 //! In: a finding with its number. Out: its line, by `schema::ecs`; a line that would be too long has less in it.
 //! Serialising our own structs into memory cannot fail.
 
-use serde::Serialize as _;
-use serde_json::Serializer;
-
-use super::json_text::Visible;
+use super::json_text::make_visible;
 use crate::{
     event::stream::Host,
     finding::Finding,
@@ -49,8 +46,11 @@ impl Json {
     fn append(&self, stamp: &Stamp, finding: &Finding, out: &mut Vec<u8>) {
         let before = out.len();
         let line = Line::new(&self.origin, stamp, finding);
-        match line.serialize(&mut Serializer::with_formatter(&mut *out, Visible)) {
-            Ok(()) => out.push(b'\n'),
+        match serde_json::to_writer(&mut *out, &line) {
+            Ok(()) => {
+                make_visible(out, before);
+                out.push(b'\n');
+            }
             Err(error) => {
                 // Only a bug gets here; half a line must not.
                 out.truncate(before);

@@ -189,7 +189,7 @@ mod tests {
     const ROOM: usize = 1 << 20;
 
     fn chunk(text: &str, first: u64) -> Chunk {
-        Chunk { bytes: text.as_bytes().to_vec(), lines: text.lines().count() as u64, first, report: None }
+        Chunk { bytes: text.as_bytes().to_vec().into(), lines: text.lines().count() as u64, first, report: None }
     }
 
     fn soon() -> Instant {

@@ -12,6 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+
 use super::{
     ledger::{Ledger, Loss},
     output::{Output, error_name},
@@ -31,7 +33,8 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Lines that are written together.
 #[derive(Debug, Default)]
 pub struct Chunk {
-    pub bytes: Vec<u8>,
+    /// Shared, not copied, by whoever writes or sends them.
+    pub bytes: Bytes,
     pub lines: u64,
     /// Sequence number of the first line; 0: they have none.
     pub first: u64,
@@ -310,12 +313,12 @@ impl State {
 fn rest_of(chunk: Chunk, written: u64) -> Chunk {
     let written = written.min(chunk.lines);
     let first = if chunk.first > 0 { chunk.first + written } else { 0 };
-    Chunk { bytes: Vec::new(), first, lines: chunk.lines - written, ..chunk }
+    Chunk { bytes: Bytes::new(), first, lines: chunk.lines - written, ..chunk }
 }
 
 fn rest_of_meta(chunk: &Chunk, written: u64) -> Chunk {
     let Chunk { lines, first, report, .. } = chunk;
-    rest_of(Chunk { bytes: Vec::new(), lines: *lines, first: *first, report: report.clone() }, written)
+    rest_of(Chunk { bytes: Bytes::new(), lines: *lines, first: *first, report: report.clone() }, written)
 }
 
 /// ns since the epoch.

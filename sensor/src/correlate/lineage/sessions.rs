@@ -7,10 +7,12 @@
 //! survive it keep its id.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::Arc,
 };
+
+use foldhash::HashMap;
 
 use crate::{
     event::{ids::ProcessId, stream::Served},
@@ -83,7 +85,7 @@ impl Sessions {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             table: BTreeMap::new(),
-            by_socket: HashMap::new(),
+            by_socket: HashMap::default(),
             next: 0,
             limit: limit.max(1),
             refused: 0,

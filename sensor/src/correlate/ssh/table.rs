@@ -1,6 +1,8 @@
 //! The SSH connections that are open, within a limit; who made those that have not spoken yet.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::{HashMap, HashSet};
 
 use super::connection::SshConnection;
 use crate::bounded::Bounded;
@@ -33,9 +35,9 @@ const OWNERS_MAX: usize = 1024;
 impl SshConnections {
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            table: HashMap::new(),
+            table: HashMap::default(),
             owners: Bounded::new(OWNERS_MAX),
-            processes: HashSet::new(),
+            processes: HashSet::default(),
             ended: VecDeque::new(),
             limit: limit.max(1),
             refused: 0,

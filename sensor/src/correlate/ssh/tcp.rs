@@ -3,7 +3,9 @@
 //! An attempt is known before the kernel acts on it. SYN_SENT follows at once unless it fails on the spot (no route,
 //! refused by policy), which no hook reports: the next close of the socket, or a second without SYN_SENT, tells.
 
-use std::{collections::HashMap, net::SocketAddr};
+use std::net::SocketAddr;
+
+use foldhash::HashMap;
 
 use crate::{
     event::ids::ProcessId,
@@ -56,7 +58,7 @@ impl TcpConnections {
     }
 
     pub(super) fn new(limit: usize) -> Self {
-        Self { table: HashMap::new(), limit: limit.max(1), refused: 0 }
+        Self { table: HashMap::default(), limit: limit.max(1), refused: 0 }
     }
 
     pub(super) fn add(&mut self, socket: u64, connection: TcpConnection) {

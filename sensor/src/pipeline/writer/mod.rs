@@ -68,7 +68,8 @@ pub struct Writer {
     recording: Option<recording::Writer<Recorder>>,
     stamper: Stamper,
     pending: Vec<Finding>,
-    /// Lines that are not handed over yet.
+    /// Lines that are not handed over yet, and what is known of them.
+    lines: Vec<u8>,
     chunk: Chunk,
     /// `sensor-stopped`, until all else is written.
     last: Option<Finding>,
@@ -78,11 +79,10 @@ pub struct Writer {
 
 impl Writer {
     pub fn new(format: Format, filter: Filter, sink: Sink) -> Self {
-        let bytes = match &format {
+        let lines = match &format {
             Format::Table(table) => table.heading().into_bytes(),
             Format::Json(_) => Vec::new(),
         };
-        let chunk = Chunk { bytes, ..Chunk::default() };
         Self {
             format,
             filter,
@@ -91,7 +91,8 @@ impl Writer {
             recording: None,
             stamper: Stamper::default(),
             pending: Vec::new(),
-            chunk,
+            lines,
+            chunk: Chunk::default(),
             last: None,
             filtered: 0,
             finished: false,
@@ -157,7 +158,7 @@ impl Writer {
     }
 
     pub(super) fn flush_if_large(&mut self) {
-        if self.chunk.bytes.len() >= LARGE {
+        if self.lines.len() >= LARGE {
             self.flush();
         }
     }
@@ -217,16 +218,16 @@ impl Writer {
 
     fn admits(&mut self, finding: &Finding) -> bool {
         let Some(budget) = &mut self.budget else { return true };
-        let waiting = self.chunk.bytes.len() as u64;
+        let waiting = self.lines.len() as u64;
         budget.admits(finding, self.sink.size().map(|size| size + waiting))
     }
 
     /// Numbers and renders a finding, if its format shows it.
     fn line(&mut self, finding: &Finding) {
-        let before = self.chunk.bytes.len();
+        let before = self.lines.len();
         let stamp = self.stamper.next(finding.time);
-        self.format.render(&stamp, finding, &mut self.chunk.bytes);
-        let bytes = self.chunk.bytes.len() - before;
+        self.format.render(&stamp, finding, &mut self.lines);
+        let bytes = self.lines.len() - before;
         if bytes == 0 {
             self.stamper.take_back();
             return;
@@ -238,14 +239,17 @@ impl Writer {
         if let Some(budget) = &mut self.budget {
             budget.charge(finding, bytes);
         }
-        if self.chunk.bytes.len() >= LARGE {
+        if self.lines.len() >= LARGE {
             self.hand_over();
         }
     }
 
     fn hand_over(&mut self) {
-        if !self.chunk.bytes.is_empty() {
-            self.sink.emit(std::mem::take(&mut self.chunk));
+        if !self.lines.is_empty() {
+            // The next lines need as much room, and growing into it copies them all once more.
+            let room = self.lines.len();
+            let bytes = std::mem::replace(&mut self.lines, Vec::with_capacity(room)).into();
+            self.sink.emit(Chunk { bytes, ..std::mem::take(&mut self.chunk) });
         }
     }
 
@@ -297,7 +301,7 @@ impl Drop for Writer {
         if !self.finished {
             // A heading alone is nothing.
             if self.chunk.lines == 0 {
-                self.chunk = Chunk::default();
+                self.lines.clear();
             }
             let _ = self.finish();
         }

@@ -1,7 +1,8 @@
 //! Which record of the run a finding becomes.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::BuildHasher as _;
 
+use foldhash::quality::RandomState;
 use uuid::Builder;
 
 use crate::{finding::Time, schema::Stamp};
