@@ -22,7 +22,7 @@ use rustix::{
     io::Errno,
     process::{Resource, Rlimit, chdir, getrlimit, setrlimit, setsid},
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
-    thread::{CapabilitySets, set_capabilities, set_name, set_no_new_privs},
+    thread::set_name,
 };
 
 use super::{
@@ -30,6 +30,7 @@ use super::{
     holder_queue::Queue,
     holder_wire::{self as wire, Answer, Verb},
 };
+use crate::privileges;
 
 const NAME: &std::ffi::CStr = c"sensor-holder";
 /// Only root can write to this folder, and it is gone at the next boot.
@@ -125,9 +126,7 @@ fn give_up_privileges() {
     if setrlimit(Resource::Nofile, raised).is_err() {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     }
-    let _ = set_no_new_privs(true);
-    let none = rustix::thread::CapabilitySet::empty();
-    let _ = set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none });
+    let _ = privileges::drop_all();
 }
 
 /// The file whose lock all holders share.
