@@ -2,8 +2,9 @@
 //!
 //! Two CPUs may have the same value, and the kernel gives the memory of a value that was removed to the next key. So a
 //! value is only ever what a raw pointer points to: there is no reference to it, and each field is read and written
-//! whole, by a volatile access. What another CPU writes meanwhile changes what is read, and nothing else. Counters that
-//! must not lose a step are added to atomically (`stats::increment`).
+//! whole, by a volatile access. What another CPU writes meanwhile changes what is read. A write through a pointer whose
+//! key was removed meanwhile goes into the value of another key: fields of the moment only, which the next packet sets
+//! anew. Counters that must not lose a step are added to atomically (`stats::increment`).
 
 /// Reads a field of the value at a raw pointer: `get!(thread.len)`.
 macro_rules! get {

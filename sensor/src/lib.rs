@@ -30,7 +30,7 @@
 //! | a probe | `sensor-common` (its record), `sensor-ebpf`, `kernel/load.rs`, `decode/wire.rs`, `event/stream.rs`, `correlate/machines.rs` |
 //! | a record | `finding` (action, kind), `schema/ecs` (words, write, read) and `schema/sample.rs`, the machine of `correlate` that finds it, `render/table.rs`: the compiler names each of them |
 //! | a field | its struct in `finding`, and in `schema/ecs` its name, write and read; `docs/fields.md` is generated |
-//! | a format | a file in `render`, a variant of `pipeline::Format`, a value of `--output` in `cli/args.rs` |
+//! | a format | a file in `render`, a variant of `pipeline::Format`, a value of `--format` in `cli/args.rs` |
 //! | another place for lines | `sink/output.rs` (what a write is), `sink/mod.rs` (how it is opened), a key in `config.rs` |
 //! | a deploy tool, a redaction rule | a table: `deploy/tools`, `decode/redact` |
 //!

@@ -59,10 +59,12 @@ pub fn drop_all() -> Result<()> {
 /// Limits the capabilities of the calling thread to these, of which `effective` can be used at once; no exec brings
 /// others back.
 pub fn limit(effective: CapabilitySet, permitted: CapabilitySet) -> Result<()> {
-    set_no_new_privs(true)?;
-    let permitted = capabilities(None)?.permitted & permitted;
+    // Nothing has to be read to keep nothing.
+    let had = if permitted.is_empty() { permitted } else { capabilities(None)?.permitted };
+    let permitted = had & permitted;
     let effective = permitted & effective;
-    set_capabilities(None, CapabilitySets { effective, permitted, inheritable: CapabilitySet::empty() })
+    set_capabilities(None, CapabilitySets { effective, permitted, inheritable: CapabilitySet::empty() })?;
+    set_no_new_privs(true)
 }
 
 /// Runs `attach` with CAP_SYS_ADMIN, if it may be had.

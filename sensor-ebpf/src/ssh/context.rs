@@ -125,7 +125,8 @@ pub extern "C" fn bind_context(address: u64, connection: u64, known_as: Addr, ho
     let mut flags = 0;
     let owner = Tgid { tgid: key.tgid };
     match PROCESSES.get_ptr_mut(owner) {
-        // SAFETY: a live value of the map. Two threads that set a flag at once set the same one.
+        // SAFETY: a live value of the map. Two threads that set a flag at once may lose one: the other is set again
+        // by the next context, or was set by the packet before.
         Some(process) => unsafe {
             if get!(process.connection) != connection {
                 set!(process.flags = get!(process.flags) | process_flag::MANY);

@@ -69,7 +69,7 @@ pub fn is_sole() -> bool {
 #[inline(always)]
 pub fn set_flag(tgid: u32, flag: u32) {
     if let Some(process) = PROCESSES.get_ptr_mut(Tgid { tgid }) {
-        // SAFETY: a live value of the map. Two threads that set a flag at once may lose one, until its next packet.
+        // SAFETY: a live value of the map. Two threads that set a flag at once may lose one.
         unsafe { set!(process.flags = get!(process.flags) | flag) };
     }
 }

@@ -170,13 +170,16 @@ impl Correlate {
 
     /// Hands the facts of lineage to the machine of SSH, in their order.
     fn hand_on(&mut self, out: &mut Vec<Finding>) {
-        let mut facts = std::mem::take(&mut self.facts);
-        for fact in facts.drain(..) {
-            if let Some((process, command)) = ssh!(self, out, lineage_fact(fact)) {
-                self.lineage.mark_command(process, command);
+        while !self.facts.is_empty() {
+            let mut facts = std::mem::take(&mut self.facts);
+            for fact in facts.drain(..) {
+                if let Some((process, command)) = ssh!(self, out, lineage_fact(fact)) {
+                    self.lineage.mark_command(process, command);
+                }
             }
+            self.facts = facts;
+            self.lineage.forget_over(&mut self.facts);
         }
-        self.facts = facts;
     }
 
     fn found(&mut self, time: u64, found: &ProcessSnapshot, out: &mut Vec<Finding>) {
@@ -249,6 +252,9 @@ impl Correlate {
         }
         self.deploys.exited(time, exit, &process, &self.lineage, out);
         self.lineage.left(time, exit, process, &mut self.facts);
+        self.hand_on(out);
+        // The last process of a session that was over.
+        self.lineage.forget_over(&mut self.facts);
         self.hand_on(out);
     }
 

@@ -3,7 +3,8 @@
 //! What enters: findings of connections, and views of what happened. What leaves: findings that name their deploy, in
 //! order. Some ciphers hand out what they decrypted before its integrity is checked (RFC 5647; encrypt-and-MAC):
 //! findings of such packets wait until a later event of the connection shows that the program continued; if it ended
-//! instead, they say `sensor.unconfirmed`. The machine of SSH reads nothing back from here but the view of lineage.
+//! instead, they say `sensor.unconfirmed`. The machine of SSH reads
+//! nothing back from here but the view of lineage, and which deploy an attempted connection is of.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     event::ids::{ConnectionId, ProcessId},
-    finding::{Finding, Quality, Subject},
+    finding::{CommandId, Finding, Quality, Subject},
 };
 
 /// A finding waits so long for its confirmation: a program that got a broken packet ends within microseconds.
@@ -139,6 +140,16 @@ impl<'a> Outlet<'a> {
         if let Some(step) = self.deploys.command_ended(self.lineage.time(time), elapsed, conn, command, status, about) {
             self.hold_or_push(conn, step);
         }
+    }
+
+    /// The channel of a command is gone, or the command was refused.
+    pub(super) fn command_gone(&mut self, connection: ConnectionId, command: &CommandId) {
+        self.deploys.command_gone(connection, command);
+    }
+
+    /// A session has left the tables.
+    pub(super) fn forget_session(&mut self, session: SessionKey) {
+        self.deploys.forget_session(session);
     }
 
     /// The connection is over; more of it may be said until `forget`.

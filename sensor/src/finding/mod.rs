@@ -93,10 +93,19 @@ impl Finding {
         match &mut self.kind {
             FindingKind::DeployStarted(started) => **started = deploy::DeployStarted::default(),
             FindingKind::DeployFinished(finished) => {
-                let exit = finished.exit;
-                **finished = deploy::DeployFinished { exit, ..deploy::DeployFinished::default() };
+                let (evidence, exit) = (finished.evidence, finished.exit);
+                let (reason, message) = (finished.reason.take(), finished.message.take());
+                let none = deploy::DeployFinished::default();
+                **finished = deploy::DeployFinished { evidence, exit, reason, message, ..none };
             }
-            FindingKind::SshConnection(handshake) => **handshake = ssh::Handshake::default(),
+            FindingKind::DeployStep(step) => {
+                let (kind, exit_status, exit) = (std::mem::take(&mut step.kind), step.exit_status, step.exit);
+                **step = deploy::DeployStep { kind, exit_status, exit, ..deploy::DeployStep::default() };
+            }
+            FindingKind::SshConnection(handshake) => {
+                let failure = handshake.failure.take();
+                **handshake = ssh::Handshake { failure, ..ssh::Handshake::default() };
+            }
             _ => {}
         }
         self.quality.truncated = Field::Record.into();

@@ -41,7 +41,8 @@ pub struct Shown {
 
 pub struct KnownHosts {
     connections: Bounded<ConnectionId, (Task, SocketAddr)>,
-    commands: Bounded<ProcessId, (FileId, Vec<ByteBuf>)>,
+    /// The file, and its arguments with a NUL between: many short ones take no more than what the kernel records.
+    commands: Bounded<ProcessId, (FileId, Vec<u8>)>,
 }
 
 impl Default for KnownHosts {
@@ -62,9 +63,13 @@ impl KnownHosts {
             EventKind::Exec(exec) => {
                 let file = exec.file.filter(|file| role(*file).is_none_or(|role| role == Role::Client));
                 match file {
-                    Some(file) => drop(self.commands.insert(exec.task.id, (file, exec.args.list.clone()))),
+                    Some(file) => drop(self.commands.insert(exec.task.id, (file, joined(&exec.args.list)))),
                     None => drop(self.commands.remove(&exec.task.id)),
                 }
+                None
+            }
+            EventKind::Exit(exit) => {
+                self.commands.remove(&exit.task.id);
                 None
             }
             EventKind::Ssh(packet) if packet.direction == Direction::In && packet.process.is_none() => {
@@ -73,7 +78,8 @@ impl KnownHosts {
                 let is_client = |file: FileId| role(file).is_none_or(|role| role == Role::Client);
                 let command = self.commands.get(&task.id).filter(|(file, _)| is_client(*file));
                 let examined = command.is_none_or(|(file, _)| role(*file).is_some());
-                let args = command.map(|(_, args)| args.clone());
+                let word = |word: &[u8]| ByteBuf::from(word.to_vec());
+                let args = command.map(|(_, args)| args.split(|byte| *byte == 0).map(word).collect());
                 let time = (event.time as i64).wrapping_add(identity::clock_offset());
                 let euid = task.credentials?.euid;
                 let connection = packet.connection;
@@ -82,6 +88,11 @@ impl KnownHosts {
             _ => None,
         }
     }
+}
+
+/// With a NUL between: no argument holds one.
+fn joined(args: &[ByteBuf]) -> Vec<u8> {
+    args.iter().map(|arg| arg.as_slice()).collect::<Vec<_>>().join(&0)
 }
 
 #[cfg(test)]

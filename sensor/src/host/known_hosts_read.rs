@@ -207,7 +207,8 @@ fn is_missing(error: &io::Error) -> bool {
 
 fn home(root: &Beneath, uid: u32) -> Option<String> {
     let bytes = root.read("/etc/passwd".as_ref(), PASSWD_MAX as u64).ok()?;
-    passwd::entries(&bytes).find(|entry| entry.uid == uid).map(|entry| entry.home.to_owned())
+    let first = passwd::entries(&bytes).find(|entry| entry.uid == uid)?;
+    (!first.home.is_empty()).then(|| first.home.to_owned())
 }
 
 /// Words of a command line that can be a server's name: `host`, `user@host:port`, `--host=host`.

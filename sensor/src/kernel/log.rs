@@ -18,6 +18,7 @@ use aya_log::EbpfLogger;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Error;
+use crate::privileges;
 
 const TARGET: &str = "sensor::ebpf";
 /// The thread looks this often whether it is to end.
@@ -42,6 +43,8 @@ impl Log {
         let ends = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&ends);
         let read = move || {
+            // What it reads is mapped.
+            let _ = privileges::drop_all();
             loop {
                 // Before the last look, so that it misses nothing that was sent before the end.
                 let is_last = end.load(Ordering::Acquire);

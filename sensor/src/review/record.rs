@@ -1,8 +1,9 @@
 //! A line that tells of a deploy: what was found, on which host, in which run of the sensor.
 //!
 //! In: one line. Out: its finding, with short ways to what this layer asks for. A line that is no JSON object, or has
-//! no time, is broken. One that is whole and gives no finding (of a newer sensor, with an action that is not known
-//! here) is nothing to this layer.
+//! no time, is broken, and so is one with a known action that lacks what its finding needs. An action that is not known
+//! here (of a newer sensor) is nothing to this layer. Of a start and a stop of the sensor only time, host and run are
+//! read: sensors of every version wrote these.
 
 use serde::Serialize;
 
@@ -13,7 +14,7 @@ use crate::{
         deploy::{DeployFinished, DeployStep, Description, Extent},
         ssh::{Auth, Failure},
     },
-    schema::ecs::{Line, Text},
+    schema::ecs::{Line, Text, Word},
 };
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -50,11 +51,11 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// None: an action that is not known here.
     pub(super) fn parse(line: &[u8]) -> Result<Option<Self>, Broken> {
         let line = Line::read(line).map_err(|_| Broken)?;
-        if line.timestamp.is_none() || line.event.is_none() {
-            return Err(Broken);
-        }
+        let (Some(timestamp), Some(event)) = (&line.timestamp, &line.event) else { return Err(Broken) };
+        let (time, action) = (timestamp.0, event.action.map(|Word(action)| action));
         let text = |text: Option<&Text<'_>>| text.map(|text| text.0.clone().into_owned());
         let host = line.host.as_ref();
         let host = Host {
@@ -62,7 +63,21 @@ impl Record {
             id: text(host.and_then(|host| host.id.as_ref())).unwrap_or_default(),
         };
         let run = text(line.sensor.as_ref().and_then(|sensor| sensor.boot_id.as_ref()));
-        Ok(line.finding().ok().map(|finding| Self { host, run, finding }))
+        let mut finding = match action {
+            None => return Ok(None),
+            Some(Action::SensorStarted) => {
+                Finding::new(time, finding::Outcome::Success, FindingKind::SensorStarted(Vec::new()))
+            }
+            Some(Action::SensorStopped) => {
+                Finding::new(time, finding::Outcome::Success, FindingKind::SensorStopped(Box::default()))
+            }
+            Some(_) => line.finding().map_err(|_| Broken)?,
+        };
+        // A tree shows command lines, and words of a byte each take many times their line's memory.
+        if let Some(process) = &mut finding.subject.process {
+            process.args = Vec::new();
+        }
+        Ok(Some(Self { host, run, finding }))
     }
 
     /// ns since the epoch.
@@ -202,6 +217,19 @@ mod tests {
         assert_eq!((record.time(), record.deploy()), (1_795_295_924_000_000_005, Some("d1")));
         assert_eq!((finish.steps, finish.extent.hosts.as_slice()), (Some(7), &["a".to_owned()][..]));
         assert_eq!((&finish.reason, &finish.description.verb), (&None, &None));
+    }
+
+    #[test]
+    fn a_stop_of_any_version_is_read_and_a_known_action_without_its_parts_is_broken() {
+        let line = |action: &str, rest: &str| {
+            let text = format!(
+                r#"{{"@timestamp":"2026-11-21T21:18:44Z","host":{{"id":"h"}},"event":{{"action":"{action}","outcome":"success"}}{rest}}}"#
+            );
+            Record::parse(text.as_bytes()).map(|record| record.map(|record| (record.action(), record.host.id)))
+        };
+        let old = r#","sensor":{"boot_id":"b","programs":[{"name":"exec","seen":1,"sent":1,"lost":0,"rescued":0}]}"#;
+        assert_eq!(line("sensor-stopped", old), Ok(Some((Action::SensorStopped, "h".into()))));
+        assert_eq!(line("deploy-step", r#","deploy":{"id":"d"}"#), Err(Broken));
     }
 
     #[test]

@@ -32,13 +32,18 @@ pub(super) struct EndedStep {
 }
 
 impl EndedStep {
+    /// Cuts the line to what a record shows.
+    pub(super) fn cut(mut self) -> Self {
+        if let Some(line) = self.line.as_mut().filter(|line| line.len() > LINE_MAX) {
+            line.truncate(line.floor_char_boundary(LINE_MAX));
+            self.about.quality.truncated.add(Field::DeployStepLine);
+        }
+        self
+    }
+
     /// The step of this deploy, with what is known of that by then.
     pub(super) fn finding(self, deploy: &DeployId, description: Description) -> Finding {
-        let Self { time, duration, about: About { mut subject, mut quality }, step, mut line, host, status } = self;
-        if let Some(line) = line.as_mut().filter(|line| line.len() > LINE_MAX) {
-            line.truncate(line.floor_char_boundary(LINE_MAX));
-            quality.truncated.add(Field::DeployStepLine);
-        }
+        let Self { time, duration, about: About { mut subject, quality }, step, line, host, status } = self.cut();
         let image = Image { name: step.image, tag: step.tag };
         let kind = FindingKind::DeployStep(Box::new(DeployStep {
             description,

@@ -1,9 +1,8 @@
 //! The deployer's processes: which exec starts a deploy, which child is a step of one, and the end.
 //!
-//! An exec is examined twice: before its record is made (does it start or belong to a deploy? what belongs to one has a
-//! record, in a session or not) and when its text is known. A child is a step if a rule of the tool knows it and no step runs
-//! above it: what a hook starts is the hook's.
-
+//! An exec is examined twice: before its finding is made (does it start or belong to a deploy? what belongs to one is
+//! emitted, in a session or not) and when its text is known. A child is a step if a rule of the tool knows it and no
+//! step runs above it: what a hook starts is the hook's.
 //!
 //! A process that was there before the sensor enters in the same way, with what /proc has of it: its arguments, which
 //! the process itself could have changed, and its project as it is now. What the tool did before is not known: no step
@@ -135,7 +134,7 @@ impl Deploys {
         member.steps.contains_key(command)
     }
 
-    /// The deploy begins. `about`: the record of the tool's process.
+    /// The deploy begins. `about`: the finding of the tool's process.
     pub(in crate::correlate) fn started(
         &mut self,
         time: u64,

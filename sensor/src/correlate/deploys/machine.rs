@@ -26,7 +26,7 @@ const CONNECTIONS_MAX: usize = 8192;
 
 /// Sessions whose deploy is known: those of a busy day that are open or have survivors.
 const SESSIONS_MAX: usize = 4096;
-/// Commands of one connection that are steps: its sessions (OpenSSH allows ten), and what survives them.
+/// Commands of one connection that are steps: as many as it has open sessions at most.
 const STEPS_MAX: usize = 256;
 
 /// What a command is to a tool.
@@ -174,6 +174,17 @@ impl Deploys {
             Of::Process(process) => process.marks.deploy.as_ref().or_else(|| self.sessions.get(&process.session?)),
         };
         subject.deploy = id.cloned();
+    }
+
+    /// A command's channel is gone, and with it what the command was to a tool.
+    pub(in crate::correlate) fn command_gone(&mut self, connection: ConnectionId, command: &CommandId) {
+        if let Some(member) = self.members.get_mut(&connection) {
+            member.steps.remove(command);
+        }
+    }
+
+    pub(in crate::correlate) fn forget_session(&mut self, session: SessionKey) {
+        self.sessions.remove(&session);
     }
 
     /// A session's connection belongs to this deploy.

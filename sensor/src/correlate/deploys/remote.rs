@@ -154,7 +154,7 @@ impl Deploys {
         let mut description = described(&candidate.names, tool.name.clone());
         description.previous_version.clone_from(&candidate.names.previous);
         let Some(deploy) = &member.deploy else {
-            candidate.wait(PendingStep { tool, description, ended });
+            candidate.wait(PendingStep { tool, description, ended: ended.cut() });
             return None;
         };
         description.claimed = claims(&description, None, &[], &candidate.names);

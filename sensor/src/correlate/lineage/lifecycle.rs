@@ -230,7 +230,7 @@ impl Lineage {
                 self.close(key, time, None, facts);
             }
         }
-        self.forget_if_over(key, facts);
+        self.over.push(key);
     }
 
     /// The process serves this connection from now on: a new session, unless it is its session's own connection.
@@ -272,11 +272,7 @@ impl Lineage {
     /// Is the socket that of a session's connection? Then its end is the session's.
     pub(in crate::correlate) fn tcp(&mut self, time: u64, change: &TcpChange, facts: &mut Vec<LineageFact>) -> bool {
         let Some(key) = self.sessions.by_socket(change.socket) else { return false };
-        if change.new == TcpState::Close {
-            self.close(key, time, Some((change.bytes_in, change.bytes_out)), facts);
-            self.forget_if_over(key, facts);
-        }
-        true
+        change.new != TcpState::Close || self.close(key, time, Some((change.bytes_in, change.bytes_out)), facts)
     }
 
     /// Sessions whose connection should have closed since before `time`.
@@ -284,15 +280,24 @@ impl Lineage {
         for key in self.sessions.overdue(time) {
             let since = self.sessions.get(key).and_then(|session| session.closing);
             self.close(key, since.unwrap_or(time), None, facts);
-            self.forget_if_over(key, facts);
         }
     }
 
-    fn close(&mut self, key: SessionKey, at: u64, bytes: Option<(u64, u64)>, facts: &mut Vec<LineageFact>) {
-        if let Some(session) = self.sessions.get_mut(key)
-            && !std::mem::replace(&mut session.over, true)
-        {
-            facts.push(LineageFact::Closed { session: key, at, bytes });
+    /// The connection is over, if it was not. It stays in the tables until that is handled (`forget_over`).
+    fn close(&mut self, key: SessionKey, at: u64, bytes: Option<(u64, u64)>, facts: &mut Vec<LineageFact>) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else { return false };
+        if std::mem::replace(&mut session.over, true) {
+            return false;
+        }
+        facts.push(LineageFact::Closed { session: key, at, bytes });
+        self.over.push(key);
+        true
+    }
+
+    /// Forgets sessions that ended and have no process: their ends were handled by now.
+    pub(in crate::correlate) fn forget_over(&mut self, facts: &mut Vec<LineageFact>) {
+        for key in std::mem::take(&mut self.over) {
+            self.forget_if_over(key, facts);
         }
     }
 
@@ -304,12 +309,12 @@ impl Lineage {
 impl Session {
     /// As far as lineage shows.
     pub(super) fn is_before_login(&self) -> bool {
-        self.logged_in.is_none() && !self.over
+        self.logged_in.is_none() && !self.announced && !self.over
     }
 
     /// Somebody has logged in: a fact, the first time.
     pub(super) fn logs_in(&mut self, key: SessionKey, since: u64, facts: &mut Vec<LineageFact>) {
-        if self.is_before_login() {
+        if self.logged_in.is_none() && !self.over {
             self.logged_in = Some(since);
             facts.push(LineageFact::LoggedIn { session: key, since });
         }

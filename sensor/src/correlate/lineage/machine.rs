@@ -19,6 +19,8 @@ pub(in crate::correlate) struct Lineage {
     pub(super) sessions: Sessions,
     /// Who may turn out to be an SSH server.
     pub(super) candidates: Candidates,
+    /// Sessions that may be forgotten when their facts are handled.
+    pub(super) over: Vec<SessionKey>,
     /// Found at start without a living parent, until all processes are found.
     pub(super) orphans: Vec<ProcessSnapshot>,
 }
@@ -32,6 +34,7 @@ impl Lineage {
             processes: Processes::new(limits.processes),
             sessions: Sessions::new(limits.sessions),
             candidates: Candidates::default(),
+            over: Vec::new(),
             orphans: Vec::new(),
         }
     }

@@ -18,8 +18,8 @@ const PORT: u16 = 22;
 
 impl Ssh {
     /// An outgoing connection has begun with an identification.
-    pub(super) fn noted_spoken(&mut self, process: Option<ProcessId>, server: Option<SocketAddr>) {
-        if let Some(process) = process {
+    pub(super) fn noted_spoken(&mut self, process: Option<ProcessId>, server: Option<SocketAddr>, lineage: &Lineage) {
+        if let Some(process) = process.filter(|id| lineage.process(*id).is_some()) {
             let speaker = self.speakers.get_or_default(process);
             speaker.spoken = speaker.spoken.saturating_add(1);
         }

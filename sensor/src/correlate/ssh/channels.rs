@@ -243,6 +243,7 @@ impl Ssh {
             if !command.ended {
                 self.command_ended(time, conn, &command, channel.pty, None, out);
             }
+            out.command_gone(conn.id, &command.id);
         }
         if !channel.confirmed {
             return;

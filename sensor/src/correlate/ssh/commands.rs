@@ -140,6 +140,7 @@ impl Ssh {
         self.command_started(conn, &mut command, pty, outcome, out);
         if outcome == Outcome::Failure {
             self.no_process(conn, &command.id, out);
+            out.command_gone(conn.id, &command.id);
         } else if let Some(channel) = conn.channel(direction, recipient) {
             channel.command = Some(command);
         }

@@ -70,7 +70,7 @@ impl Ssh {
                 let first = conn.software.incoming.is_none() && conn.software.outgoing.is_none();
                 *conn.software.at(direction) = Some(software.to_vec());
                 if first && conn.role == Some(Role::Client) {
-                    self.noted_spoken(conn.process, conn.endpoints.map(|(_, remote)| remote));
+                    self.noted_spoken(conn.process, conn.endpoints.map(|(_, remote)| remote), out.lineage());
                 }
             }
             Message::KexInit(kexinit) => {

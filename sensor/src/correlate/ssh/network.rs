@@ -1,4 +1,4 @@
-//! Connections of processes, and the end of the connections that sessions are about.
+//! TCP connections of processes. The end of a connection that a session is about is the session's (`lineage`).
 
 use super::{
     machine::Ssh,
@@ -69,8 +69,10 @@ impl Ssh {
         } else if change.new == TcpState::Established
             && let Some(owner) = self.conns.owner(change.socket)
         {
-            let speaker = self.speakers.get_or_default(owner);
-            speaker.connected = speaker.connected.saturating_add(1);
+            if out.lineage().process(owner).is_some() {
+                let speaker = self.speakers.get_or_default(owner);
+                speaker.connected = speaker.connected.saturating_add(1);
+            }
             out.contacted(owner, change.remote.ip());
         }
         self.tcp_of_process(time, change, left, out);

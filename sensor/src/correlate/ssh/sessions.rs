@@ -43,6 +43,7 @@ impl Ssh {
             LineageFact::Closed { session, at, bytes } => self.end_session(session, at, bytes, out),
             LineageFact::Forgotten { session } => {
                 self.sessions.remove(&session);
+                out.forget_session(session);
             }
         }
         None

@@ -1,4 +1,4 @@
-//! The protocol's messages into records, where real programs would be slow to bring about the case.
+//! The protocol's messages into findings, where real programs would be slow to bring about the case.
 
 use serde_bytes::ByteBuf;
 

@@ -1,7 +1,13 @@
 //! Connections of processes.
 
 use super::*;
-use crate::{event::stream::Connect, finding::Failure};
+use crate::{
+    event::{
+        ssh::{Direction, Message, Packet},
+        stream::Connect,
+    },
+    finding::Failure,
+};
 
 fn failure(record: &Finding) -> &Failure {
     let FindingKind::ConnectionFailed(failure) = &record.kind else { panic!("{record:?}") };
@@ -32,4 +38,43 @@ fn connections_are_told_with_what_became_of_them() {
     assert_eq!(closed.subject.flow.as_ref().unwrap().destination.bytes, Some(7));
     assert_eq!(failure(refused).code.as_deref(), Some("ECONNREFUSED"));
     assert!(failure(at_once).message.as_ref().unwrap().contains("no packet was sent"));
+}
+
+/// The server's last process is gone before its socket closes, as of every remote peer.
+#[test]
+fn what_is_left_to_say_of_a_connection_bears_its_session() {
+    let (mut story, served) = (Story::begin(), served(20));
+    story.fork(20, LISTENER, Some(served)).exec(20, LISTENER, "/usr/sbin/sshd", Role::Server, Some(served));
+    for direction in [Direction::Out, Direction::In] {
+        story.event(EventKind::Ssh(Box::new(Packet {
+            connection: 20,
+            process: None,
+            endpoints: Some((served.local, served.remote)),
+            direction,
+            before_mac: false,
+            cut: false,
+            message: Message::Identification(b"Test".to_vec().into()),
+        })));
+    }
+    story.exit(20, LISTENER, 255).tcp(20, TcpState::Close, None);
+    let [shown] = story.of(Action::SshConnection)[..] else { panic!("{:?}", story.actions()) };
+    let [closed] = story.of(Action::ConnectionClosed)[..] else { panic!("{:?}", story.actions()) };
+    assert_eq!(Story::session(shown), Story::session(closed));
+    let direction =
+        |finding: &Finding| finding.subject.flow.as_ref()?.network.as_ref().map(|network| network.direction);
+    assert_eq!(direction(shown), direction(closed));
+    assert!(shown.subject.process.is_some() && story.correlate.sizes() == (1, 0, 0));
+}
+
+/// More of them at a time than are remembered.
+#[test]
+fn each_of_many_sessions_that_end_together_has_its_end() {
+    let mut story = Story::limited(Limits { processes: 1000, sessions: 500, connections: 10 });
+    for root in 0..200 {
+        story.login(1000 + 2 * root, 0).exit(1000 + 2 * root, LISTENER, 255);
+    }
+    story.time += 5_000_000_000;
+    story.event(EventKind::Tick);
+    assert_eq!(story.of(Action::SshSessionEnded).len(), 200);
+    assert_eq!(story.correlate.sizes().1, 0);
 }
