@@ -16,8 +16,11 @@ use std::{
     fs,
     net::TcpListener,
     process::Stdio,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -38,6 +41,39 @@ const EXECS: usize = 5;
 const DRAIN: Duration = Duration::from_millis(50);
 const RING: &str = "[kernel]\nring_bytes = 4194304\n";
 const MEMORY_KIB: u64 = 64 << 10;
+
+/// A thread of the precedence of the one that drains, which only sleeps: what it waits for a CPU, the machine itself
+/// takes (a busy host of this virtual machine, a kernel that does not let go), and the sensor cannot do better.
+struct Witness {
+    going: Arc<AtomicBool>,
+    thread: JoinHandle<Duration>,
+}
+
+impl Witness {
+    fn start() -> Self {
+        const NICE: i32 = -10;
+        const NAP: Duration = Duration::from_millis(10);
+        let going = Arc::new(AtomicBool::new(true));
+        let own = Arc::clone(&going);
+        let thread = thread::spawn(move || {
+            rustix::process::setpriority_process(None, NICE).unwrap();
+            let mut longest = Duration::ZERO;
+            while own.load(Ordering::Relaxed) {
+                let begun = Instant::now();
+                thread::sleep(NAP);
+                longest = longest.max(begun.elapsed().saturating_sub(NAP));
+            }
+            longest
+        });
+        Self { going, thread }
+    }
+
+    /// The longest that it waited.
+    fn stop(self) -> Duration {
+        self.going.store(false, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
 
 /// Logins of the other user until it is time: how many.
 fn work(siege: &Siege, until: Instant) -> usize {
@@ -100,6 +136,7 @@ fn assert_recorded(siege: &Siege, records: &Records, logins: usize) {
 #[test]
 fn all_attacks_at_once_lose_nothing_of_another_user() {
     let seconds = std::env::var("SENSOR_ALL_SECONDS").map_or(SECONDS, |count| count.parse().unwrap());
+    let witness = Witness::start();
     let mut siege = Siege::new("hostile-all", RING);
     let mut wire = Tripwire::default();
     let path = |name: &str| siege.folder.join(name);
@@ -140,15 +177,17 @@ fn all_attacks_at_once_lose_nothing_of_another_user() {
     wire.assert_untouched("all attacks at once");
     siege.assert_no_terminal("all attacks at once");
     let records = siege.stop();
+    let machine = witness.stop();
     drop(slow);
     let stopped = records.one("sensor-stopped", |_| true);
     let drain = stopped.number("sensor.drain.latency_max_ns").map(Duration::from_nanos);
     println!(
-        "{logins} logins in {seconds} s beside {rounds} rounds of all attacks; drain latency at most {drain:?}; {memory} KiB of anonymous memory at most"
+        "{logins} logins in {seconds} s beside {rounds} rounds of all attacks; drain latency at most {drain:?}, of a thread that only sleeps {machine:?}; {memory} KiB of anonymous memory at most"
     );
     assert_no_event_lost(&records);
     assert_recorded(&siege, &records, logins);
-    assert!(drain.is_some_and(|drain| drain < DRAIN), "drain latency: {drain:?}");
+    let in_time = drain.is_some_and(|drain| drain < DRAIN + machine);
+    assert!(in_time, "drain latency: {drain:?}, of a thread that only sleeps: {machine:?}");
     assert!(memory < MEMORY_KIB, "{memory} KiB of anonymous memory");
     let text = fs::read_to_string(siege.sensor.path()).unwrap();
     assert!(!text.contains("of-root"), "a word of root's file is in the records");
