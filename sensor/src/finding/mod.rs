@@ -96,7 +96,7 @@ impl Finding {
                 let (evidence, exit) = (finished.evidence, finished.exit);
                 let (reason, message) = (finished.reason.take(), finished.message.take());
                 let none = deploy::DeployFinished::default();
-                **finished = deploy::DeployFinished { evidence, exit, reason, message, ..none };
+                **finished = deploy::DeployFinished { evidence, reason, message, exit, ..none };
             }
             FindingKind::DeployStep(step) => {
                 let (kind, exit_status, exit) = (std::mem::take(&mut step.kind), step.exit_status, step.exit);
