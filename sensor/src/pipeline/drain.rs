@@ -101,7 +101,7 @@ impl Drain {
         let (sender, batches) = unbounded_channel();
         let shared = Arc::new(Shared::default());
         let waker = ring.waker();
-        let reader = Reader { ring, decoder: Decoder::default(), shared: Arc::clone(&shared), sender, expected: 0 };
+        let reader = Reader { ring, decoder: Decoder::default(), shared: Arc::clone(&shared), sender };
         let thread = std::thread::Builder::new().name("ring".into()).spawn(move || reader.run())?;
         Ok(Self { batches, shared, waker, thread: Some(thread), beat: (0, Instant::now()) })
     }
@@ -168,8 +168,6 @@ struct Reader {
     decoder: Decoder,
     shared: Arc<Shared>,
     sender: UnboundedSender<Batch>,
-    /// Events of the last drain: as many are expected of the next.
-    expected: usize,
 }
 
 impl Reader {
@@ -203,8 +201,8 @@ impl Reader {
     }
 
     fn drain(&mut self) -> (Vec<Event>, Drained) {
-        let Self { ring, decoder, shared, expected, .. } = self;
-        let mut events = Vec::with_capacity((*expected).min(DRAIN_MAX));
+        let Self { ring, decoder, shared, .. } = self;
+        let mut events = Vec::new();
         let (mut taken, mut pieces) = (0, 0);
         let drained = ring.drain(DRAIN_MAX, |record| {
             if taken == 0 {
@@ -222,7 +220,6 @@ impl Reader {
         });
         shared.taken.fetch_add(taken, Ordering::Relaxed);
         shared.pieces.fetch_add(pieces, Ordering::Relaxed);
-        *expected = events.len();
         (events, drained)
     }
 
