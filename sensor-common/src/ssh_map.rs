@@ -36,7 +36,7 @@ pub mod expects {
     pub const WHOLE: u32 = 1;
     /// A piece of one, or a whole one.
     pub const BODY: u32 = 2;
-    /// Nothing to read there: the call was told.
+    /// Nothing to read there: the packet was sent at the call.
     pub const JUMP: u32 = 3;
     /// In a library: a piece of an incoming packet of a context that is bound.
     pub const PIECE: u32 = 4;
@@ -141,8 +141,8 @@ impl ContextKey {
     pub const NONE: Self = Self { address: 0, tgid: 0, pad: 0 };
 }
 
-/// Bytes of an incoming packet that are put together. What a client receives and we tell is shorter; more is told as
-/// cut.
+/// Bytes of an incoming packet that are put together. What a client receives and the probe sends is shorter; more is
+/// sent as cut.
 pub const ROOM: usize = 512;
 
 /// A cipher context in a library that encrypts or decrypts one direction of a connection. Gone when its socket closes
@@ -157,7 +157,7 @@ pub struct CipherContext {
     pub flags: u32,
     /// Incoming: bytes of the packet at hand that have come; outgoing: 0.
     pub have: u32,
-    /// Incoming: bytes of the whole packet, 0 if that is not known; outgoing: bytes of the packet that was told which
+    /// Incoming: bytes of the whole packet, 0 if that is not known; outgoing: bytes of the packet that was sent which
     /// are still to come.
     pub total: u32,
     /// Incoming: its message number.

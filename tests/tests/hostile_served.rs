@@ -1,5 +1,5 @@
-//! An ssh on a file system that a program of the attacker serves (FUSE): it runs, its sessions are recorded, and no probe is
-//! put on it.
+//! An ssh on a file system that a program of the attacker serves (FUSE): it runs, its sessions are recorded, and no
+//! probe is put on it.
 //!
 //! Kernel fact, measured on 6.18: a uprobe on a page of a mapped file that the kernel does not hold is read from the
 //! server with `dup_mmap_sem` held; a server that did not answer for 18 s made a fork of another process take 18 s.

@@ -32,7 +32,7 @@ pub static CONTEXTS: HashMap<ContextKey, CipherContext> = HashMap::with_max_entr
 #[map]
 pub static BLANK: Array<CipherContext> = Array::with_max_entries(1, 0);
 
-/// An LRU: of an OpenSSH connection nobody comes for them, and the others do at once.
+/// An LRU: no reader takes those of an OpenSSH connection; those of others are taken at once.
 #[map]
 pub static FIRSTS: LruHashMap<CiphertextHash, First> = LruHashMap::with_max_entries(8_192, 0);
 
@@ -40,7 +40,7 @@ pub static FIRSTS: LruHashMap<CiphertextHash, First> = LruHashMap::with_max_entr
 #[map]
 pub static UNBOUND: LruHashMap<ContextKey, CiphertextHash> = LruHashMap::with_max_entries(4_096, 0);
 
-/// By thread: read when its packet has been told (`stream::resume`), which is at once.
+/// By thread: read when its packet is sent (`stream::resume`), which is at once.
 #[map]
 pub static CARRYING: LruHashMap<ThreadId, Carrying> = LruHashMap::with_max_entries(1_024, 0);
 

@@ -10,8 +10,8 @@
 //! `lineage` has processes and sessions; the others see it through a read-only view. `ssh` has connections, channels,
 //! commands and host keys. `deploys` has the runs of deploy tools and names the deploy in every record on its way out.
 //! What comes back is marks: which command, which deploy a process belongs to, and that a session's start is recorded.
-//! `observe` (`machines`) is the table of contents: one line per kind of event. Tables are bounded; what a limit refuses
-//! is counted and becomes a record.
+//! `observe` (`machines`) is the table of contents: one line per kind of event. Tables are bounded; what a limit
+//! refuses is counted and becomes a record.
 
 mod clock;
 mod config_files;

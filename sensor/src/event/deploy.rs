@@ -60,18 +60,6 @@ pub enum Evidence {
     TrafficSwitched,
 }
 
-impl Evidence {
-    /// `deploy.evidence`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Connections => "connections",
-            Self::Commands => "commands",
-            Self::TrafficSwitched => "traffic-switched",
-        }
-    }
-}
-
 /// A tool's definition that the user added: TOML, as it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolFile {

@@ -1,7 +1,8 @@
 //! The whole middle: any events in any order.
 //!
-//! Asserted: tables stay within their limits, each finding is one line of JSON, which reads back as the finding, and one
-//! of the table, and the same events give the same findings (every `HashMap` has a seed of its own, so whatever depends on their order shows).
+//! Asserted: tables stay within their limits, each finding is one line of JSON, which reads back as the finding, and
+//! one of the table, and the same events give the same findings (every `HashMap` has a seed of its own, so what depends
+//! on their order shows).
 
 use libfuzzer_sys::arbitrary::Unstructured;
 use sensor::{

@@ -1,7 +1,7 @@
 //! Commands over SSH: those of a deploy's own connections, and on the other side those of the sessions that it opened.
 //!
-//! A command is classified when it starts and becomes a step when it ends. On a host that has both ends each of them has
-//! its own record; what they show and count is the same command.
+//! A command is classified when it starts and becomes a step when it ends. On a host that has both ends each of them
+//! has its own record; what they show and count is the same command.
 
 use super::{
     about::{About, EndedStep},

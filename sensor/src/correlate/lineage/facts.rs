@@ -13,7 +13,8 @@ pub(in crate::correlate) enum LineageFact {
     Named { session: SessionKey },
     /// The server started a command, and this is its first process.
     CommandRan { session: SessionKey, process: ProcessId },
-    /// The session's connection is over; it is in the tables until this is handled. Bytes of payload, in and out, where the socket told them.
+    /// The session's connection is over; it is in the tables until this is handled. Bytes of payload, in and out, where
+    /// the socket has them.
     Closed { session: SessionKey, at: u64, bytes: Option<(u64, u64)> },
     /// The session has left the tables, also the one of those that were over last.
     Forgotten { session: SessionKey },

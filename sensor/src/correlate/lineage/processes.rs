@@ -36,7 +36,7 @@ pub(in crate::correlate) struct Marks {
 pub(in crate::correlate) struct Process {
     pub id: ProcessId,
     pub parent: Option<ProcessId>,
-    /// What the parent was when it forked: it may be gone when we tell.
+    /// What the parent was when it forked: it may be gone when a finding names it.
     pub parent_name: Option<Arc<str>>,
     pub parent_executable: Option<Arc<str>>,
     pub name: Option<Arc<str>>,

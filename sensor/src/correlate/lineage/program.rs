@@ -68,7 +68,7 @@ impl Lineage {
 }
 
 impl Program {
-    /// The text of a process found in /proc; its arguments only if they are to be told.
+    /// The text of a process found in /proc; its arguments only if they are emitted.
     pub(super) fn found(found: &ProcessSnapshot, with_args: bool) -> Self {
         let mut program = Self::default();
         program.executable = found.executable.as_ref().map(|path| program.path(path, Field::ProcessExecutable).into());

@@ -1,8 +1,8 @@
 //! Is a connection that was only attempted one of SSH? What fails has no identification to tell it by.
 //!
 //! It is, if it goes to SSH's own port or to an address and port where SSH was spoken before; if the program is
-//! OpenSSH's ssh (by its content); or if the process speaks SSH and all its connections so far were SSH. A web server that also speaks
-//! SSH has others: of its failures it is not known.
+//! OpenSSH's ssh (by its content); or if the process speaks SSH and all its connections so far were SSH. A web server
+//! that also speaks SSH has others: of its failures it is not known.
 
 use std::net::SocketAddr;
 

@@ -30,7 +30,7 @@ pub(super) const SESSIONS_MAX: usize = 256;
 pub(super) const REQUESTS_MAX: usize = 64;
 /// More of a command's line is neither recorded nor matched against labels.
 pub(super) const LINE_MAX: usize = 4096;
-/// Protocol errors told of one connection.
+/// Protocol errors emitted for one connection.
 pub(super) const ERRORS_MAX: u8 = 4;
 
 /// Who sends in this direction.

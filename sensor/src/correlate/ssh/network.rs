@@ -81,7 +81,7 @@ impl Ssh {
     /// A connection that a process made. `left`: what SSH has to say at its end.
     fn tcp_of_process(&mut self, time: u64, change: &TcpChange, left: Option<Finding>, out: &mut Outlet<'_>) {
         let known = self.tcp.get_mut(change.socket);
-        // A record of the session that the process runs in stays what it is; else one record tells the end.
+        // A finding that bears the session of its process stays as it is; else one finding has both ends.
         if known.as_ref().is_none_or(|connection| connection.has_ssh)
             && let Some(left) = left.clone()
         {

@@ -1,6 +1,6 @@
 //! Who speaks over which connection, and what of it can be read: a program whose cipher calls are probed is bound to
 //! its connection at its first packet. One that was probed too late is not, and one that has several connections whose
-//! packets cannot be told apart is not heard any more: both are said to be `partial`.
+//! packets cannot be distinguished is not read any more: both are `partial`.
 
 use super::{connection::SshConnection, machine::Ssh};
 use crate::{
@@ -35,7 +35,7 @@ impl Ssh {
         self.conns.put(conn);
     }
 
-    /// The same; of those of its process that have a context for each packet (AEAD) no more is told.
+    /// The same; of those of its process that have a context for each packet (AEAD) nothing more is read.
     pub(in crate::correlate) fn ambiguous(&mut self, time: u64, bound: &ConnectionOwner) {
         self.bound(time, bound);
         for id in self.conns.which(|conn| conn.process == Some(bound.process) && !conn.has_mac()) {

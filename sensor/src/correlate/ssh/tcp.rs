@@ -25,8 +25,8 @@ pub(super) enum Progress {
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub(super) struct TcpConnection {
-    /// What every finding of it says: who connected, and where to. The process and its session can be gone when the rest
-    /// is known.
+    /// What every finding of it says: who connected, and where to. The process and its session can be gone when the
+    /// rest is known.
     pub about: Box<Subject>,
     pub process: ProcessId,
     pub remote: SocketAddr,

@@ -3,8 +3,8 @@
 //!
 //! Not on a file system that a user's program serves (FUSE). Kernel fact: where a uprobe is put while a process has the
 //! file mapped, the kernel reads the instruction with `dup_mmap_sem` held for writing, for which every fork of the host
-//! waits; a server that does not answer would stop the host (*measured* on 6.18: 18 s of silence, and a fork took 18 s).
-//! Nor where statfs(2) fails: FUSE passes it on to its server.
+//! waits; a server that does not answer would stop the host (*measured* on 6.18: 18 s of silence, and a fork took 18
+//! s). Nor where statfs(2) fails: FUSE passes it on to its server.
 
 use rustix::fs::fstatfs;
 

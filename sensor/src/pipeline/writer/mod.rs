@@ -1,10 +1,10 @@
 //! The last stages: filter, budget, number, render, sink, and the recording on the side.
 //!
-//! In: findings, and events for the recording. Out: lines, with the account of those that are missing: a record that was
-//! rendered has a number (`event.sequence`), and is written or reported as lost. The reports are made here, not by the
-//! middle, since only the writer knows what became of a line, and a report that is lost is made again. `sensor-stopped`
-//! is kept until all else is written: it bears the account of the run. What no record could say at the end is said on
-//! standard error. Nothing here waits for a disk or a reader, but `finish`, for a bounded time.
+//! In: findings, and events for the recording. Out: lines, with the account of those that are missing: a record that
+//! was rendered has a number (`event.sequence`), and is written or reported as lost. The reports are made here, not by
+//! the middle, since only the writer knows what became of a line, and a report that is lost is made again.
+//! `sensor-stopped` is kept until all else is written: it bears the account of the run. What no record could say at the
+//! end is said on standard error. Nothing here waits for a disk or a reader, but `finish`, for a bounded time.
 
 mod budget;
 #[cfg(test)]

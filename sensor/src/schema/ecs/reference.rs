@@ -237,9 +237,7 @@ fn about(action: Action) -> &'static str {
         Action::ProcessStarted => "A process executed a program; several starts can share a `process.entity_id`",
         Action::ProcessEnded => "The last thread of a process exited",
         Action::ConnectionOpened => "A process made a TCP connection",
-        Action::ConnectionClosed => {
-            "A TCP connection of a process is over; or a connection to an SSH server or of an SSH client is over on which nobody logged in"
-        }
+        Action::ConnectionClosed => "A TCP connection of a process ended; or an SSH connection ended without a login",
         Action::ConnectionFailed => "A process tried to make a TCP connection, and it was not made",
         Action::DeployConfigChanged => "A configuration file of a deploy holds something else than before",
         Action::DeployStarted => "A deploy tool started",
